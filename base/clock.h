@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+
+namespace corpgrid {
+
+// Where time comes from. Everything that waits or stamps takes one, so that tests can move it.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+
+  // Milliseconds that never go back and never jump; the zero is arbitrary. Any thread.
+  virtual int64_t MonotonicMs() const = 0;
+
+  // Milliseconds since 1970 as the machine believes them; only for what people read. Any thread.
+  virtual int64_t WallMs() const = 0;
+};
+
+// The machine's clocks. Lives as long as the program. Any thread.
+const Clock& SystemClock();
+
+}  // namespace corpgrid

@@ -1,0 +1,29 @@
+# How every target is compiled. Presets choose CMAKE_BUILD_TYPE and CORPGRID_SANITIZE.
+set(CORPGRID_SANITIZE "" CACHE STRING "address,undefined or thread; empty for none")
+
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # Precompiled headers and several checkouts share one cache only with these.
+  set(launcher ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+endif()
+
+find_program(LLD ld.lld)
+if(LLD)
+  add_link_options(-fuse-ld=lld)
+endif()
+
+# One floating-point result whichever compiler builds it: the core must replay to the bit.
+add_compile_options(-Wall -Wextra -Werror -ffp-contract=off -fno-omit-frame-pointer)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  add_compile_options(-Wthread-safety)
+else()
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+endif()
+if(CORPGRID_SANITIZE)
+  add_compile_options(-fsanitize=${CORPGRID_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${CORPGRID_SANITIZE})
+endif()

@@ -1,0 +1,152 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "crypto/hash.h"
+#include "job/statement.h"
+
+// The durable state, a struct a table. Times are grid time (Command::time_ms) unless named wall.
+namespace corpgrid::core {
+
+struct MetaRow {
+  std::string grid_id;
+  uint64_t batch = 0;  // of the last commit: tells whether a commit of unknown outcome landed
+  int64_t time_ms = 0;
+  uint64_t next_device = 1;
+  uint64_t next_job = 1;
+  uint64_t next_attempt = 1;
+};
+
+struct JoinTokenRow {
+  crypto::Hash secret_hash;
+  std::string owner;
+  uint32_t uses_left = 0;
+  std::string idempotency_key;
+};
+
+struct DeviceRow {
+  DeviceId id;
+  std::string public_key;  // 32 bytes
+  std::string name;
+  std::string owner;
+  std::string site;
+  std::string version;
+  uint32_t cpus = 0;
+  uint64_t memory_bytes = 0;
+  uint64_t vram_bytes = 0;
+  uint32_t backends = 0;  // bit set of job::Backend
+  bool network_allowed = false;
+};
+
+// What a device's results were worth so far.
+struct ReputationRow {
+  DeviceId device;
+  uint64_t agreed = 0;
+  uint64_t disagreed = 0;
+  uint64_t expired = 0;  // leases that ran out
+  uint64_t refused = 0;  // results that were late, forged, stolen or replayed
+  uint64_t faults = 0;   // attempts that the device itself gave up
+};
+
+enum class JobState : uint8_t { kQueued, kRunning, kDone, kFailed, kCancelled };
+
+struct JobRow {
+  JobId id;
+  std::string idempotency_key;
+  JobState state = JobState::kQueued;
+  std::string spec;  // canonical bytes
+  crypto::Hash spec_hash;
+  crypto::Hash bundle_hash;
+  uint64_t bundle_bytes = 0;
+  std::string submitter_key;  // 32 bytes
+  std::string signature;
+  uint32_t next_shard = 0;  // shards from here on were never leased and have no row
+  uint32_t done = 0;
+  uint32_t failed = 0;
+  int64_t submitted_wall_ms = 0;
+  int64_t finished_wall_ms = 0;
+  std::string error;
+};
+
+enum class ShardState : uint8_t { kRunning, kDone, kFailed };
+
+struct ShardRow {
+  ShardId id;
+  ShardState state = ShardState::kRunning;
+  uint32_t tries = 0;          // failures that a quorum agreed on
+  uint32_t replicas = 0;       // attempts wanted for the current try; grows when results disagree
+  uint32_t lost_attempts = 0;  // expired or faulted, over all tries
+  AttemptId winner;            // whose outputs are kept, once done
+  std::string error;
+  std::optional<crypto::Hash> checkpoint;
+};
+
+enum class AttemptState : uint8_t {
+  kRunning,
+  kSubmitted,
+  kAgreed,
+  kDisagreed,
+  kExpired,
+  kCancelled,
+  kFaulted
+};
+
+struct AttemptRow {
+  AttemptId id;
+  ShardId shard;
+  DeviceId device;
+  std::string owner;        // of the device, when the lease was given
+  std::string lease_token;  // 16 bytes
+  uint32_t try_number = 0;
+  AttemptState state = AttemptState::kRunning;
+};
+
+// What an attempt handed in; one an attempt, never changed.
+struct ResultRow {
+  AttemptId attempt;
+  job::Result result;
+  std::string signature;
+  std::string detail;
+  std::string stdout_tail;
+  std::string stderr_tail;
+  int64_t wall_ms = 0;
+  int64_t cpu_ms = 0;
+  uint64_t max_rss_bytes = 0;
+};
+
+// Rows to write, a later one of the same key replacing an earlier one.
+struct WriteBatch {
+  std::optional<MetaRow> meta;
+  std::vector<JoinTokenRow> join_tokens;
+  std::vector<DeviceRow> devices;
+  std::vector<ReputationRow> reputations;
+  std::vector<JobRow> jobs;
+  std::vector<ShardRow> shards;
+  std::vector<AttemptRow> attempts;
+  std::vector<ResultRow> results;
+
+  bool empty() const {
+    return !meta && join_tokens.empty() && devices.empty() && reputations.empty() && jobs.empty() &&
+           shards.empty() && attempts.empty() && results.empty();
+  }
+};
+
+// All that the core needs to go on: unfinished jobs with their running shards, those shards'
+// attempts and results, and every device. Of finished jobs only the idempotency key.
+struct Snapshot {
+  MetaRow meta;
+  std::vector<JoinTokenRow> join_tokens;
+  std::vector<DeviceRow> devices;
+  std::vector<ReputationRow> reputations;
+  std::vector<JobRow> jobs;
+  std::vector<ShardRow> shards;
+  std::vector<AttemptRow> attempts;
+  std::vector<ResultRow> results;
+  std::vector<std::pair<std::string, JobId>> finished_keys;
+};
+
+}  // namespace corpgrid::core

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "crypto/hash.h"
+
+namespace corpgrid::job {
+
+enum class Backend : uint8_t { kCpu, kCuda, kVulkan, kOpenCl, kMetal };
+enum class Validator : uint8_t { kExact };
+enum class Distinct : uint8_t { kOwner, kDevice };
+
+std::string_view ToText(Backend backend);
+std::string_view ToText(Validator validator);
+std::string_view ToText(Distinct distinct);
+
+// One file of an `inputs:` job; shard i reads inputs[i].
+struct Input {
+  std::string name;  // one path component, unique in the job
+  crypto::Hash hash;
+  uint64_t size_bytes = 0;
+
+  bool operator==(const Input&) const = default;
+};
+
+struct Resources {
+  uint32_t cpus = 1;
+  uint64_t memory_bytes = 512ull << 20;
+  uint64_t vram_bytes = 0;
+  std::vector<Backend> backends = {Backend::kCpu};  // any of these will do
+
+  bool operator==(const Resources&) const = default;
+};
+
+struct Redundancy {
+  uint32_t replicas = 1;  // copies of a shard that run from the start
+  uint32_t quorum = 1;    // equal results of distinct owners that decide it; <= replicas
+  Validator validator = Validator::kExact;
+  Distinct distinct = Distinct::kOwner;
+
+  bool operator==(const Redundancy&) const = default;
+};
+
+struct Limits {
+  int64_t wall_ms = 3'600'000;
+  uint64_t output_bytes = 64ull << 20;  // all outputs of one shard together
+  uint64_t disk_bytes = 1ull << 30;     // the work folder, outputs included
+  uint32_t processes = 256;
+  bool network = false;
+
+  bool operator==(const Limits&) const = default;
+};
+
+// What a job asks for, before anyone checked it.
+struct JobFields {
+  std::string name;
+  std::vector<std::string> command;  // argv; {shard}, {shards} and {input} stand for their values
+  std::map<std::string, std::string> env;  // values may use the same placeholders
+  uint32_t shards = 1;
+  std::vector<Input> inputs;  // empty, or one a shard
+  std::vector<std::string>
+      outputs;  // relative paths, collected when the command ends with status 0
+  Resources resources;
+  Redundancy redundancy;
+  Limits limits;
+  uint32_t retries = 3;
+
+  bool operator==(const JobFields&) const = default;
+};
+
+// A valid job: one that exists has passed every rule (see Problems). Immutable; any thread.
+class JobSpec {
+ public:
+  static constexpr uint32_t kMaxShards = 10'000'000;
+  static constexpr uint32_t kMaxReplicas = 16;
+  static constexpr size_t kMaxInputs = 100'000;
+
+  // Errors: InvalidArgument with every broken rule, one a line.
+  static absl::StatusOr<JobSpec> Make(JobFields fields);
+
+  // The canonical encoding that the submitter signs: the same spec has the same bytes everywhere.
+  std::string Encode() const;
+  // Reads Encode()'s bytes and applies Make()'s rules. Errors: InvalidArgument.
+  static absl::StatusOr<JobSpec> Decode(std::string_view bytes);
+
+  const JobFields& operator*() const { return fields_; }
+  const JobFields* operator->() const { return &fields_; }
+  bool operator==(const JobSpec&) const = default;
+
+ private:
+  explicit JobSpec(JobFields fields) : fields_(std::move(fields)) {}
+  JobFields fields_;
+};
+
+// One broken rule and the YAML path it is about ("limits.wall", "run.command[1]").
+struct Problem {
+  std::string path;
+  std::string message;
+};
+
+// Every broken rule of `fields`; empty when the job is valid.
+std::vector<Problem> Problems(const JobFields& fields);
+
+// `text` with {shard}, {shards} and {input} replaced; "{{" and "}}" stand for braces. `fields` must
+// be valid.
+std::string Expand(std::string_view text, const JobFields& fields, uint32_t shard);
+
+// Where an input file appears to the command.
+inline constexpr std::string_view kInputFolder = "/input";
+
+}  // namespace corpgrid::job

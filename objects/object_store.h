@@ -1,0 +1,112 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "crypto/hash.h"
+
+namespace corpgrid::objects {
+
+struct ObjectRef {
+  crypto::Hash hash;
+  uint64_t size_bytes = 0;
+
+  bool operator==(const ObjectRef&) const = default;
+};
+
+// A complete upload that nobody has kept yet.
+struct StagedObject {
+  std::string name;
+  ObjectRef object;
+};
+
+// A small object, staged whole. The views must stay valid during the call.
+struct SmallObject {
+  std::string_view scope;
+  std::string_view name;
+  std::string_view data;
+};
+
+// One upload in progress. One thread at a time. Destroying it keeps what was appended, so that it
+// can be resumed.
+class StagedWriter {
+ public:
+  virtual ~StagedWriter() = default;
+  // Bytes that are already here, from this writer or an interrupted one before it.
+  virtual uint64_t offset() const = 0;
+  // Errors: ResourceExhausted when `max_bytes` would be exceeded or the disk is full.
+  virtual absl::Status Append(std::string_view data) = 0;
+  // Completes the upload; what it returns is durable. The hash is computed here, over what arrived.
+  virtual absl::StatusOr<ObjectRef> Finish() = 0;
+};
+
+// A verified stream of one object. One thread at a time.
+class ObjectReader {
+ public:
+  virtual ~ObjectReader() = default;
+  virtual uint64_t size_bytes() const = 0;
+  // The next bytes, at most a chunk; empty at the end. Each chunk is checked against its hash
+  // before any of it is handed out. Errors: DataLoss when the stored bytes are not what was put.
+  virtual absl::StatusOr<std::string> Next() = 0;
+};
+
+// Content-addressed bytes: an object is named by the BLAKE3 hash of its content and is stored in
+// deduplicated chunks, each with a hash of its own. Bytes arrive in a *scope* (an attempt, an
+// upload of a user) that bounds them and that is either kept under an *owner* ("job-7") or dropped;
+// what neither a scope nor an owner names is deleted. All methods: any thread.
+class ObjectStore {
+ public:
+  static constexpr uint64_t kChunkBytes = 1 << 20;
+  static constexpr uint64_t kSmallBytes =
+      64 << 10;  // up to this an object is kept in the index itself
+
+  virtual ~ObjectStore() = default;
+
+  // Starts or resumes the upload of `name` within `scope`, at most `max_bytes` long.
+  // Errors: AlreadyExists when it is complete, FailedPrecondition when a writer for it is open.
+  virtual absl::StatusOr<std::unique_ptr<StagedWriter>> OpenStaged(std::string_view scope,
+                                                                   std::string_view name,
+                                                                   uint64_t max_bytes) = 0;
+
+  // Stages many small objects (each <= kSmallBytes) in one durable step: all of them or, on an
+  // error, none. An object that is staged again under the same scope and name with the same bytes
+  // is no error; other bytes replace the old.
+  virtual absl::StatusOr<std::vector<ObjectRef>> StageSmall(
+      std::span<const SmallObject> objects) = 0;
+
+  // The complete uploads of `scope`, by name.
+  virtual absl::StatusOr<std::vector<StagedObject>> Staged(std::string_view scope) = 0;
+
+  // Every scope that has anything staged: what a restart has to look through.
+  virtual absl::StatusOr<std::vector<std::string>> Scopes() = 0;
+
+  // Keeps the complete objects of `scope` under `owner` and ends the scope. Idempotent. Durable on
+  // return.
+  virtual absl::Status Keep(std::string_view scope, std::string_view owner) = 0;
+
+  // Ends scopes, deleting what nothing else names. Idempotent.
+  virtual absl::Status Drop(std::span<const std::string> scopes) = 0;
+
+  // Forgets what `owner` kept, deleting what nothing else names.
+  virtual absl::Status Release(std::string_view owner) = 0;
+
+  // Reads from byte `offset` on. Errors: NotFound.
+  virtual absl::StatusOr<std::unique_ptr<ObjectReader>> Open(const crypto::Hash& hash,
+                                                             uint64_t offset) = 0;
+
+  virtual absl::StatusOr<bool> Has(const crypto::Hash& hash) = 0;
+};
+
+// A store in a local folder: `index.db` (SQLite, synchronous=FULL) names every object and holds the
+// small ones, `chunks/` the chunks of the large ones. Crash-safe: a chunk is on disk before the
+// index names it; on opening, files that the index does not name are deleted. Concurrent durable
+// calls share one commit. One process at a time (FailedPrecondition otherwise).
+absl::StatusOr<std::unique_ptr<ObjectStore>> OpenLocalStore(const std::string& folder);
+
+}  // namespace corpgrid::objects

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <grpcpp/support/status.h>
+
+#include "absl/status/status.h"
+
+namespace corpgrid::rpc {
+
+// The two libraries use the same codes; the message travels unchanged.
+absl::Status FromGrpc(const grpc::Status& status);
+grpc::Status ToGrpc(const absl::Status& status);
+
+}  // namespace corpgrid::rpc

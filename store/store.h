@@ -1,0 +1,53 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/rows.h"
+
+namespace corpgrid::store {
+
+// An attempt and, once handed in, its result.
+struct AttemptRecord {
+  core::AttemptRow attempt;
+  std::optional<core::ResultRow> result;
+};
+
+// The durable state. Load and Commit: one thread (the one that owns the core). The reads: any
+// thread, at any time; they see what was committed.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // Everything the core needs to go on. A new store has a fresh grid id and is otherwise empty.
+  virtual absl::StatusOr<core::Snapshot> Load() = 0;
+
+  // Writes all rows in one transaction; durable on OK. On an error nothing or everything was
+  // written: Load() tells (MetaRow::batch). Errors: ResourceExhausted when the disk is full,
+  // Unavailable otherwise.
+  virtual absl::Status Commit(const core::WriteBatch& batch) = 0;
+
+  // Jobs with an id below `before` (0: all), newest first.
+  virtual absl::StatusOr<std::vector<core::JobRow>> Jobs(JobId before, size_t limit) const = 0;
+  // Errors: NotFound.
+  virtual absl::StatusOr<core::JobRow> Job(JobId id) const = 0;
+  // Shards that have a row, from index `first` on.
+  virtual absl::StatusOr<std::vector<core::ShardRow>> Shards(JobId job, uint32_t first,
+                                                             size_t limit) const = 0;
+  // The attempts of the shards `first` to `last` inclusive, by shard and id. The log tails are left
+  // out.
+  virtual absl::StatusOr<std::vector<AttemptRecord>> Attempts(JobId job, uint32_t first,
+                                                              uint32_t last) const = 0;
+  // One attempt with everything. Errors: NotFound.
+  virtual absl::StatusOr<AttemptRecord> Attempt(AttemptId id) const = 0;
+};
+
+// SQLite in WAL mode, synchronous=FULL, at `path`; created when it does not exist, migrated when it
+// is older. Errors: FailedPrecondition when it is newer than this program or another process has it
+// open.
+absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path);
+
+}  // namespace corpgrid::store
