@@ -54,22 +54,30 @@ struct ReputationRow {
 
 enum class JobState : uint8_t { kQueued, kRunning, kDone, kFailed, kCancelled };
 
+// What changes of a job while it runs.
+struct JobProgressRow {
+  JobId id;
+  JobState state = JobState::kQueued;
+  uint32_t next_shard = 0;  // shards from here on were never leased and have no row
+  uint32_t done = 0;
+  uint32_t failed = 0;
+  int64_t finished_wall_ms = 0;
+  std::string error;
+};
+
+// A job as it was submitted: written once. Its progress is a part of the same table and is updated
+// alone, because the spec may be large.
 struct JobRow {
   JobId id;
   std::string idempotency_key;
-  JobState state = JobState::kQueued;
   std::string spec;  // canonical bytes
   crypto::Hash spec_hash;
   crypto::Hash bundle_hash;
   uint64_t bundle_bytes = 0;
   std::string submitter_key;  // 32 bytes
   std::string signature;
-  uint32_t next_shard = 0;  // shards from here on were never leased and have no row
-  uint32_t done = 0;
-  uint32_t failed = 0;
   int64_t submitted_wall_ms = 0;
-  int64_t finished_wall_ms = 0;
-  std::string error;
+  JobProgressRow progress;
 };
 
 enum class ShardState : uint8_t { kRunning, kDone, kFailed };
@@ -77,10 +85,11 @@ enum class ShardState : uint8_t { kRunning, kDone, kFailed };
 struct ShardRow {
   ShardId id;
   ShardState state = ShardState::kRunning;
-  uint32_t tries = 0;          // failures that a quorum agreed on
-  uint32_t replicas = 0;       // attempts wanted for the current try; grows when results disagree
-  uint32_t lost_attempts = 0;  // expired or faulted, over all tries
-  AttemptId winner;            // whose outputs are kept, once done
+  uint32_t tries = 0;     // failures that a quorum agreed on
+  uint32_t replicas = 0;  // attempts wanted for the current try; grows when results disagree
+  uint32_t expired = 0;   // attempts whose lease ran out, over all tries
+  uint32_t faults = 0;    // attempts that a device gave up, over all tries
+  AttemptId winner;       // whose outputs are kept, once done
   std::string error;
   std::optional<crypto::Hash> checkpoint;
 };
@@ -124,14 +133,15 @@ struct WriteBatch {
   std::vector<JoinTokenRow> join_tokens;
   std::vector<DeviceRow> devices;
   std::vector<ReputationRow> reputations;
-  std::vector<JobRow> jobs;
+  std::vector<JobRow> jobs;                  // new ones
+  std::vector<JobProgressRow> job_progress;  // of jobs that exist, or are new in this batch
   std::vector<ShardRow> shards;
   std::vector<AttemptRow> attempts;
   std::vector<ResultRow> results;
 
   bool empty() const {
     return !meta && join_tokens.empty() && devices.empty() && reputations.empty() && jobs.empty() &&
-           shards.empty() && attempts.empty() && results.empty();
+           job_progress.empty() && shards.empty() && attempts.empty() && results.empty();
   }
 };
 

@@ -1,0 +1,187 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/ids.h"
+#include "core/rows.h"
+#include "crypto/hash.h"
+#include "job/spec.h"
+#include "job/statement.h"
+
+// What may happen to the grid, and what comes of it.
+namespace corpgrid::core {
+
+enum class Power : uint8_t { kUnknown, kMains, kBattery };
+
+// Makes a device known, or known again. Idempotent by public key: a known device keeps its id and
+// owner.
+struct RegisterDevice {
+  DeviceRow device;  // id and owner are the grid's to fill in
+  std::optional<crypto::Hash> join_secret_hash;
+};
+
+// Lets `uses` devices of `owner` join. Idempotent by key.
+struct CreateJoinToken {
+  JoinTokenRow token;
+};
+
+// The caller has checked that the staged bytes are what `signature` covers. Idempotent by key.
+struct SubmitJob {
+  std::string idempotency_key;
+  job::JobSpec spec;
+  crypto::Hash spec_hash;
+  crypto::Hash bundle_hash;
+  uint64_t bundle_bytes = 0;
+  std::string submitter_key;
+  std::string signature;
+};
+
+struct CancelJob {
+  JobId job;
+};
+
+// The device waits for at most `max_shards`. Leases that it has and does not list are given again.
+struct Poll {
+  DeviceId device;
+  uint32_t max_shards = 0;
+  Power power = Power::kUnknown;
+  std::vector<AttemptId> held;
+};
+
+// The device waits no longer.
+struct StopPolling {
+  DeviceId device;
+};
+
+struct AttemptProgress {
+  AttemptId attempt;
+  double fraction = -1;
+};
+
+// Extends the leases of the attempts listed.
+struct Heartbeat {
+  DeviceId device;
+  Power power = Power::kUnknown;
+  std::vector<AttemptProgress> attempts;
+};
+
+// What the caller found out about a result before the core hears of it.
+enum class Proof : uint8_t { kGood, kBadSignature, kBytesMissing };
+
+struct HandedIn {
+  ResultRow row;
+  std::string lease_token;
+  Proof proof = Proof::kGood;
+};
+
+// Idempotent: handing in again what was accepted is accepted and changes nothing.
+struct SubmitResults {
+  DeviceId device;
+  std::vector<HandedIn> results;
+};
+
+struct ReportCheckpoint {
+  DeviceId device;
+  AttemptId attempt;
+  std::string lease_token;
+  crypto::Hash state;
+};
+
+// Time passed: expires leases.
+struct Tick {};
+
+// Reads. They change nothing.
+struct ViewJob {
+  JobId job;
+};
+struct WhyJob {
+  JobId job;
+};
+struct WhyDevice {
+  DeviceId device;
+};
+struct ViewDevices {};
+
+struct Command {
+  int64_t time_ms = 0;                // grid time, never before the last command's
+  int64_t wall_ms = 0;                // for people
+  std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
+  std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, Poll, StopPolling, Heartbeat,
+               SubmitResults, ReportCheckpoint, Tick, ViewJob, WhyJob, WhyDevice, ViewDevices>
+      body;
+};
+
+struct Registered {
+  DeviceId device;
+  std::string owner;
+};
+
+struct Submitted {
+  JobId job;
+  bool existed = false;
+};
+
+struct Verdict {
+  AttemptId attempt;
+  bool accepted = false;
+  std::string reason;  // why not
+};
+
+struct Stop {
+  AttemptId attempt;
+  std::string reason;
+};
+
+struct RunningAttempt {
+  AttemptId attempt;
+  uint32_t shard = 0;
+  double fraction = -1;
+};
+
+// What only memory knows of a job that has not ended.
+struct JobView {
+  std::vector<RunningAttempt> running;
+};
+
+struct DeviceView {
+  DeviceRow row;
+  ReputationRow reputation;
+  Power power = Power::kUnknown;
+  int64_t last_seen_ms = 0;  // grid time; 0: not since the scheduler started
+  uint32_t leases = 0;
+  bool lost = false;
+};
+
+// Permission for a device to run an attempt. Its token is what the device shows for the attempt's
+// objects and its result.
+struct Lease {
+  AttemptId attempt;
+  ShardId shard;
+  DeviceId device;
+  std::string token;
+  std::optional<crypto::Hash> checkpoint;
+};
+
+using Reply =
+    std::variant<absl::Status, Registered, Submitted, std::vector<Verdict>, std::vector<Stop>,
+                 JobView, std::vector<std::string>, std::vector<DeviceView>>;
+
+// What a command did. The rows are to be committed before anyone hears of the rest.
+struct Effects {
+  Reply reply = absl::OkStatus();
+  WriteBatch rows;
+  std::vector<Lease> leases;                      // answers to devices that wait
+  std::vector<AttemptId> ended;                   // their grants end
+  std::vector<std::pair<AttemptId, JobId>> keep;  // staged outputs that are now the job's
+  std::vector<AttemptId> drop;                    // staged outputs that nobody needs
+  std::vector<JobId> changed;                     // jobs whose state or counts changed
+};
+
+}  // namespace corpgrid::core

@@ -1,0 +1,267 @@
+#include "core/grid.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "fmt/format.h"
+
+namespace corpgrid::core {
+namespace {
+
+bool IsLive(AttemptState state) {
+  return state == AttemptState::kRunning || state == AttemptState::kSubmitted;
+}
+
+}  // namespace
+
+absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
+  Grid grid(config);
+  grid.meta_ = std::move(snapshot.meta);
+  for (JoinTokenRow& row : snapshot.join_tokens) grid.join_tokens_[row.secret_hash] = row;
+  for (DeviceRow& row : snapshot.devices) {
+    grid.device_by_key_[row.public_key] = row.id;
+    Device& device = grid.devices_[row.id];
+    device.reputation.device = row.id;
+    device.row = std::move(row);
+  }
+  for (const ReputationRow& row : snapshot.reputations) {
+    if (Device* device = grid.FindDevice(row.device)) device->reputation = row;
+  }
+  for (auto& [key, id] : snapshot.finished_keys) grid.job_by_key_[key] = id;
+  for (JobRow& row : snapshot.jobs) {
+    ASSIGN_OR_RETURN(job::JobSpec spec, job::JobSpec::Decode(row.spec));
+    const JobId id = row.id;
+    grid.job_by_key_[row.idempotency_key] = id;
+    grid.jobs_.emplace(id, Job(std::move(row), std::move(spec)));
+  }
+  for (ShardRow& row : snapshot.shards) {
+    Job* job = grid.FindJob(row.id.job);
+    if (!job) return absl::DataLossError(fmt::format("shard {} of no job", row.id.index));
+    const uint32_t index = row.id.index;
+    job->live[index].row = std::move(row);
+  }
+  std::map<AttemptId, job::Result> results;
+  for (ResultRow& row : snapshot.results) results[row.attempt] = std::move(row.result);
+  for (AttemptRow& row : snapshot.attempts) {
+    Job* job = grid.FindJob(row.shard.job);
+    Device* device = grid.FindDevice(row.device);
+    if (!job || !device || !job->live.contains(row.shard.index)) {
+      return absl::DataLossError(fmt::format("attempt {} of no shard or device", row.id.value));
+    }
+    Shard& shard = job->live[row.shard.index];
+    if (!IsLive(row.state) || row.try_number != shard.row.tries) continue;
+    Attempt attempt;
+    attempt.row = std::move(row);
+    if (const auto it = results.find(attempt.row.id); it != results.end()) {
+      attempt.result_key = it->second.Key();
+      attempt.succeeded = it->second.succeeded();
+    }
+    grid.attempts_[attempt.row.id] = attempt.row.shard;
+    if (attempt.row.state == AttemptState::kRunning) {
+      device->leases.insert(attempt.row.id);
+      grid.Extend(attempt);
+    }
+    shard.attempts.push_back(std::move(attempt));
+  }
+  for (auto& [id, job] : grid.jobs_) {
+    for (const auto& [index, shard] : job.live) grid.Reopen(job, shard);
+  }
+  return grid;
+}
+
+Effects Grid::Apply(const Command& command) {
+  meta_.time_ms = std::max(meta_.time_ms, command.time_ms);
+  wall_ms_ = command.wall_ms;
+  seed_ = command.seed;
+  Effects effects;
+  effects.reply = std::visit([&](const auto& c) { return Do(c, &effects); }, command.body);
+  while (std::exchange(work_added_, false)) MatchWaiting(&effects);
+  for (const JobId id : std::exchange(dirty_jobs_, {})) {
+    effects.rows.job_progress.push_back(jobs_.at(id).row.progress);
+    effects.changed.push_back(id);
+  }
+  for (const DeviceId id : std::exchange(dirty_devices_, {})) {
+    effects.rows.reputations.push_back(devices_.at(id).reputation);
+  }
+  return effects;
+}
+
+Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
+  DeviceRow row = c.device;
+  const auto known = device_by_key_.find(row.public_key);
+  if (known != device_by_key_.end()) {
+    const DeviceRow& old = devices_.at(known->second).row;
+    row.id = old.id;
+    row.owner = old.owner;
+  } else {
+    const auto token =
+        c.join_secret_hash ? join_tokens_.find(*c.join_secret_hash) : join_tokens_.end();
+    if (token == join_tokens_.end() || token->second.uses_left == 0) {
+      return absl::PermissionDeniedError(
+          "this device is not known to the grid and its join token is missing, wrong or used up; "
+          "make one "
+          "with `corpgrid token create --owner NAME` and start the agent with --join TOKEN");
+    }
+    --token->second.uses_left;
+    effects->rows.join_tokens.push_back(token->second);
+    row.owner = token->second.owner;
+    row.id = DeviceId{meta_.next_device++};
+    device_by_key_[row.public_key] = row.id;
+  }
+  Device& device = devices_[row.id];
+  device.row = row;
+  device.reputation.device = row.id;
+  device.last_seen_ms = meta_.time_ms;
+  effects->rows.devices.push_back(row);
+  return Registered{row.id, row.owner};
+}
+
+Reply Grid::Do(const CreateJoinToken& c, Effects* effects) {
+  const auto same_key = [&](const auto& entry) {
+    return entry.second.idempotency_key == c.token.idempotency_key;
+  };
+  if (std::any_of(join_tokens_.begin(), join_tokens_.end(), same_key)) return absl::OkStatus();
+  join_tokens_[c.token.secret_hash] = c.token;
+  effects->rows.join_tokens.push_back(c.token);
+  return absl::OkStatus();
+}
+
+Reply Grid::Do(const SubmitJob& c, Effects* effects) {
+  if (const auto it = job_by_key_.find(c.idempotency_key); it != job_by_key_.end()) {
+    return Submitted{it->second, true};
+  }
+  JobRow row;
+  row.id = JobId{meta_.next_job++};
+  row.idempotency_key = c.idempotency_key;
+  row.spec = c.spec.Encode();
+  row.spec_hash = c.spec_hash;
+  row.bundle_hash = c.bundle_hash;
+  row.bundle_bytes = c.bundle_bytes;
+  row.submitter_key = c.submitter_key;
+  row.signature = c.signature;
+  row.submitted_wall_ms = wall_ms_;
+  row.progress.id = row.id;
+  const JobId id = row.id;
+  job_by_key_[row.idempotency_key] = id;
+  effects->rows.jobs.push_back(row);
+  effects->changed.push_back(id);
+  jobs_.emplace(id, Job(std::move(row), c.spec));
+  work_added_ = true;
+  return Submitted{id, false};
+}
+
+Reply Grid::Do(const CancelJob& c, Effects* effects) {
+  Job* job = FindJob(c.job);
+  if (job) EndJob(*job, JobState::kCancelled, "cancelled by its owner", effects);
+  return absl::OkStatus();  // A job that has ended stays as it ended.
+}
+
+Reply Grid::Do(const ReportCheckpoint& c, Effects* effects) {
+  const Found found = FindAttempt(c.attempt);
+  if (!found.attempt || found.attempt->row.device != c.device ||
+      found.attempt->row.lease_token != c.lease_token ||
+      found.attempt->row.state != AttemptState::kRunning) {
+    return absl::FailedPreconditionError("this attempt is not this device's, or has ended");
+  }
+  found.shard->row.checkpoint = c.state;
+  effects->rows.shards.push_back(found.shard->row);
+  Extend(*found.attempt);
+  return absl::OkStatus();
+}
+
+Reply Grid::Do(const ViewJob& c, Effects*) {
+  JobView view;
+  const Job* job = FindJob(c.job);
+  if (!job) return view;
+  for (const auto& [index, shard] : job->live) {
+    for (const Attempt& attempt : shard.attempts) {
+      if (attempt.row.state != AttemptState::kRunning) continue;
+      view.running.push_back({attempt.row.id, index, attempt.fraction});
+    }
+  }
+  return view;
+}
+
+Reply Grid::Do(const ViewDevices&, Effects*) {
+  std::vector<DeviceView> views;
+  views.reserve(devices_.size());
+  for (const auto& [id, device] : devices_) {
+    const bool seen = device.last_seen_ms > 0;
+    views.push_back(
+        {.row = device.row,
+         .reputation = device.reputation,
+         .power = device.power,
+         .last_seen_ms = device.last_seen_ms,
+         .leases = static_cast<uint32_t>(device.leases.size()),
+         .lost = !seen || meta_.time_ms - device.last_seen_ms > config_.lease_ttl_ms()});
+  }
+  return views;
+}
+
+void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects) {
+  for (auto& [index, shard] : job.live) {
+    for (Attempt& attempt : shard.attempts) {
+      if (IsLive(attempt.row.state)) EndAttempt(attempt, AttemptState::kCancelled, effects);
+    }
+  }
+  JobProgressRow& progress = job.row.progress;
+  progress.state = state;
+  progress.error = std::move(error);
+  progress.finished_wall_ms = wall_ms_;
+  effects->rows.job_progress.push_back(progress);
+  effects->changed.push_back(progress.id);
+  dirty_jobs_.erase(progress.id);
+  jobs_.erase(progress.id);
+}
+
+Grid::Party Grid::PartyOf(const Job& job, const Device& device) const {
+  return job.spec->redundancy.distinct == job::Distinct::kOwner ? device.row.owner
+                                                                : device.row.id.ToString();
+}
+
+Grid::Party Grid::PartyOf(const Job& job, const AttemptRow& attempt) const {
+  return job.spec->redundancy.distinct == job::Distinct::kOwner ? attempt.owner
+                                                                : attempt.device.ToString();
+}
+
+std::set<Grid::Party> Grid::Parties(const Job& job, const Shard& shard, const Grid& grid) {
+  std::set<Party> parties;
+  for (const Attempt& attempt : shard.attempts) parties.insert(grid.PartyOf(job, attempt.row));
+  return parties;
+}
+
+void Grid::Close(Job& job, const Shard& shard) {
+  const auto it = job.open.find(Parties(job, shard, *this));
+  if (it == job.open.end()) return;
+  it->second.erase(shard.row.id.index);
+  if (it->second.empty()) job.open.erase(it);
+}
+
+void Grid::Reopen(Job& job, const Shard& shard) {
+  if (shard.attempts.size() >= shard.row.replicas) return;
+  job.open[Parties(job, shard, *this)].insert(shard.row.id.index);
+  work_added_ = true;
+}
+
+Grid::Device* Grid::FindDevice(DeviceId id) {
+  const auto it = devices_.find(id);
+  return it == devices_.end() ? nullptr : &it->second;
+}
+
+Grid::Job* Grid::FindJob(JobId id) {
+  const auto it = jobs_.find(id);
+  return it == jobs_.end() ? nullptr : &it->second;
+}
+
+Grid::Found Grid::FindAttempt(AttemptId id) {
+  const auto it = attempts_.find(id);
+  if (it == attempts_.end()) return {};
+  Job& job = jobs_.at(it->second.job);
+  Shard& shard = job.live.at(it->second.index);
+  const auto attempt = std::find_if(shard.attempts.begin(), shard.attempts.end(),
+                                    [&](const Attempt& a) { return a.row.id == id; });
+  return {&job, &shard, &*attempt};
+}
+
+}  // namespace corpgrid::core

@@ -1,0 +1,215 @@
+// What results mean: whether they are heard, when a shard is decided, and what a failure costs.
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "core/grid.h"
+#include "fmt/format.h"
+
+namespace corpgrid::core {
+namespace {
+
+std::string Describe(const job::Result& result) {
+  if (result.outcome == job::Outcome::kExited) {
+    return fmt::format("the command ended with status {}", result.exit_code);
+  }
+  if (result.outcome == job::Outcome::kSignaled) {
+    return fmt::format("the command was ended by signal {}", result.exit_code);
+  }
+  return std::string(job::ToText(result.outcome));
+}
+
+std::string WithDetail(std::string text, const std::string& detail) {
+  return detail.empty() ? text : fmt::format("{}: {}", text, detail);
+}
+
+}  // namespace
+
+Reply Grid::Do(const SubmitResults& c, Effects* effects) {
+  Device* device = FindDevice(c.device);
+  if (!device) return absl::UnauthenticatedError("unknown device: register first");
+  device->last_seen_ms = meta_.time_ms;
+  std::vector<Verdict> verdicts;
+  verdicts.reserve(c.results.size());
+  for (const HandedIn& in : c.results) verdicts.push_back(HandIn(*device, in, effects));
+  return verdicts;
+}
+
+Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
+  const AttemptId id = in.row.attempt;
+  const Found found = FindAttempt(id);
+  if (!found.attempt) {
+    const auto it = remembered_.find(id);
+    if (it != remembered_.end() && it->second.device == device.row.id &&
+        it->second.token == in.lease_token) {
+      // A repeated call whose reply was lost, or work that was called off meanwhile, is nobody's
+      // fault.
+      if (it->second.was_accepted) return {id, true, ""};
+      if (!it->second.expired) return {id, false, "the job has ended"};
+    }
+    return Refuse(device, id, "its lease has ended or never was");
+  }
+  Attempt& attempt = *found.attempt;
+  if (attempt.row.device != device.row.id || attempt.row.lease_token != in.lease_token) {
+    return Refuse(device, id, "the attempt is another device's");
+  }
+  if (in.proof == Proof::kBadSignature) {
+    return Refuse(device, id, "the signature is not this device's over this result");
+  }
+  if (attempt.result_key) return {id, true, ""};  // repeated; the first one counts
+  if (in.proof == Proof::kBytesMissing) {
+    return Refuse(device, id, "its outputs are not staged with the hashes it names");
+  }
+  Job& job = *found.job;
+  Shard& shard = *found.shard;
+  effects->rows.results.push_back(in.row);
+  if (in.row.result.outcome == job::Outcome::kDeviceFault) {
+    ++device.reputation.faults;
+    dirty_devices_.insert(device.row.id);
+    const int64_t pause = kFaultPauseMs << std::min(device.faults_in_a_row++, 16);
+    device.paused_until_ms = meta_.time_ms + std::min(pause, kMaxFaultPauseMs);
+    Close(job, shard);
+    EndAttempt(attempt, AttemptState::kFaulted, effects);
+    std::erase_if(shard.attempts, [&](const Attempt& a) { return a.row.id == id; });
+    ++shard.row.faults;
+    shard.row.error = in.row.detail;
+    Lost(job, shard, effects);
+    return {id, true, ""};
+  }
+  device.faults_in_a_row = 0;
+  device.leases.erase(id);
+  attempt.row.state = AttemptState::kSubmitted;
+  attempt.result_key = in.row.result.Key();
+  attempt.succeeded = in.row.result.succeeded();
+  shard.row.error = attempt.succeeded ? "" : WithDetail(Describe(in.row.result), in.row.detail);
+  Decide(job, shard, &attempt, effects);
+  return {id, true, ""};
+}
+
+Verdict Grid::Refuse(Device& device, AttemptId attempt, std::string reason) {
+  ++device.reputation.refused;
+  dirty_devices_.insert(device.row.id);
+  return {attempt, false, std::move(reason)};
+}
+
+void Grid::Decide(Job& job, Shard& shard, Attempt* latest, Effects* effects) {
+  std::map<crypto::Hash, std::set<Party>> votes;
+  size_t best = 0;
+  for (const Attempt& attempt : shard.attempts) {
+    if (!attempt.result_key) continue;
+    std::set<Party>& voters = votes[*attempt.result_key];
+    voters.insert(PartyOf(job, attempt.row));
+    best = std::max(best, voters.size());
+  }
+  const uint32_t quorum = job.spec->redundancy.quorum;
+  if (votes[*latest->result_key].size() >= quorum) {
+    Conclude(job, shard, *latest->result_key, effects);
+    return;
+  }
+  effects->rows.attempts.push_back(latest->row);
+  // Each running attempt may still join the largest group; ask for more only when that cannot be
+  // enough.
+  const size_t handed_in = std::count_if(shard.attempts.begin(), shard.attempts.end(),
+                                         [](const Attempt& a) { return a.result_key.has_value(); });
+  const uint32_t needed = static_cast<uint32_t>(handed_in + quorum - best);
+  if (needed <= shard.row.replicas) return;
+  if (needed > job::JobSpec::kMaxReplicas) {
+    FinishShard(
+        job, shard, ShardState::kFailed,
+        fmt::format("no {} of {} results agree; `corpgrid job show` lists them", quorum, handed_in),
+        effects);
+    return;
+  }
+  Close(job, shard);
+  shard.row.replicas = needed;
+  effects->rows.shards.push_back(shard.row);
+  Reopen(job, shard);
+}
+
+void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* effects) {
+  Close(job, shard);
+  bool succeeded = false;
+  AttemptId winner;
+  for (Attempt& attempt : shard.attempts) {
+    if (!attempt.result_key) {
+      EndAttempt(attempt, AttemptState::kCancelled, effects);
+      continue;
+    }
+    ReputationRow& reputation = devices_.at(attempt.row.device).reputation;
+    dirty_devices_.insert(attempt.row.device);
+    if (*attempt.result_key != key) {
+      ++reputation.disagreed;
+      EndAttempt(attempt, AttemptState::kDisagreed, effects);
+      continue;
+    }
+    ++reputation.agreed;
+    succeeded = attempt.succeeded;
+    const bool first = !winner;
+    if (first) winner = attempt.row.id;
+    EndAttempt(attempt, AttemptState::kAgreed, effects);
+    if (first && succeeded) {
+      effects->keep.emplace_back(attempt.row.id, job.row.id);
+    } else {
+      effects->drop.push_back(attempt.row.id);
+    }
+  }
+  if (succeeded) {
+    shard.row.winner = winner;
+    FinishShard(job, shard, ShardState::kDone, "", effects);
+    return;
+  }
+  shard.attempts.clear();
+  if (++shard.row.tries > job.spec->retries) {
+    FinishShard(job, shard, ShardState::kFailed, shard.row.error, effects);
+    return;
+  }
+  shard.row.replicas = job.spec->redundancy.replicas;
+  effects->rows.shards.push_back(shard.row);
+  Reopen(job, shard);
+}
+
+void Grid::Lost(Job& job, Shard& shard, Effects* effects) {
+  if (shard.row.faults >= kMaxFaults) {
+    FinishShard(
+        job, shard, ShardState::kFailed,
+        fmt::format("{} devices gave it up; the last said: {}", shard.row.faults, shard.row.error),
+        effects);
+  } else if (shard.row.expired >= kMaxExpired) {
+    FinishShard(job, shard, ShardState::kFailed,
+                fmt::format("{} devices fell silent while running it", shard.row.expired), effects);
+  } else {
+    effects->rows.shards.push_back(shard.row);
+    Reopen(job, shard);
+  }
+}
+
+void Grid::FinishShard(Job& job, Shard& shard, ShardState state, std::string error,
+                       Effects* effects) {
+  Close(job, shard);
+  for (Attempt& attempt : shard.attempts) {
+    if (attempts_.contains(attempt.row.id)) {
+      EndAttempt(attempt, attempt.result_key ? AttemptState::kDisagreed : AttemptState::kCancelled,
+                 effects);
+    }
+  }
+  shard.row.state = state;
+  shard.row.error = std::move(error);
+  effects->rows.shards.push_back(shard.row);
+  JobProgressRow& progress = job.row.progress;
+  dirty_jobs_.insert(progress.id);
+  if (state == ShardState::kFailed) {
+    ++progress.failed;
+    // One shard that cannot be computed leaves the job without its result: more work on it would be
+    // wasted.
+    std::string why = fmt::format("shard {} failed: {}", shard.row.id.index, shard.row.error);
+    job.live.erase(shard.row.id.index);
+    EndJob(job, JobState::kFailed, std::move(why), effects);
+    return;
+  }
+  job.live.erase(shard.row.id.index);
+  if (++progress.done == job.spec->shards) EndJob(job, JobState::kDone, "", effects);
+}
+
+}  // namespace corpgrid::core

@@ -1,0 +1,139 @@
+// One sentence for every job that waits and every device that idles.
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/text.h"
+#include "core/grid.h"
+#include "fmt/format.h"
+
+namespace corpgrid::core {
+namespace {
+
+std::string BackendNames(const job::Resources& resources) {
+  std::string names;
+  for (const job::Backend backend : resources.backends) {
+    names += fmt::format("{}{}", names.empty() ? "" : " or ", job::ToText(backend));
+  }
+  return names;
+}
+
+}  // namespace
+
+std::string Grid::Unfit(const Job& job, const Device& device) const {
+  const job::Resources& want = job.spec->resources;
+  const DeviceRow& has = device.row;
+  const bool backend = std::any_of(want.backends.begin(), want.backends.end(), [&](job::Backend b) {
+    return (has.backends >> static_cast<unsigned>(b) & 1) != 0;
+  });
+  if (!backend) return fmt::format("it has no {} backend", BackendNames(want));
+  if (has.cpus < want.cpus) return fmt::format("it has {} CPUs, not {}", has.cpus, want.cpus);
+  if (has.memory_bytes < want.memory_bytes) {
+    return fmt::format("it has {} of memory, not {}", FormatBytes(has.memory_bytes),
+                       FormatBytes(want.memory_bytes));
+  }
+  if (has.vram_bytes < want.vram_bytes) {
+    return fmt::format("it has {} of video memory, not {}", FormatBytes(has.vram_bytes),
+                       FormatBytes(want.vram_bytes));
+  }
+  if (job.spec->limits.network && !has.network_allowed) {
+    return "its owner does not let jobs use the network";
+  }
+  return "";
+}
+
+Reply Grid::Do(const WhyJob& c, Effects*) {
+  std::vector<std::string> sentences;
+  const Job* job = FindJob(c.job);
+  if (!job) return sentences;  // It has ended: its row says how.
+  const job::JobFields& spec = *job->spec;
+  std::set<Party> parties;
+  size_t fit = 0, lost = 0, running = 0;
+  std::map<std::string, int> unfit;
+  for (const auto& [id, device] : devices_) {
+    if (meta_.time_ms - device.last_seen_ms > config_.lease_ttl_ms() || device.last_seen_ms == 0) {
+      ++lost;
+      continue;
+    }
+    if (const std::string why = Unfit(*job, device); !why.empty()) {
+      ++unfit[why];
+      continue;
+    }
+    ++fit;
+    parties.insert(PartyOf(*job, device));
+  }
+  for (const auto& [index, shard] : job->live) running += shard.attempts.size();
+  const char* distinct = spec.redundancy.distinct == job::Distinct::kOwner ? "owners" : "devices";
+  if (fit == 0) {
+    sentences.push_back(fmt::format("No connected device can run it ({} known, {} not connected).",
+                                    devices_.size(), lost));
+  } else if (parties.size() < spec.redundancy.quorum) {
+    sentences.push_back(fmt::format(
+        "A quorum of {0} needs {0} different {1}, but only {2} with a suitable device {3} "
+        "connected.",
+        spec.redundancy.quorum, distinct, parties.size(), parties.size() == 1 ? "is" : "are"));
+  } else if (parties.size() < spec.redundancy.replicas) {
+    sentences.push_back(
+        fmt::format("It asks for {} replicas on different {}, but only {} are connected.",
+                    spec.redundancy.replicas, distinct, parties.size()));
+  }
+  for (const auto& [why, count] : unfit) {
+    sentences.push_back(
+        fmt::format("{} device{} may not run it: {}.", count, count == 1 ? "" : "s", why));
+  }
+  for (const auto& [index, shard] : job->live) {
+    if (shard.row.faults > 0 || !shard.row.error.empty()) {
+      sentences.push_back(fmt::format("Shard {} is tried again: {}.", index, shard.row.error));
+      break;
+    }
+  }
+  const uint32_t fresh = spec.shards - job->row.progress.next_shard;
+  if (sentences.empty() && fresh > 0 && running == 0) {
+    sentences.push_back("It waits for a device to ask for work; older jobs go first.");
+  }
+  sentences.push_back(fmt::format("{} of {} shards are done, {} attempts are out, {} shards wait.",
+                                  job->row.progress.done, spec.shards, running, fresh));
+  return sentences;
+}
+
+Reply Grid::Do(const WhyDevice& c, Effects*) {
+  const Device* device = FindDevice(c.device);
+  if (!device) return absl::NotFoundError(fmt::format("no device {}", c.device.value));
+  std::vector<std::string> sentences;
+  const int64_t silent_ms = meta_.time_ms - device->last_seen_ms;
+  if (device->last_seen_ms == 0) {
+    sentences.push_back("It has not connected since the scheduler started.");
+  } else if (silent_ms > config_.lease_ttl_ms()) {
+    sentences.push_back(fmt::format("It was last heard {} ago.", FormatDuration(silent_ms)));
+  }
+  if (device->power == Power::kBattery) {
+    sentences.push_back("It runs on battery; it gets work when it is plugged in.");
+  }
+  if (device->paused_until_ms > meta_.time_ms) {
+    sentences.push_back(fmt::format("It pauses for {} after {} faults of its own in a row.",
+                                    FormatDuration(device->paused_until_ms - meta_.time_ms),
+                                    device->faults_in_a_row));
+  }
+  if (!device->leases.empty()) {
+    sentences.push_back(fmt::format("It has {} shards.", device->leases.size()));
+    return sentences;
+  }
+  for (const auto& [id, job] : jobs_) {
+    if (const std::string why = Unfit(job, *device); !why.empty()) {
+      sentences.push_back(fmt::format("Job {} does not suit it: {}.", id.value, why));
+    } else if (job.row.progress.next_shard == job.spec->shards &&
+               !FindOpen(job, PartyOf(job, *device))) {
+      sentences.push_back(fmt::format(
+          "Job {} needs no more of {}: its shards run elsewhere, or wait for other owners.",
+          id.value, device->row.owner));
+    }
+  }
+  if (sentences.empty()) {
+    sentences.push_back(jobs_.empty() ? "No job is queued."
+                                      : "It may get work with its next poll.");
+  }
+  return sentences;
+}
+
+}  // namespace corpgrid::core
