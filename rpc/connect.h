@@ -15,6 +15,9 @@ namespace corpgrid::rpc {
 inline constexpr char kSessionKey[] = "corpgrid-session-bin";  // agents, after RegisterAgent
 inline constexpr char kTokenKey[] = "corpgrid-token";          // people
 
+// The largest message: lists are paged and bytes streamed in parts far below it.
+inline constexpr int kMaxMessageBytes = 16 << 20;
+
 // Where a grid is and how to speak to it: `grid.json` (0600) in its data folder, written by the
 // scheduler.
 struct GridFile {

@@ -44,6 +44,13 @@ class ObjectsClient {
   static constexpr int kTries = 5;
 
  private:
+  using Writer = grpc::ClientWriterInterface<corpgrid::v1::PutRequest>;
+
+  absl::StatusOr<uint64_t> ResumeOffset(const Upload& upload);
+  // Sends one file from `offset` on. Errors are the file's; those of the call show in its status.
+  absl::Status SendOne(Writer* writer, const Upload& upload, uint64_t offset,
+                       const std::function<void(uint64_t)>& progress);
+
   corpgrid::v1::Objects::StubInterface* stub_;
   const char* key_;
   std::string secret_;
