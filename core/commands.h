@@ -98,6 +98,9 @@ struct ReportCheckpoint {
 struct Tick {};
 
 // Reads. They change nothing.
+struct FindJob {  // the job that a key made; 0 when none
+  std::string idempotency_key;
+};
 struct ViewJob {
   JobId job;
 };
@@ -114,7 +117,8 @@ struct Command {
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
   std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, Poll, StopPolling, Heartbeat,
-               SubmitResults, ReportCheckpoint, Tick, ViewJob, WhyJob, WhyDevice, ViewDevices>
+               SubmitResults, ReportCheckpoint, Tick, FindJob, ViewJob, WhyJob, WhyDevice,
+               ViewDevices>
       body;
 };
 
@@ -154,7 +158,7 @@ struct DeviceView {
   DeviceRow row;
   ReputationRow reputation;
   Power power = Power::kUnknown;
-  int64_t last_seen_ms = 0;  // grid time; 0: not since the scheduler started
+  int64_t silent_ms = -1;  // since it was last heard; -1: not since the scheduler started
   uint32_t leases = 0;
   bool lost = false;
 };

@@ -170,6 +170,11 @@ Reply Grid::Do(const ReportCheckpoint& c, Effects* effects) {
   return absl::OkStatus();
 }
 
+Reply Grid::Do(const core::FindJob& c, Effects*) {
+  const auto it = job_by_key_.find(c.idempotency_key);
+  return it == job_by_key_.end() ? Submitted{} : Submitted{it->second, true};
+}
+
 Reply Grid::Do(const ViewJob& c, Effects*) {
   JobView view;
   const Job* job = FindJob(c.job);
@@ -192,7 +197,7 @@ Reply Grid::Do(const ViewDevices&, Effects*) {
         {.row = device.row,
          .reputation = device.reputation,
          .power = device.power,
-         .last_seen_ms = device.last_seen_ms,
+         .silent_ms = seen ? meta_.time_ms - device.last_seen_ms : -1,
          .leases = static_cast<uint32_t>(device.leases.size()),
          .lost = !seen || meta_.time_ms - device.last_seen_ms > config_.lease_ttl_ms()});
   }

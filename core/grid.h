@@ -115,6 +115,7 @@ class Grid {
   Reply Do(const SubmitJob& c, Effects* effects);
   Reply Do(const CancelJob& c, Effects* effects);
   Reply Do(const ReportCheckpoint& c, Effects* effects);
+  Reply Do(const core::FindJob& c, Effects* effects);
   Reply Do(const ViewJob& c, Effects* effects);
   Reply Do(const ViewDevices& c, Effects* effects);
   void EndJob(Job& job, JobState state, std::string error, Effects* effects);

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -86,9 +87,15 @@ class ObjectStore {
   // Every scope that has anything staged: what a restart has to look through.
   virtual absl::StatusOr<std::vector<std::string>> Scopes() = 0;
 
-  // Keeps the complete objects of `scope` under `owner` and ends the scope. Idempotent. Durable on
-  // return.
-  virtual absl::Status Keep(std::string_view scope, std::string_view owner) = 0;
+  // Bytes of `name` that an interrupted upload left, 0 when there is none or it is complete.
+  virtual absl::StatusOr<uint64_t> StagedBytes(std::string_view scope, std::string_view name) = 0;
+
+  // Deletes one upload of a scope, complete or not. Idempotent.
+  virtual absl::Status Discard(std::string_view scope, std::string_view name) = 0;
+
+  // For each (scope, owner): keeps the complete objects of the scope under the owner and ends the
+  // scope. Idempotent. Durable on return, all together.
+  virtual absl::Status Keep(std::span<const std::pair<std::string, std::string>> scopes) = 0;
 
   // Ends scopes, deleting what nothing else names. Idempotent.
   virtual absl::Status Drop(std::span<const std::string> scopes) = 0;

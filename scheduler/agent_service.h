@@ -1,0 +1,87 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "base/clock.h"
+#include "corpgrid/v1/scheduler.grpc.pb.h"
+#include "scheduler/authenticate.h"
+#include "scheduler/core_loop.h"
+#include "scheduler/grants.h"
+
+namespace corpgrid::scheduler {
+
+// A PollJobs call that waits for shards.
+class PollReactor;
+
+// What agents call (proto/corpgrid/v1/scheduler.proto). PollJobs holds no thread while it waits.
+// Any thread.
+class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_PollJobs<
+                               corpgrid::v1::Scheduler::Service> {
+ public:
+  static constexpr size_t kMaxResults = 256;  // in one call
+  static constexpr size_t kMaxHeld = 4096;
+  static constexpr uint32_t kMaxWaitMs = 60'000;
+  static constexpr size_t kMaxTailBytes = 64 << 10;  // of stdout and of stderr kept with a result
+
+  // All must outlive the service.
+  AgentService(const Authenticator* authenticator, SessionTable* sessions, GrantTable* grants,
+               objects::ObjectStore* objects, CoreLoop* loop, const Clock* clock,
+               core::GridConfig config)
+      : authenticator_(authenticator),
+        sessions_(sessions),
+        grants_(grants),
+        objects_(objects),
+        loop_(loop),
+        clock_(clock),
+        config_(config) {}
+
+  grpc::Status RegisterAgent(grpc::ServerContext* context,
+                             const corpgrid::v1::RegisterAgentRequest* request,
+                             corpgrid::v1::RegisterAgentResponse* response) override;
+  grpc::ServerUnaryReactor* PollJobs(grpc::CallbackServerContext* context,
+                                     const corpgrid::v1::PollJobsRequest* request,
+                                     corpgrid::v1::PollJobsResponse* response) override;
+  grpc::Status Heartbeat(grpc::ServerContext* context,
+                         const corpgrid::v1::HeartbeatRequest* request,
+                         corpgrid::v1::HeartbeatResponse* response) override;
+  grpc::Status SubmitResult(grpc::ServerContext* context,
+                            const corpgrid::v1::SubmitResultRequest* request,
+                            corpgrid::v1::SubmitResultResponse* response) override;
+  grpc::Status ReportCheckpoint(grpc::ServerContext* context,
+                                const corpgrid::v1::ReportCheckpointRequest* request,
+                                corpgrid::v1::ReportCheckpointResponse* response) override;
+
+  // The three below: on the core's thread.
+  // Answers the devices that wait. The leases are committed.
+  void Deliver(const std::vector<core::Lease>& leases);
+  // Ends the polls that have waited long enough.
+  void EndOldPolls();
+  // Answers every waiting poll with `status`; the agents ask again.
+  void FailPolls(const absl::Status& status);
+
+ private:
+  friend class PollReactor;
+
+  // Takes the poll of `device` off the list if it is `poll` (any, when null).
+  std::shared_ptr<PollReactor> TakePoll(DeviceId device, const PollReactor* poll);
+  core::HandedIn CheckResult(const AgentIdentity& agent, const corpgrid::v1::Result& result) const;
+
+  const Authenticator* const authenticator_;
+  SessionTable* const sessions_;
+  GrantTable* const grants_;
+  objects::ObjectStore* const objects_;
+  CoreLoop* const loop_;
+  const Clock* const clock_;
+  const core::GridConfig config_;
+
+  absl::Mutex mutex_;
+  std::map<DeviceId, std::shared_ptr<PollReactor>> polls_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace corpgrid::scheduler

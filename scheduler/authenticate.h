@@ -1,0 +1,29 @@
+#pragma once
+
+#include <grpcpp/server_context.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "scheduler/sessions.h"
+
+namespace corpgrid::scheduler {
+
+// Who calls: every handler asks one of these first. Any thread.
+class Authenticator {
+ public:
+  // `sessions` must outlive it; `person_token` is what the person who owns the grid shows.
+  Authenticator(const SessionTable* sessions, std::string person_token)
+      : sessions_(sessions), person_token_(std::move(person_token)) {}
+
+  // Errors: Unauthenticated.
+  absl::StatusOr<AgentIdentity> AuthenticateAgent(const grpc::ServerContextBase& context) const;
+  absl::Status AuthenticatePerson(const grpc::ServerContextBase& context) const;
+
+ private:
+  const SessionTable* const sessions_;
+  const std::string person_token_;
+};
+
+}  // namespace corpgrid::scheduler

@@ -1,0 +1,113 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "base/clock.h"
+#include "core/grid.h"
+#include "store/store.h"
+
+namespace corpgrid::scheduler {
+
+// Hears of what happened once it is durable. Called on the core's thread: must not block.
+class EffectsListener {
+ public:
+  virtual ~EffectsListener() = default;
+  virtual void OnCommitted(core::Effects& effects) = 0;
+  // Memory was thrown away and read back from the store, after a commit that failed: nobody waits
+  // for shards any more.
+  virtual void OnReloaded(const core::Grid& grid) = 0;
+  // Called about every kTickMs.
+  virtual void OnTick() = 0;
+};
+
+// Owns the core, on a thread of its own. It takes whatever commands wait, applies them all, commits
+// their rows in one transaction and then releases the replies (group commit): an acknowledged
+// change is durable, and a commit's cost is shared. When a commit fails, every command of it is
+// answered with that error and memory is read back from the store.
+class CoreLoop {
+ public:
+  using Body = decltype(core::Command::body);
+  using Done = std::function<void(core::Reply)>;
+
+  static constexpr int64_t kTickMs = 50;
+  static constexpr size_t kMaxBatch = 512;
+  static constexpr size_t kMaxQueue = 100'000;  // beyond it commands are answered ResourceExhausted
+
+  // Reads the state; nothing is applied before Start. `store`, `clock` and `listener` must outlive
+  // the loop. Errors: those of Store::Load and Grid::Load.
+  static absl::StatusOr<std::unique_ptr<CoreLoop>> Load(const core::GridConfig& config,
+                                                        store::Store* store, const Clock* clock,
+                                                        EffectsListener* listener);
+  ~CoreLoop();
+
+  // Starts the core's thread, which begins with OnReloaded. Once.
+  void Start();
+
+  // Any thread. `done` is called on the core's thread and must not block; on an error it gets an
+  // absl::Status.
+  void Submit(Body body, Done done);
+
+  // Any thread but the core's: waits for the reply. `T` is the reply's type when all goes well.
+  template <typename T>
+  absl::StatusOr<T> Call(Body body);
+  // For commands that answer with a status alone.
+  absl::Status CallStatus(Body body);
+
+  const std::string& grid_id() const { return grid_id_; }
+
+ private:
+  struct Waiting {
+    Body body;
+    Done done;
+  };
+
+  CoreLoop(const core::GridConfig& config, store::Store* store, const Clock* clock,
+           EffectsListener* listener)
+      : config_(config), store_(store), clock_(clock), listener_(listener) {}
+
+  core::Reply CallAny(Body body);
+  absl::Status LoadGrid();
+  void Run();
+  std::vector<Waiting> TakeBatch();
+  void ApplyBatch(std::vector<Waiting> batch);
+  // Commits `rows`; on failure reloads. OK when the rows are durable.
+  absl::Status Commit(core::WriteBatch rows);
+  int64_t GridTimeMs() const;
+
+  const core::GridConfig config_;
+  store::Store* const store_;
+  const Clock* const clock_;
+  EffectsListener* const listener_;
+  std::string grid_id_;
+
+  // Of the core's thread alone.
+  std::unique_ptr<core::Grid> grid_;
+  int64_t time_offset_ms_ = 0;  // grid time less the machine's monotonic time
+  uint64_t batch_ = 0;
+  int64_t last_tick_ms_ = 0;
+
+  absl::Mutex mutex_;
+  std::vector<Waiting> queue_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+template <typename T>
+absl::StatusOr<T> CoreLoop::Call(Body body) {
+  core::Reply reply = CallAny(std::move(body));
+  if (auto* status = std::get_if<absl::Status>(&reply)) {
+    return status->ok() ? absl::InternalError("the core answered with nothing")
+                        : *std::move(status);
+  }
+  return std::get<T>(std::move(reply));
+}
+
+}  // namespace corpgrid::scheduler

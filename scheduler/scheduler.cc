@@ -1,0 +1,248 @@
+#include "scheduler/scheduler.h"
+
+#include <fcntl.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_builder.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "crypto/signature.h"
+#include "fmt/format.h"
+#include "objects/object_store.h"
+#include "rpc/connect.h"
+#include "scheduler/agent_service.h"
+#include "scheduler/authenticate.h"
+#include "scheduler/core_loop.h"
+#include "scheduler/grants.h"
+#include "scheduler/job_watch.h"
+#include "scheduler/jobs_service.h"
+#include "scheduler/objects_service.h"
+#include "scheduler/staging.h"
+#include "spdlog/spdlog.h"
+#include "store/store.h"
+
+namespace corpgrid::scheduler {
+namespace {
+
+using Key = std::array<uint8_t, 32>;
+
+// The secret that the person's token and the join tokens are made of; made on the first start,
+// readable by this user alone.
+absl::StatusOr<Key> LoadOrCreateSecret(const std::string& path) {
+  Key key;
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    const ssize_t got = read(fd, key.data(), key.size());
+    close(fd);
+    if (got == std::ssize(key)) return key;
+    return absl::DataLossError(
+        fmt::format("{} is damaged; delete it: tokens made with it end", path));
+  }
+  const std::string random = crypto::RandomBytes(key.size());
+  const std::string temporary = path + ".new";
+  fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const bool written =
+      fd >= 0 && write(fd, random.data(), random.size()) == std::ssize(random) && fsync(fd) == 0;
+  if (fd >= 0) close(fd);
+  if (!written || rename(temporary.c_str(), path.c_str()) != 0) {
+    return absl::UnavailableError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
+  }
+  std::copy(random.begin(), random.end(), key.begin());
+  return key;
+}
+
+class RunningScheduler final : public Scheduler, public EffectsListener {
+ public:
+  explicit RunningScheduler(const Options& options)
+      : options_(options),
+        config_{.heartbeat_ms = options.heartbeat_ms,
+                .grace_heartbeats = options.grace_heartbeats} {}
+
+  ~RunningScheduler() override {
+    RunningScheduler::Stop();
+    // No reactor may outlive the service, no command its listener: the loop ends before what it
+    // calls.
+    loop_.reset();
+    staging_.reset();
+  }
+
+  absl::Status Start();
+
+  const std::string& address() const override { return address_; }
+
+  void Wait() override {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&stopped_));
+  }
+
+  void Stop() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (std::exchange(stopping_, true)) return;
+    }
+    if (jobs_service_) jobs_service_->StopWatching();
+    if (agent_service_)
+      agent_service_->FailPolls(absl::UnavailableError("the scheduler is stopping"));
+    if (server_) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+    absl::MutexLock lock(&mutex_);
+    stopped_ = true;
+  }
+
+  void OnCommitted(core::Effects& effects) override {
+    for (const AttemptId id : effects.ended) ended_touched_[id] = grants_->End(id);
+    for (const auto& [attempt, job] : effects.keep) {
+      if (ended_touched_[attempt]) staging_->Keep(AttemptScope(attempt), JobOwner(job));
+    }
+    for (const AttemptId id : effects.drop) {
+      if (ended_touched_[id]) staging_->Drop(AttemptScope(id));
+    }
+    ended_touched_.clear();
+    if (!effects.leases.empty()) agent_service_->Deliver(effects.leases);
+    for (const JobId id : effects.changed) watch_.Changed(id);
+  }
+
+  void OnReloaded(const core::Grid& grid) override {
+    grants_->Clear();
+    for (const core::Lease& lease : grid.LiveLeases()) {
+      auto job = grants_->Job(lease.shard.job);
+      if (!job.ok()) {
+        spdlog::error("job {}: {}", lease.shard.job.value, job.status().ToString());
+        continue;
+      }
+      grants_->Add(lease, *std::move(job));
+      grants_->Touch(lease.attempt);
+      RestoreStaged(lease.attempt);
+    }
+    if (agent_service_)
+      agent_service_->FailPolls(absl::UnavailableError("the scheduler read its state back"));
+  }
+
+  void OnTick() override { agent_service_->EndOldPolls(); }
+
+ private:
+  absl::Status TakeFolder(const std::string& folder);
+  absl::Status Listen();
+
+  void RestoreStaged(AttemptId attempt) {
+    const auto staged = objects_->Staged(AttemptScope(attempt));
+    if (!staged.ok()) return;
+    for (const objects::StagedObject& object : *staged) {
+      grants_->RecordStaged(attempt, object.name, object.object);
+    }
+  }
+
+  const Options options_;
+  const core::GridConfig config_;
+  std::string address_;
+  int lock_fd_ = -1;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<objects::ObjectStore> objects_;
+  std::unique_ptr<GrantTable> grants_;
+  SessionTable sessions_;
+  JobWatch watch_;
+  std::unique_ptr<Staging> staging_;
+  std::unique_ptr<Authenticator> authenticator_;
+  std::unique_ptr<CoreLoop> loop_;
+  std::unique_ptr<AgentService> agent_service_;
+  std::unique_ptr<ObjectsService> objects_service_;
+  std::unique_ptr<JobsService> jobs_service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::map<AttemptId, bool> ended_touched_;  // of the core's thread, within OnCommitted
+
+  absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+absl::Status RunningScheduler::TakeFolder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error)
+    return absl::FailedPreconditionError(
+        fmt::format("cannot make {}: {}", folder, error.message()));
+  if (chmod(folder.c_str(), 0700) != 0) {
+    return absl::FailedPreconditionError(fmt::format("{}: {}", folder, std::strerror(errno)));
+  }
+  lock_fd_ = open((folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock_fd_ < 0 || flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
+    const auto other = rpc::GridFile::Read(options_.data_folder);
+    return absl::FailedPreconditionError(fmt::format(
+        "a scheduler (pid {}) already uses {}; stop it first, or choose another folder with --data",
+        other.ok() ? other->pid : 0, options_.data_folder));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunningScheduler::Start() {
+  RETURN_IF_ERROR(rpc::CheckLoopback(options_.listen));
+  const std::string folder = options_.data_folder + "/scheduler";
+  RETURN_IF_ERROR(TakeFolder(folder));
+  ASSIGN_OR_RETURN(const Key secret, LoadOrCreateSecret(folder + "/secret"));
+  ASSIGN_OR_RETURN(store_, store::OpenSqlite(folder + "/state.db"));
+  ASSIGN_OR_RETURN(objects_, objects::OpenLocalStore(folder + "/objects"));
+  grants_ = std::make_unique<GrantTable>(store_.get());
+  staging_ = std::make_unique<Staging>(objects_.get());
+  const std::string token = crypto::KeyedBlake3(secret, "person").Hex();
+  authenticator_ = std::make_unique<Authenticator>(&sessions_, token);
+
+  ASSIGN_OR_RETURN(core::Snapshot snapshot, store_->Load());
+  ASSIGN_OR_RETURN(const core::Grid grid, core::Grid::Load(config_, std::move(snapshot)));
+  RETURN_IF_ERROR(ReconcileStaging(objects_.get(), *store_, grid));
+
+  ASSIGN_OR_RETURN(loop_, CoreLoop::Load(config_, store_.get(), &SystemClock(), this));
+  const crypto::Hash join_key = crypto::KeyedBlake3(secret, "join tokens");
+  agent_service_ =
+      std::make_unique<AgentService>(authenticator_.get(), &sessions_, grants_.get(),
+                                     objects_.get(), loop_.get(), &SystemClock(), config_);
+  objects_service_ =
+      std::make_unique<ObjectsService>(authenticator_.get(), grants_.get(), objects_.get());
+  jobs_service_ = std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(),
+                                                objects_.get(), &watch_, join_key.bytes);
+  loop_->Start();
+  RETURN_IF_ERROR(Listen());
+  const rpc::GridFile file{
+      .address = address_, .grid_id = loop_->grid_id(), .token = token, .pid = getpid()};
+  return file.Write(options_.data_folder);
+}
+
+absl::Status RunningScheduler::Listen() {
+  grpc::ServerBuilder builder;
+  int port = 0;
+  // Two schedulers on one port would share its calls between them.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.SetMaxReceiveMessageSize(rpc::kMaxMessageBytes);
+  builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(agent_service_.get());
+  builder.RegisterService(objects_service_.get());
+  builder.RegisterService(jobs_service_.get());
+  builder.SetResourceQuota(grpc::ResourceQuota("scheduler").SetMaxThreads(64).Resize(1ull << 30));
+  server_ = builder.BuildAndStart();
+  if (!server_ || port == 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("cannot listen on {}: the port is in use, or not allowed; choose another with "
+                    "--listen, port 0 "
+                    "picks a free one",
+                    options_.listen));
+  }
+  address_ = fmt::format("{}:{}", options_.listen.substr(0, options_.listen.rfind(':')), port);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Start(const Options& options) {
+  auto scheduler = std::make_unique<RunningScheduler>(options);
+  RETURN_IF_ERROR(scheduler->Start());
+  return scheduler;
+}
+
+}  // namespace corpgrid::scheduler

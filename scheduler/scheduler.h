@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace corpgrid::scheduler {
+
+struct Options {
+  std::string data_folder;
+  std::string listen = "127.0.0.1:0";  // port 0 picks a free one
+  int64_t heartbeat_ms = 2000;
+  int grace_heartbeats = 4;
+};
+
+// A whole scheduler: state, objects, and the three services on one port.
+class Scheduler {
+ public:
+  // Returns once it listens and DATA/grid.json is written. Errors: InvalidArgument or Unimplemented
+  // for the address, FailedPrecondition when the folder or the port is in use, those of the store.
+  static absl::StatusOr<std::unique_ptr<Scheduler>> Start(const Options& options);
+
+  virtual ~Scheduler() = default;
+
+  // "127.0.0.1:50051", with the port that was picked.
+  virtual const std::string& address() const = 0;
+  // Returns when Stop was called. Any thread.
+  virtual void Wait() = 0;
+  // Ends open calls within a second or so. Any thread; idempotent. Call before destruction.
+  virtual void Stop() = 0;
+};
+
+}  // namespace corpgrid::scheduler

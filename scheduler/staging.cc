@@ -1,0 +1,91 @@
+#include "scheduler/staging.h"
+
+#include <set>
+
+#include "base/status_macros.h"
+#include "scheduler/grants.h"
+#include "spdlog/spdlog.h"
+
+namespace corpgrid::scheduler {
+
+Staging::Staging(objects::ObjectStore* objects) : objects_(objects), thread_([this] { Run(); }) {}
+
+Staging::~Staging() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+void Staging::Keep(std::string scope, std::string owner) {
+  absl::MutexLock lock(&mutex_);
+  keep_.emplace_back(std::move(scope), std::move(owner));
+}
+
+void Staging::Drop(std::string scope) {
+  absl::MutexLock lock(&mutex_);
+  drop_.push_back(std::move(scope));
+}
+
+absl::Status Staging::Flush() {
+  absl::MutexLock lock(&mutex_);
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return keep_.empty() && drop_.empty() && !busy_;
+  };
+  mutex_.Await(absl::Condition(&idle));
+  return std::exchange(last_error_, absl::OkStatus());
+}
+
+void Staging::Run() {
+  absl::MutexLock lock(&mutex_);
+  while (true) {
+    const auto work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return stopping_ || !keep_.empty() || !drop_.empty();
+    };
+    mutex_.Await(absl::Condition(&work));
+    if (keep_.empty() && drop_.empty()) return;
+    const auto keep = std::exchange(keep_, {});
+    const auto drop = std::exchange(drop_, {});
+    busy_ = true;
+    mutex_.Unlock();
+    absl::Status status = objects_->Keep(keep);
+    status.Update(objects_->Drop(drop));
+    mutex_.Lock();
+    busy_ = false;
+    if (status.ok()) continue;
+    // Nothing is lost: the scopes stay until the next start settles them.
+    spdlog::warn("settling staged outputs failed: {}", status.ToString());
+    last_error_ = status;
+  }
+}
+
+absl::Status ReconcileStaging(objects::ObjectStore* objects, const store::Store& store,
+                              const core::Grid& grid) {
+  std::set<AttemptId> live;
+  for (const core::Lease& lease : grid.LiveLeases()) live.insert(lease.attempt);
+  ASSIGN_OR_RETURN(const std::vector<std::string> scopes, objects->Scopes());
+  std::vector<std::pair<std::string, std::string>> keep;
+  std::vector<std::string> drop;
+  for (const std::string& scope : scopes) {
+    const AttemptId id = AttemptOfScope(scope);
+    if (!id || live.contains(id)) continue;
+    const absl::StatusOr<store::AttemptRecord> record = store.Attempt(id);
+    if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
+    bool winner = false;
+    if (record.ok() && record->attempt.state == core::AttemptState::kAgreed) {
+      const ShardId shard = record->attempt.shard;
+      ASSIGN_OR_RETURN(const auto rows, store.Shards(shard.job, shard.index, 1));
+      winner = !rows.empty() && rows[0].id == shard && rows[0].winner == id;
+    }
+    if (winner) {
+      keep.emplace_back(scope, JobOwner(record->attempt.shard.job));
+    } else {
+      drop.push_back(scope);
+    }
+  }
+  RETURN_IF_ERROR(objects->Keep(keep));
+  return objects->Drop(drop);
+}
+
+}  // namespace corpgrid::scheduler
