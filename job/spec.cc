@@ -1,0 +1,190 @@
+#include "job/spec.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "crypto/encoding.h"
+#include "fmt/format.h"
+#include "job/text.h"
+
+namespace corpgrid::job {
+namespace {
+
+constexpr std::string_view kDomain = "corpgrid job spec";
+constexpr uint32_t kVersion = 1;
+
+// More than any rule allows; the rules give the better message for what is below.
+constexpr uint64_t kMaxItems = 10'000;
+
+constexpr std::array<std::string_view, 5> kBackendNames = {"cpu", "cuda", "vulkan", "opencl",
+                                                           "metal"};
+constexpr std::array<std::string_view, 1> kValidatorNames = {"exact"};
+constexpr std::array<std::string_view, 2> kDistinctNames = {"owner", "device"};
+
+// Reads numbers that must fit a smaller type than the eight bytes they have in the encoding.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : decoder_(bytes, kDomain, kVersion) {}
+
+  std::string Text() { return std::string(decoder_.Text()); }
+  uint64_t Number() { return decoder_.Number(); }
+  int64_t Signed() { return decoder_.Signed(); }
+  uint64_t Count(uint64_t limit) { return decoder_.Count(limit); }
+  uint32_t Number32() { return static_cast<uint32_t>(decoder_.Count(UINT32_MAX)); }
+  bool Bool() { return decoder_.Count(1) != 0; }
+  template <typename Enum, size_t kSize>
+  Enum Choice(const std::array<std::string_view, kSize>&) {
+    return static_cast<Enum>(decoder_.Count(kSize - 1));
+  }
+  crypto::Hash Hash() {
+    const absl::StatusOr<crypto::Hash> hash = crypto::Hash::FromRaw(decoder_.Text());
+    if (!hash.ok() && status_.ok()) status_ = hash.status();
+    return hash.value_or(crypto::Hash());
+  }
+  bool ok() const { return decoder_.ok() && status_.ok(); }
+  absl::Status Finish() const {
+    RETURN_IF_ERROR(decoder_.Finish());
+    return status_;
+  }
+
+ private:
+  crypto::Decoder decoder_;
+  absl::Status status_;
+};
+
+std::vector<std::string> ReadTexts(Reader& reader) {
+  std::vector<std::string> texts;
+  for (uint64_t left = reader.Count(kMaxItems); left > 0 && reader.ok(); --left) {
+    texts.push_back(reader.Text());
+  }
+  return texts;
+}
+
+JobFields ReadFields(Reader& reader) {
+  JobFields fields;
+  fields.name = reader.Text();
+  fields.command = ReadTexts(reader);
+  for (uint64_t left = reader.Count(kMaxItems); left > 0 && reader.ok(); --left) {
+    std::string name = reader.Text();
+    fields.env.emplace(std::move(name), reader.Text());
+  }
+  fields.shards = reader.Number32();
+  for (uint64_t left = reader.Count(JobSpec::kMaxInputs); left > 0 && reader.ok(); --left) {
+    Input& input = fields.inputs.emplace_back();
+    input.name = reader.Text();
+    input.hash = reader.Hash();
+    input.size_bytes = reader.Number();
+  }
+  fields.outputs = ReadTexts(reader);
+  fields.resources.cpus = reader.Number32();
+  fields.resources.memory_bytes = reader.Number();
+  fields.resources.vram_bytes = reader.Number();
+  fields.resources.backends.clear();
+  for (uint64_t left = reader.Count(kBackendNames.size()); left > 0 && reader.ok(); --left) {
+    fields.resources.backends.push_back(reader.Choice<Backend>(kBackendNames));
+  }
+  fields.redundancy.replicas = reader.Number32();
+  fields.redundancy.quorum = reader.Number32();
+  fields.redundancy.validator = reader.Choice<Validator>(kValidatorNames);
+  fields.redundancy.distinct = reader.Choice<Distinct>(kDistinctNames);
+  fields.limits.wall_ms = reader.Signed();
+  fields.limits.output_bytes = reader.Number();
+  fields.limits.disk_bytes = reader.Number();
+  fields.limits.processes = reader.Number32();
+  fields.limits.network = reader.Bool();
+  fields.retries = reader.Number32();
+  return fields;
+}
+
+}  // namespace
+
+std::string_view ToText(Backend backend) { return kBackendNames.at(static_cast<size_t>(backend)); }
+std::string_view ToText(Validator validator) {
+  return kValidatorNames.at(static_cast<size_t>(validator));
+}
+std::string_view ToText(Distinct distinct) {
+  return kDistinctNames.at(static_cast<size_t>(distinct));
+}
+
+absl::StatusOr<JobSpec> JobSpec::Make(JobFields fields) {
+  constexpr size_t kMostShown = 20;
+  const std::vector<Problem> problems = Problems(fields);
+  std::string message;
+  for (size_t i = 0; i < std::min(problems.size(), kMostShown); ++i) {
+    message += fmt::format("{}{}: {}", i == 0 ? "" : "\n", problems[i].path, problems[i].message);
+  }
+  if (problems.size() > kMostShown) {
+    message += fmt::format("\nand {} more", problems.size() - kMostShown);
+  }
+  if (!problems.empty()) return absl::InvalidArgumentError(message);
+  // Any of them will do, so their order says nothing and must not change the bytes.
+  std::sort(fields.resources.backends.begin(), fields.resources.backends.end());
+  return JobSpec(std::move(fields));
+}
+
+std::string JobSpec::Encode() const {
+  crypto::Encoder encoder(kDomain, kVersion);
+  const auto add_texts = [&](const std::vector<std::string>& texts) {
+    encoder.Add(uint64_t{texts.size()});
+    for (const std::string& text : texts) encoder.Add(text);
+  };
+  encoder.Add(fields_.name);
+  add_texts(fields_.command);
+  encoder.Add(uint64_t{fields_.env.size()});
+  for (const auto& [name, value] : fields_.env) encoder.Add(name).Add(value);
+  encoder.Add(uint64_t{fields_.shards});
+  encoder.Add(uint64_t{fields_.inputs.size()});
+  for (const Input& input : fields_.inputs) {
+    encoder.Add(input.name).Add(input.hash.Raw()).Add(input.size_bytes);
+  }
+  add_texts(fields_.outputs);
+  const Resources& resources = fields_.resources;
+  encoder.Add(uint64_t{resources.cpus}).Add(resources.memory_bytes).Add(resources.vram_bytes);
+  encoder.Add(uint64_t{resources.backends.size()});
+  for (const Backend backend : resources.backends) encoder.Add(static_cast<uint64_t>(backend));
+  const Redundancy& redundancy = fields_.redundancy;
+  encoder.Add(uint64_t{redundancy.replicas}).Add(uint64_t{redundancy.quorum});
+  encoder.Add(static_cast<uint64_t>(redundancy.validator));
+  encoder.Add(static_cast<uint64_t>(redundancy.distinct));
+  const Limits& limits = fields_.limits;
+  encoder.AddSigned(limits.wall_ms).Add(limits.output_bytes).Add(limits.disk_bytes);
+  encoder.Add(uint64_t{limits.processes}).AddSigned(limits.network);
+  encoder.Add(uint64_t{fields_.retries});
+  return encoder.bytes();
+}
+
+absl::StatusOr<JobSpec> JobSpec::Decode(std::string_view bytes) {
+  Reader reader(bytes);
+  JobFields fields = ReadFields(reader);
+  RETURN_IF_ERROR(reader.Finish());
+  ASSIGN_OR_RETURN(JobSpec spec, Make(std::move(fields)));
+  // Two encodings of one spec would have two hashes.
+  if (spec.Encode() != bytes) {
+    return absl::InvalidArgumentError("malformed encoding: not the canonical one of this spec");
+  }
+  return spec;
+}
+
+std::string Expand(std::string_view text, const JobFields& fields, uint32_t shard) {
+  std::string expanded;
+  for (const Piece& piece : CutPlaceholders(text)) {
+    switch (piece.kind) {
+      case Piece::Kind::kShard:
+        expanded += std::to_string(shard);
+        break;
+      case Piece::Kind::kShards:
+        expanded += std::to_string(fields.shards);
+        break;
+      case Piece::Kind::kInput:
+        expanded += fmt::format("{}/{}", kInputFolder, fields.inputs.at(shard).name);
+        break;
+      default:
+        expanded += piece.text;
+    }
+  }
+  return expanded;
+}
+
+}  // namespace corpgrid::job

@@ -1,0 +1,92 @@
+#include "job/text.h"
+
+#include <algorithm>
+
+#include "fmt/format.h"
+
+namespace corpgrid::job {
+namespace {
+
+bool IsControl(unsigned char c) { return c < 0x20 || c == 0x7f; }
+
+// The length of the UTF-8 character that `text` begins with; 0 when it begins with none.
+size_t CharacterSize(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  if (first < 0x80) return 1;
+  const size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < size) return 0;
+  for (size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  // Longer than necessary, a surrogate, or beyond the last code point.
+  if (first == 0xe0 && byte(1) < 0xa0) return 0;
+  if (first == 0xed && byte(1) > 0x9f) return 0;
+  if (first == 0xf0 && byte(1) < 0x90) return 0;
+  if (first == 0xf4 && byte(1) > 0x8f) return 0;
+  return size;
+}
+
+Piece::Kind KindOf(std::string_view placeholder) {
+  if (placeholder == "{shard}") return Piece::Kind::kShard;
+  if (placeholder == "{shards}") return Piece::Kind::kShards;
+  if (placeholder == "{input}") return Piece::Kind::kInput;
+  return Piece::Kind::kUnknown;
+}
+
+}  // namespace
+
+std::vector<Piece> CutPlaceholders(std::string_view text) {
+  std::vector<Piece> pieces;
+  while (!text.empty()) {
+    const size_t brace = std::min(text.find_first_of("{}"), text.size());
+    if (brace > 0) pieces.push_back({Piece::Kind::kText, text.substr(0, brace)});
+    text.remove_prefix(brace);
+    if (text.empty()) break;
+    size_t used = 1;
+    if (text.size() > 1 && text[1] == text[0]) {
+      pieces.push_back({Piece::Kind::kText, text.substr(0, 1)});
+      used = 2;
+    } else if (const size_t end = text.find_first_of("{}", 1);
+               text[0] == '{' && end != std::string_view::npos && text[end] == '}') {
+      used = end + 1;
+      pieces.push_back({KindOf(text.substr(0, used)), text.substr(0, used)});
+    } else {
+      pieces.push_back({Piece::Kind::kLoneBrace, text.substr(0, 1)});
+    }
+    text.remove_prefix(used);
+  }
+  return pieces;
+}
+
+bool IsUtf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t size = CharacterSize(text);
+    if (size == 0) return false;
+    text.remove_prefix(size);
+  }
+  return true;
+}
+
+bool HasControls(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](unsigned char c) { return IsControl(c); });
+}
+
+std::string Quote(std::string_view text) {
+  constexpr size_t kLongest = 60;
+  std::string quoted = "\"";
+  while (!text.empty() && quoted.size() < kLongest) {
+    const size_t size = CharacterSize(text);
+    if (text[0] == '\n') {
+      quoted += "\\n";
+    } else if (size == 0 || IsControl(static_cast<unsigned char>(text[0]))) {
+      quoted += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[0]));
+    } else {
+      quoted += text.substr(0, size);
+    }
+    text.remove_prefix(std::max<size_t>(size, 1));
+  }
+  return quoted + (text.empty() ? "\"" : "…\"");
+}
+
+}  // namespace corpgrid::job
