@@ -1,0 +1,144 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/grid.h"
+#include "gtest/gtest.h"
+
+namespace corpgrid::core {
+
+// A grid with what a daemon would keep: the rows.
+class TestGrid {
+ public:
+  TestGrid() { Restart(); }
+
+  Effects Apply(decltype(Command::body) body) {
+    Command command;
+    command.time_ms = now_ms_;
+    command.wall_ms = 1'000'000 + now_ms_;
+    command.seed[0] = static_cast<uint8_t>(++commands_);
+    command.body = std::move(body);
+    Effects effects = grid_->Apply(command);
+    Keep(effects.rows);
+    return effects;
+  }
+
+  void Keep(const WriteBatch& rows) {
+    for (const auto& row : rows.join_tokens) tokens_[row.secret_hash] = row;
+    for (const auto& row : rows.devices) devices_[row.id] = row;
+    for (const auto& row : rows.reputations) reputations_[row.device] = row;
+    for (const auto& row : rows.jobs) jobs_[row.id] = row;
+    for (const auto& row : rows.job_progress) jobs_.at(row.id).progress = row;
+    for (const auto& row : rows.shards) shards_[row.id] = row;
+    for (const auto& row : rows.attempts) attempts_[row.id] = row;
+    for (const auto& row : rows.results) results_[row.attempt] = row;
+  }
+
+  // What a restart of the scheduler does: only the rows survive.
+  void Restart() {
+    Snapshot snapshot;
+    if (grid_) snapshot.meta = grid_->meta();
+    snapshot.meta.grid_id = "test";
+    for (const auto& [key, row] : tokens_) snapshot.join_tokens.push_back(row);
+    for (const auto& [key, row] : devices_) snapshot.devices.push_back(row);
+    for (const auto& [key, row] : reputations_) snapshot.reputations.push_back(row);
+    for (const auto& [id, row] : jobs_) {
+      if (row.progress.finished_wall_ms != 0) {
+        snapshot.finished_keys.emplace_back(row.idempotency_key, id);
+        continue;
+      }
+      snapshot.jobs.push_back(row);
+      for (const auto& [shard_id, shard] : shards_) {
+        if (shard_id.job == id && shard.state == ShardState::kRunning)
+          snapshot.shards.push_back(shard);
+      }
+    }
+    for (const auto& [id, row] : attempts_) {
+      const auto job = jobs_.find(row.shard.job);
+      if (job->second.progress.finished_wall_ms != 0) continue;
+      if (shards_.at(row.shard).state != ShardState::kRunning) continue;
+      snapshot.attempts.push_back(row);
+      if (results_.contains(id)) snapshot.results.push_back(results_.at(id));
+    }
+    auto grid = Grid::Load({}, std::move(snapshot));
+    ASSERT_TRUE(grid.ok()) << grid.status().ToString();
+    grid_ = std::make_unique<Grid>(*std::move(grid));
+  }
+
+  DeviceId Join(const std::string& owner) {
+    const crypto::Hash secret = crypto::Blake3(owner + std::to_string(commands_));
+    Apply(CreateJoinToken{
+        {.secret_hash = secret, .owner = owner, .uses_left = 1, .idempotency_key = secret.Hex()}});
+    RegisterDevice c;
+    c.device.public_key = secret.Hex();
+    c.device.name = owner + "'s";
+    c.device.cpus = 4;
+    c.device.memory_bytes = 8ull << 30;
+    c.device.backends = 1;
+    c.join_secret_hash = secret;
+    return std::get<Registered>(Apply(c).reply).device;
+  }
+
+  JobId Submit(uint32_t shards, uint32_t replicas, uint32_t quorum, uint32_t retries = 0,
+               const std::string& key = "key") {
+    job::JobFields fields;
+    fields.name = "test";
+    fields.command = {"/bin/true"};
+    fields.shards = shards;
+    fields.redundancy.replicas = replicas;
+    fields.redundancy.quorum = quorum;
+    fields.retries = retries;
+    const auto spec = job::JobSpec::Make(fields);
+    EXPECT_TRUE(spec.ok()) << spec.status().ToString();
+    return std::get<Submitted>(Apply(SubmitJob{.idempotency_key = key,
+                                               .spec = *spec,
+                                               .spec_hash = {},
+                                               .bundle_hash = {},
+                                               .bundle_bytes = 0,
+                                               .submitter_key = "",
+                                               .signature = ""})
+                                   .reply)
+        .job;
+  }
+
+  std::vector<Lease> PollFor(DeviceId device, uint32_t shards, std::vector<AttemptId> held = {}) {
+    return Apply(Poll{.device = device,
+                      .max_shards = shards,
+                      .power = Power::kMains,
+                      .held = std::move(held)})
+        .leases;
+  }
+
+  static HandedIn Result(const Lease& lease, const std::string& bytes, int exit_code = 0) {
+    HandedIn in;
+    in.row.attempt = lease.attempt;
+    in.row.result.outcome = job::Outcome::kExited;
+    in.row.result.exit_code = exit_code;
+    if (exit_code == 0) in.row.result.outputs = {{"out", crypto::Blake3(bytes), bytes.size()}};
+    in.lease_token = lease.token;
+    return in;
+  }
+
+  Verdict HandIn(const Lease& lease, const HandedIn& in) {
+    last_ = Apply(SubmitResults{lease.device, {in}});
+    return std::get<std::vector<Verdict>>(last_.reply).at(0);
+  }
+
+  int64_t now_ms_ = 1;
+  uint64_t commands_ = 0;
+  Effects last_;
+  std::unique_ptr<Grid> grid_;
+  std::map<crypto::Hash, JoinTokenRow> tokens_;
+  std::map<DeviceId, DeviceRow> devices_;
+  std::map<DeviceId, ReputationRow> reputations_;
+  std::map<JobId, JobRow> jobs_;
+  std::map<ShardId, ShardRow> shards_;
+  std::map<AttemptId, AttemptRow> attempts_;
+  std::map<AttemptId, ResultRow> results_;
+};
+
+}  // namespace corpgrid::core
