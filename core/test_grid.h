@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "core/grid.h"
+#include "core/test_rows.h"
 #include "gtest/gtest.h"
 
 namespace corpgrid::core {
 
-// A grid with what a daemon would keep: the rows.
-class TestGrid {
+// A grid whose rows are kept as a daemon would keep them.
+class TestGrid : public TestRows {
  public:
   TestGrid() { Restart(); }
 
@@ -27,43 +28,11 @@ class TestGrid {
     return effects;
   }
 
-  void Keep(const WriteBatch& rows) {
-    for (const auto& row : rows.join_tokens) tokens_[row.secret_hash] = row;
-    for (const auto& row : rows.devices) devices_[row.id] = row;
-    for (const auto& row : rows.reputations) reputations_[row.device] = row;
-    for (const auto& row : rows.jobs) jobs_[row.id] = row;
-    for (const auto& row : rows.job_progress) jobs_.at(row.id).progress = row;
-    for (const auto& row : rows.shards) shards_[row.id] = row;
-    for (const auto& row : rows.attempts) attempts_[row.id] = row;
-    for (const auto& row : rows.results) results_[row.attempt] = row;
-  }
-
   // What a restart of the scheduler does: only the rows survive.
   void Restart() {
-    Snapshot snapshot;
+    Snapshot snapshot = ToSnapshot();
     if (grid_) snapshot.meta = grid_->meta();
     snapshot.meta.grid_id = "test";
-    for (const auto& [key, row] : tokens_) snapshot.join_tokens.push_back(row);
-    for (const auto& [key, row] : devices_) snapshot.devices.push_back(row);
-    for (const auto& [key, row] : reputations_) snapshot.reputations.push_back(row);
-    for (const auto& [id, row] : jobs_) {
-      if (row.progress.finished_wall_ms != 0) {
-        snapshot.finished_keys.emplace_back(row.idempotency_key, id);
-        continue;
-      }
-      snapshot.jobs.push_back(row);
-      for (const auto& [shard_id, shard] : shards_) {
-        if (shard_id.job == id && shard.state == ShardState::kRunning)
-          snapshot.shards.push_back(shard);
-      }
-    }
-    for (const auto& [id, row] : attempts_) {
-      const auto job = jobs_.find(row.shard.job);
-      if (job->second.progress.finished_wall_ms != 0) continue;
-      if (shards_.at(row.shard).state != ShardState::kRunning) continue;
-      snapshot.attempts.push_back(row);
-      if (results_.contains(id)) snapshot.results.push_back(results_.at(id));
-    }
     auto grid = Grid::Load({}, std::move(snapshot));
     ASSERT_TRUE(grid.ok()) << grid.status().ToString();
     grid_ = std::make_unique<Grid>(*std::move(grid));
@@ -132,13 +101,6 @@ class TestGrid {
   uint64_t commands_ = 0;
   Effects last_;
   std::unique_ptr<Grid> grid_;
-  std::map<crypto::Hash, JoinTokenRow> tokens_;
-  std::map<DeviceId, DeviceRow> devices_;
-  std::map<DeviceId, ReputationRow> reputations_;
-  std::map<JobId, JobRow> jobs_;
-  std::map<ShardId, ShardRow> shards_;
-  std::map<AttemptId, AttemptRow> attempts_;
-  std::map<AttemptId, ResultRow> results_;
 };
 
 }  // namespace corpgrid::core

@@ -20,7 +20,7 @@ void AppendRows(std::vector<Row>* to, std::vector<Row>&& from) {
 
 // The last row of a key is the one that counts; earlier ones would be written for nothing.
 template <typename Row, typename Key>
-void KeepLast(std::vector<Row>* rows, Key Row::*key) {
+void KeepLast(std::vector<Row>* rows, Key Row::* key) {
   std::stable_sort(rows->begin(), rows->end(),
                    [&](const Row& a, const Row& b) { return a.*key < b.*key; });
   auto out = rows->begin();

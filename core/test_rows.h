@@ -1,0 +1,62 @@
+#pragma once
+
+#include <map>
+
+#include "core/rows.h"
+
+namespace corpgrid::core {
+
+// The tables of a store, in memory.
+struct TestRows {
+  // What a store does with a commit.
+  void Keep(const WriteBatch& rows) {
+    if (rows.meta) meta_ = *rows.meta;
+    for (const auto& row : rows.join_tokens) tokens_[row.secret_hash] = row;
+    for (const auto& row : rows.devices) devices_[row.id] = row;
+    for (const auto& row : rows.reputations) reputations_[row.device] = row;
+    for (const auto& row : rows.jobs) jobs_[row.id] = row;
+    for (const auto& row : rows.job_progress) jobs_.at(row.id).progress = row;
+    for (const auto& row : rows.shards) shards_[row.id] = row;
+    for (const auto& row : rows.attempts) attempts_[row.id] = row;
+    for (const auto& row : rows.results) results_[row.attempt] = row;
+  }
+
+  // What a store gives back on loading.
+  Snapshot ToSnapshot() const {
+    Snapshot snapshot;
+    snapshot.meta = meta_;
+    for (const auto& [key, row] : tokens_) snapshot.join_tokens.push_back(row);
+    for (const auto& [key, row] : devices_) snapshot.devices.push_back(row);
+    for (const auto& [key, row] : reputations_) snapshot.reputations.push_back(row);
+    for (const auto& [id, row] : jobs_) {
+      if (row.progress.finished_wall_ms != 0) {
+        snapshot.finished_keys.emplace_back(row.idempotency_key, id);
+        continue;
+      }
+      snapshot.jobs.push_back(row);
+      for (const auto& [shard_id, shard] : shards_) {
+        if (shard_id.job == id && shard.state == ShardState::kRunning)
+          snapshot.shards.push_back(shard);
+      }
+    }
+    for (const auto& [id, row] : attempts_) {
+      const auto job = jobs_.find(row.shard.job);
+      if (job->second.progress.finished_wall_ms != 0) continue;
+      if (shards_.at(row.shard).state != ShardState::kRunning) continue;
+      snapshot.attempts.push_back(row);
+      if (results_.contains(id)) snapshot.results.push_back(results_.at(id));
+    }
+    return snapshot;
+  }
+
+  MetaRow meta_;
+  std::map<crypto::Hash, JoinTokenRow> tokens_;
+  std::map<DeviceId, DeviceRow> devices_;
+  std::map<DeviceId, ReputationRow> reputations_;
+  std::map<JobId, JobRow> jobs_;
+  std::map<ShardId, ShardRow> shards_;
+  std::map<AttemptId, AttemptRow> attempts_;
+  std::map<AttemptId, ResultRow> results_;
+};
+
+}  // namespace corpgrid::core

@@ -1,0 +1,145 @@
+#include "scheduler/core_loop.h"
+
+#include <future>
+#include <string>
+#include <vector>
+
+#include "core/test_rows.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace corpgrid::scheduler {
+namespace {
+
+// A store in memory whose commits can fail before or after they land.
+class FaultyStore : public store::Store {
+ public:
+  absl::StatusOr<core::Snapshot> Load() override {
+    ++loads;
+    return rows.ToSnapshot();
+  }
+  absl::Status Commit(const core::WriteBatch& batch) override {
+    ++commits;
+    if (fail_before) return absl::ResourceExhaustedError("disk full");
+    rows.Keep(batch);
+    if (fail_after) return absl::UnavailableError("connection lost");
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::vector<core::JobRow>> Jobs(JobId, size_t) const override { return Unused(); }
+  absl::StatusOr<core::JobRow> Job(JobId) const override { return Unused(); }
+  absl::StatusOr<std::vector<core::ShardRow>> Shards(JobId, uint32_t, size_t) const override {
+    return Unused();
+  }
+  absl::StatusOr<std::vector<store::AttemptRecord>> Attempts(JobId, uint32_t,
+                                                             uint32_t) const override {
+    return Unused();
+  }
+  absl::StatusOr<store::AttemptRecord> Attempt(AttemptId) const override { return Unused(); }
+
+  core::TestRows rows;
+  std::atomic<bool> fail_before = false;
+  std::atomic<bool> fail_after = false;
+  std::atomic<int> commits = 0;
+  std::atomic<int> loads = 0;
+
+ private:
+  static absl::Status Unused() { return absl::InternalError("the loop reads nothing"); }
+};
+
+class CountingListener : public EffectsListener {
+ public:
+  void OnCommitted(core::Effects&) override { ++committed; }
+  void OnReloaded(const core::Grid&) override { ++reloaded; }
+  void OnTick() override { ++ticks; }
+
+  std::atomic<int> committed = 0;
+  std::atomic<int> reloaded = 0;
+  std::atomic<int> ticks = 0;
+};
+
+class CoreLoopTest : public ::testing::Test {
+ protected:
+  CoreLoopTest() {
+    store_.rows.meta_.grid_id = "grid";
+    loop_ = CoreLoop::Load({}, &store_, &SystemClock(), &listener_).value();
+    loop_->Start();
+  }
+
+  static core::CreateJoinToken Token(const std::string& key) {
+    return {{.secret_hash = crypto::Blake3(key),
+             .owner = "ann",
+             .uses_left = 1,
+             .idempotency_key = key}};
+  }
+
+  FaultyStore store_;
+  CountingListener listener_;
+  std::unique_ptr<CoreLoop> loop_;
+};
+
+TEST_F(CoreLoopTest, AnAcknowledgedChangeIsInTheStore) {
+  ASSERT_TRUE(loop_->CallStatus(Token("a")).ok());
+  EXPECT_EQ(store_.rows.tokens_.size(), 1u);
+  EXPECT_EQ(store_.rows.meta_.batch, 1u);
+}
+
+TEST_F(CoreLoopTest, CallsThatWaitTogetherShareACommit) {
+  constexpr int kCalls = 500;
+  std::atomic<int> done = 0;
+  std::promise<void> all;
+  for (int i = 0; i < kCalls; ++i) {
+    loop_->Submit(Token(std::to_string(i)), [&](const core::Reply&) {
+      if (++done == kCalls) all.set_value();
+    });
+  }
+  all.get_future().wait();
+  EXPECT_EQ(store_.rows.tokens_.size(), static_cast<size_t>(kCalls));
+  EXPECT_LT(store_.commits, kCalls / 2);
+}
+
+TEST_F(CoreLoopTest, ReadsCommitNothing) {
+  ASSERT_TRUE(loop_->Call<std::vector<core::DeviceView>>(core::ViewDevices{}).ok());
+  EXPECT_EQ(store_.commits, 0);
+}
+
+TEST_F(CoreLoopTest, AFailedCommitIsAnErrorAndLeavesNoTraceInMemory) {
+  store_.fail_before = true;
+  const absl::Status failed = loop_->CallStatus(Token("a"));
+  EXPECT_TRUE(absl::IsResourceExhausted(failed)) << failed.ToString();
+  EXPECT_EQ(listener_.reloaded, 2);  // once at the start
+  store_.fail_before = false;
+  core::RegisterDevice with_lost_token;
+  with_lost_token.device.public_key = "key";
+  with_lost_token.join_secret_hash = crypto::Blake3("a");
+  EXPECT_FALSE(loop_->Call<core::Registered>(with_lost_token).ok())
+      << "memory kept what the store never had";
+  EXPECT_TRUE(loop_->CallStatus(Token("a")).ok()) << "and the next try works";
+}
+
+TEST_F(CoreLoopTest, ACommitThatLandedInSpiteOfItsErrorIsAcknowledged) {
+  store_.fail_after = true;
+  EXPECT_TRUE(loop_->CallStatus(Token("a")).ok());
+  store_.fail_after = false;
+  EXPECT_TRUE(loop_->CallStatus(Token("b")).ok());
+  EXPECT_EQ(store_.rows.tokens_.size(), 2u);
+  EXPECT_EQ(store_.rows.meta_.batch, 2u);
+}
+
+TEST_F(CoreLoopTest, CallsAfterTheEndAreAnswered) {
+  std::promise<core::Reply> answered;
+  loop_.reset();
+  FaultyStore store;
+  auto loop = CoreLoop::Load({}, &store, &SystemClock(), &listener_).value();
+  loop->Start();
+  for (int i = 0; i < 100; ++i) {
+    loop->Submit(Token(std::to_string(i)), [&, i](core::Reply reply) {
+      if (i == 99) answered.set_value(std::move(reply));
+    });
+  }
+  loop.reset();
+  EXPECT_TRUE(std::get<absl::Status>(answered.get_future().get()).ok())
+      << "what was taken in is finished";
+}
+
+}  // namespace
+}  // namespace corpgrid::scheduler
