@@ -14,19 +14,26 @@ find_package(CLI11 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(SQLite3 REQUIRED)
 find_package(Threads REQUIRED)
-find_package(GTest REQUIRED)
+find_package(GTest QUIET)  # without it there are no unit tests, which `./dev demo` does not need
 find_package(benchmark QUIET)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(seccomp REQUIRED IMPORTED_TARGET libseccomp)
 
-# libblake3 is younger than Debian 12: `./dev setup` puts it into .deps/ where the system lacks it.
-add_library(corpgrid_blake3 INTERFACE)
-find_path(BLAKE3_INCLUDE blake3.h HINTS ${CMAKE_SOURCE_DIR}/.deps/blake3/usr/include)
-find_library(BLAKE3_LIBRARY blake3
-             HINTS ${CMAKE_SOURCE_DIR}/.deps/blake3/usr/lib/${CMAKE_LIBRARY_ARCHITECTURE})
+# libblake3 is younger than Debian 12 and 13: `./dev setup` puts it into .deps/ where the system lacks it.
+set(private_blake3 ${CMAKE_SOURCE_DIR}/.deps/blake3/usr)
+find_path(BLAKE3_INCLUDE blake3.h HINTS ${private_blake3}/include)
+find_library(BLAKE3_LIBRARY blake3 HINTS ${private_blake3}/lib/${CMAKE_LIBRARY_ARCHITECTURE})
 if(NOT BLAKE3_INCLUDE OR NOT BLAKE3_LIBRARY)
   message(FATAL_ERROR "libblake3 not found: run ./dev setup")
 endif()
+add_library(corpgrid_blake3 INTERFACE)
 target_include_directories(corpgrid_blake3 SYSTEM INTERFACE ${BLAKE3_INCLUDE})
 target_link_libraries(corpgrid_blake3 INTERFACE ${BLAKE3_LIBRARY})
+if(BLAKE3_LIBRARY MATCHES "^${private_blake3}")
+  # Installed programs take it along; those in the build folder find it where it lies.
+  include(GNUInstallDirs)
+  file(GLOB shared_objects ${BLAKE3_LIBRARY}.*)
+  install(FILES ${shared_objects} DESTINATION ${CMAKE_INSTALL_LIBDIR}/corpgrid)
+  set(CMAKE_INSTALL_RPATH $ORIGIN/../${CMAKE_INSTALL_LIBDIR}/corpgrid)
+endif()
