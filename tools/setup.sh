@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build=(
-  bubblewrap ccache cmake g++ git lld ninja-build pkgconf python3
+  bubblewrap ccache cmake g++ git lld make ninja-build pkgconf python3
   libabsl-dev libarchive-dev libcli11-dev libfmt-dev libgrpc++-dev libprotobuf-dev libseccomp-dev
   libsodium-dev libspdlog-dev libsqlite3-dev libyaml-cpp-dev nlohmann-json3-dev
   protobuf-compiler protobuf-compiler-grpc
