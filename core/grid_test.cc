@@ -261,6 +261,20 @@ TEST_F(GridTest, ARestartKeepsLeasesVotesAndCounts) {
   EXPECT_EQ(jobs_.at(job).progress.state, JobState::kDone);
 }
 
+TEST_F(GridTest, AfterARestartTheLeaseOfASilentDeviceLastsOneTtl) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Submit(1, 1, 1);
+  PollFor(ann, 1);
+  now_ms_ += GridConfig().lease_ttl_ms() - 1;
+  Apply(Tick{});
+  Restart();
+  now_ms_ += GridConfig().lease_ttl_ms() - 1;
+  Apply(Tick{});
+  EXPECT_THAT(PollFor(bob, 1), IsEmpty());
+  now_ms_ += 1;
+  EXPECT_THAT(Apply(Tick{}).leases, SizeIs(1));
+}
+
 TEST_F(GridTest, ACheckpointGoesWithTheNextLease) {
   const DeviceId ann = Join("ann"), bob = Join("bob");
   Submit(1, 1, 1);
