@@ -103,12 +103,15 @@ class Rules {
   static std::string UnknownPlaceholder(std::string_view text) {
     const std::string inner(text.substr(1, text.size() - 2));
     const std::string nearest = Nearest(inner, {"shard", "shards", "input"});
-    const std::string hint = nearest.empty() ? "expected {shard}, {shards} or {input}"
-                                             : fmt::format("did you mean {{{}}}?", nearest);
     const std::string quoted = Quote(text);
     const std::string_view bare = std::string_view(quoted).substr(1, quoted.size() - 2);
-    return fmt::format("unknown placeholder {}, {}; for the braces themselves write \"{{{}}}\"",
-                       bare, hint, bare);
+    if (nearest.empty()) {
+      return fmt::format(
+          "unknown placeholder {}, expected {{shard}}, {{shards}} or {{input}}; for "
+          "the braces themselves write \"{{{}}}\"",
+          bare, bare);
+    }
+    return fmt::format("unknown placeholder {}; did you mean {{{}}}?", bare, nearest);
   }
 
   void Name() {
@@ -207,9 +210,8 @@ class Rules {
     if (component == "..") {
       Add(path, fmt::format("{} may not leave its folder (\"..\"), got {}", what, Quote(whole)));
     } else if (component.empty() || component == ".") {
-      Add(path, fmt::format("{} has an empty part or \".\" in it, got {}; write it like "
-                            "\"folder/file\"",
-                            what, Quote(whole)));
+      Add(path, fmt::format("{} is written like \"file\" or \"folder/file\", got {}", what,
+                            Quote(whole)));
     } else if (component.size() > kMaxFileNameBytes) {
       Add(path, fmt::format("a file name has at most {} bytes, got {}", kMaxFileNameBytes,
                             component.size()));
@@ -237,6 +239,11 @@ class Rules {
       if (output.starts_with('/')) {
         Add(path,
             fmt::format("an output is a path relative to the work folder, got {}", Quote(output)));
+        continue;
+      }
+      if (output.ends_with('/')) {
+        Add(path, fmt::format("an output is one file, got the folder {}; pack it into one (tar)",
+                              Quote(output)));
         continue;
       }
       size_t begin = 0;

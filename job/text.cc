@@ -59,13 +59,14 @@ std::vector<Piece> CutPlaceholders(std::string_view text) {
   return pieces;
 }
 
-bool IsUtf8(std::string_view text) {
-  while (!text.empty()) {
-    const size_t size = CharacterSize(text);
-    if (size == 0) return false;
-    text.remove_prefix(size);
+size_t FirstBadUtf8(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t size = CharacterSize(text.substr(at));
+    if (size == 0) break;
+    at += size;
   }
-  return true;
+  return at;
 }
 
 bool HasControls(std::string_view text) {

@@ -16,8 +16,9 @@ struct Piece {
 // Cuts `text` at its placeholders. The pieces point into it.
 std::vector<Piece> CutPlaceholders(std::string_view text);
 
-// Whether `text` is well-formed UTF-8 (RFC 3629).
-bool IsUtf8(std::string_view text);
+// Where `text` stops being well-formed UTF-8 (RFC 3629); its size when it is.
+size_t FirstBadUtf8(std::string_view text);
+inline bool IsUtf8(std::string_view text) { return FirstBadUtf8(text) == text.size(); }
 
 // Whether `text` has a character below space, or DEL: what would act on a terminal.
 bool HasControls(std::string_view text);

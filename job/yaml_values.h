@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "job/yaml.h"
+
+namespace corpgrid::job {
+
+// What a node says, read as one kind of value. Errors: InvalidArgument with what was expected, what
+// was found and what may have been meant, all for the node's place.
+
+// Any scalar as it is written; "64" and 64 are the same.
+absl::StatusOr<std::string> TextOf(const Node& node, std::string_view expected = "a text");
+absl::StatusOr<uint32_t> NumberOf(const Node& node);
+absl::StatusOr<uint64_t> BytesOf(const Node& node);
+absl::StatusOr<int64_t> DurationOf(const Node& node);
+absl::StatusOr<bool> BoolOf(const Node& node);
+// The index of the text among `names`.
+absl::StatusOr<size_t> ChoiceOf(const Node& node, const std::vector<std::string>& names);
+// A path, relative or absolute.
+absl::StatusOr<std::string> PathOf(const Node& node, std::string_view expected);
+
+// The node as a message names it: a quoted text, "a list", "nothing".
+std::string Found(const Node& node);
+
+}  // namespace corpgrid::job
