@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "runner/shard_end.h"
 
 namespace corpgrid::runner {
 
@@ -31,16 +32,6 @@ struct ShardRequest {
   uint64_t log_bytes = 1 << 20;  // of stdout and of stderr that are kept; what is beyond is dropped
 };
 
-enum class ShardEnd : uint8_t {
-  kExited,
-  kSignaled,
-  kWallLimit,
-  kMemoryLimit,
-  kDiskLimit,
-  kNotStarted,
-  kCancelled
-};
-
 struct ShardExit {
   ShardEnd end = ShardEnd::kExited;
   int code = 0;  // exit status, signal number, or errno for kNotStarted
@@ -56,7 +47,7 @@ struct ShardExit {
 class Session {
  public:
   // Errors: FailedPrecondition when called as the host's root, or when this machine cannot make
-  // sandboxes (and why).
+  // sandboxes (and why); InvalidArgument when a limit is 0.
   static absl::StatusOr<std::unique_ptr<Session>> Start(const SandboxOptions& options);
 
   virtual ~Session() = default;
