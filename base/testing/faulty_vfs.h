@@ -37,7 +37,6 @@ class FaultyVfs {
 
   static File* Of(sqlite3_file* file) { return reinterpret_cast<File*>(file); }
 
-
   template <auto Member>
   struct Forwarder;
   template <typename Result, typename... Args,
