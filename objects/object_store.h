@@ -35,7 +35,9 @@ struct SmallObject {
 };
 
 // One upload in progress. One thread at a time. Destroying it keeps what was appended, so that it
-// can be resumed.
+// can be resumed; a crash may lose the last few MiB, which offset() then tells. After an error it
+// is of no more use: destroy it and open the upload anew. Errors of all methods: Aborted when its
+// scope was ended or its name staged anew meanwhile.
 class StagedWriter {
  public:
   virtual ~StagedWriter() = default;
@@ -53,14 +55,16 @@ class ObjectReader {
   virtual ~ObjectReader() = default;
   virtual uint64_t size_bytes() const = 0;
   // The next bytes, at most a chunk; empty at the end. Each chunk is checked against its hash
-  // before any of it is handed out. Errors: DataLoss when the stored bytes are not what was put.
+  // before any of it is handed out. Errors: DataLoss when the stored bytes are not what was put,
+  // NotFound when the object was deleted meanwhile.
   virtual absl::StatusOr<std::string> Next() = 0;
 };
 
 // Content-addressed bytes: an object is named by the BLAKE3 hash of its content and is stored in
 // deduplicated chunks, each with a hash of its own. Bytes arrive in a *scope* (an attempt, an
 // upload of a user) that bounds them and that is either kept under an *owner* ("job-7") or dropped;
-// what neither a scope nor an owner names is deleted. All methods: any thread.
+// what neither a scope nor an owner names is deleted. All methods: any thread. Writers and readers
+// must not outlive their store.
 class ObjectStore {
  public:
   static constexpr uint64_t kChunkBytes = 1 << 20;
@@ -90,20 +94,20 @@ class ObjectStore {
   // Bytes of `name` that an interrupted upload left, 0 when there is none or it is complete.
   virtual absl::StatusOr<uint64_t> StagedBytes(std::string_view scope, std::string_view name) = 0;
 
-  // Deletes one upload of a scope, complete or not. Idempotent.
+  // Deletes one upload of a scope, complete or not. Idempotent, durable on return.
   virtual absl::Status Discard(std::string_view scope, std::string_view name) = 0;
 
   // For each (scope, owner): keeps the complete objects of the scope under the owner and ends the
   // scope. Idempotent. Durable on return, all together.
   virtual absl::Status Keep(std::span<const std::pair<std::string, std::string>> scopes) = 0;
 
-  // Ends scopes, deleting what nothing else names. Idempotent.
+  // Ends scopes, deleting what nothing else names. Idempotent, durable on return.
   virtual absl::Status Drop(std::span<const std::string> scopes) = 0;
 
   // Forgets what `owner` kept, deleting what nothing else names.
   virtual absl::Status Release(std::string_view owner) = 0;
 
-  // Reads from byte `offset` on. Errors: NotFound.
+  // Reads from byte `offset` on. Errors: NotFound, OutOfRange when the object is shorter.
   virtual absl::StatusOr<std::unique_ptr<ObjectReader>> Open(const crypto::Hash& hash,
                                                              uint64_t offset) = 0;
 
@@ -113,7 +117,10 @@ class ObjectStore {
 // A store in a local folder: `index.db` (SQLite, synchronous=FULL) names every object and holds the
 // small ones, `chunks/` the chunks of the large ones. Crash-safe: a chunk is on disk before the
 // index names it; on opening, files that the index does not name are deleted. Concurrent durable
-// calls share one commit. One process at a time (FailedPrecondition otherwise).
+// calls share one commit. What rotted on the disk is made good when the same bytes are stored
+// again. The folder is created when it does not exist. One process at a time (FailedPrecondition
+// otherwise). Errors of all methods, beside their own: ResourceExhausted when the disk is full,
+// Unavailable when it fails otherwise.
 absl::StatusOr<std::unique_ptr<ObjectStore>> OpenLocalStore(const std::string& folder);
 
 }  // namespace corpgrid::objects
