@@ -50,7 +50,7 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
       return absl::DataLossError(fmt::format("attempt {} of no shard or device", row.id.value));
     }
     Shard& shard = job->live[row.shard.index];
-    if (!IsLive(row.state) || row.try_number != shard.row.tries) continue;
+    if (!IsLive(row.state)) continue;
     Attempt attempt;
     attempt.row = std::move(row);
     if (const auto it = results.find(attempt.row.id); it != results.end()) {
