@@ -32,9 +32,14 @@ void BackOff(int tries) {
 
 }  // namespace
 
+std::shared_ptr<void> ObjectsClient::BeginCall(grpc::ClientContext* context) const {
+  PrepareCall(context, kCallMs, key_, secret_);
+  return on_call_ ? on_call_(context) : nullptr;
+}
+
 absl::StatusOr<uint64_t> ObjectsClient::ResumeOffset(const Upload& upload) {
   grpc::ClientContext context;
-  PrepareCall(&context, kCallMs, key_, secret_);
+  const std::shared_ptr<void> call = BeginCall(&context);
   pb::StagedRequest request;
   *request.mutable_grant() = upload.grant;
   request.set_name(upload.name);
@@ -67,7 +72,7 @@ absl::StatusOr<std::vector<pb::StagedObject>> ObjectsClient::Put(
     std::span<const Upload> uploads, const std::function<void(uint64_t)>& progress) {
   for (int tries = 0;; ++tries) {
     grpc::ClientContext context;
-    PrepareCall(&context, kCallMs, key_, secret_);
+    const std::shared_ptr<void> call = BeginCall(&context);
     pb::PutResponse response;
     const auto writer = stub_->Put(&context, &response);
     absl::Status local;
@@ -99,7 +104,7 @@ absl::Status ObjectsClient::Get(const pb::Grant& grant, const crypto::Hash& hash
   uint64_t received = 0;
   for (int tries = 0;; ++tries) {
     grpc::ClientContext context;
-    PrepareCall(&context, kCallMs, key_, secret_);
+    const std::shared_ptr<void> call = BeginCall(&context);
     pb::GetRequest request;
     *request.mutable_grant() = grant;
     request.set_hash(std::string(hash.Raw()));

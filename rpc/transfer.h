@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,10 +18,15 @@ namespace corpgrid::rpc {
 // The client's side of the Objects service. Blocking; any thread.
 class ObjectsClient {
  public:
+  // Told of every call, so that another thread can cancel it; what it returns is released when the
+  // call has ended.
+  using CallHook = std::function<std::shared_ptr<void>(grpc::ClientContext*)>;
+
   // `key` and `secret` are the metadata entry of every call (see connect.h). `stub` must outlive
   // the client.
-  ObjectsClient(corpgrid::v1::Objects::StubInterface* stub, const char* key, std::string secret)
-      : stub_(stub), key_(key), secret_(std::move(secret)) {}
+  ObjectsClient(corpgrid::v1::Objects::StubInterface* stub, const char* key, std::string secret,
+                CallHook on_call = nullptr)
+      : stub_(stub), key_(key), secret_(std::move(secret)), on_call_(std::move(on_call)) {}
 
   // A file to upload: `read_at` gives at most `max` bytes from an offset on, empty at the end.
   struct Upload {
@@ -46,6 +52,7 @@ class ObjectsClient {
  private:
   using Writer = grpc::ClientWriterInterface<corpgrid::v1::PutRequest>;
 
+  std::shared_ptr<void> BeginCall(grpc::ClientContext* context) const;
   absl::StatusOr<uint64_t> ResumeOffset(const Upload& upload);
   // Sends one file from `offset` on. Errors are the file's; those of the call show in its status.
   absl::Status SendOne(Writer* writer, const Upload& upload, uint64_t offset,
@@ -54,6 +61,7 @@ class ObjectsClient {
   corpgrid::v1::Objects::StubInterface* stub_;
   const char* key_;
   std::string secret_;
+  CallHook on_call_;
 };
 
 // An Upload over bytes in memory; `data` must stay valid.

@@ -1,0 +1,200 @@
+#include "agent/agent.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/synchronization/mutex.h"
+#include "agent/daemon.h"
+#include "agent/files.h"
+#include "base/status_macros.h"
+#include "crypto/keyring.h"
+#include "platform/device.h"
+#include "rpc/connect.h"
+#include "sandbox/unprivileged.h"
+
+namespace corpgrid::agent {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+constexpr int64_t kPowerFreshMs = 5000;
+
+// SIGTERM and SIGINT as something to wait for. A handler that writes to a pipe, not a blocked
+// signal: what is blocked here would be blocked in every command of every shard.
+class TerminationSignals {
+ public:
+  static absl::StatusOr<TerminationSignals> Catch() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return ErrnoStatus("cannot make", "a pipe");
+    TerminationSignals signals;
+    signals.read_end_ = platform::Fd(ends[0]);
+    write_end_ = ends[1];
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+      const int saved = errno;
+      [[maybe_unused]] const ssize_t written = write(write_end_, "", 1);
+      errno = saved;
+    };
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGTERM, &action, nullptr);
+    sigaction(SIGINT, &action, nullptr);
+    return signals;
+  }
+
+  bool WaitFor(int64_t ms) const {
+    pollfd waiting{read_end_.get(), POLLIN, 0};
+    return poll(&waiting, 1, static_cast<int>(ms)) > 0;
+  }
+
+ private:
+  // A handler takes no argument; the descriptor stays open for as long as the process.
+  static inline volatile sig_atomic_t write_end_ = -1;
+  platform::Fd read_end_;
+};
+
+// The device's power status, read again when it is old.
+class Power {
+ public:
+  explicit Power(const Clock* clock) : clock_(clock) {}
+
+  corpgrid::v1::PowerStatus Now() {
+    absl::MutexLock lock(&mutex_);
+    const int64_t now_ms = clock_->MonotonicMs();
+    if (read_ms_ == 0 || now_ms - read_ms_ >= kPowerFreshMs) {
+      const platform::PowerStatus power = platform::ReadPower();
+      status_.set_source(
+          power.source == platform::PowerSource::kMains     ? corpgrid::v1::PowerStatus::MAINS
+          : power.source == platform::PowerSource::kBattery ? corpgrid::v1::PowerStatus::BATTERY
+                                                            : corpgrid::v1::PowerStatus::UNKNOWN);
+      status_.set_charge_percent(power.charge_percent);
+      read_ms_ = now_ms;
+    }
+    return status_;
+  }
+
+ private:
+  const Clock* const clock_;
+  absl::Mutex mutex_;
+  corpgrid::v1::PowerStatus status_ ABSL_GUARDED_BY(mutex_);
+  int64_t read_ms_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// As root: a copy of the runner where the user that we become can read it, whatever folders the
+// original lies behind. Returns the path to use.
+absl::StatusOr<std::string> PlaceRunner(const Options& options) {
+  if (access(options.runner_path.c_str(), R_OK | X_OK) != 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("cannot run {}: {}; build corpgrid-runner or name it with --runner",
+                    options.runner_path, std::strerror(errno)));
+  }
+  if (geteuid() != 0) return std::filesystem::absolute(options.runner_path).string();
+  const std::string path = options.data_folder + "/corpgrid-runner";
+  const std::string temporary = path + ".new";
+  std::error_code error;
+  // The folder may be its unprivileged owner's: whatever lies at these names is replaced, not used.
+  std::filesystem::create_directories(options.data_folder, error);
+  std::filesystem::remove_all(temporary, error);
+  const platform::Fd from(open(options.runner_path.c_str(), O_RDONLY | O_CLOEXEC));
+  const platform::Fd to(
+      open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0755));
+  if (!from || !to) return ErrnoStatus("cannot copy the runner to", temporary);
+  uint64_t offset = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const std::string data, ReadAt(from.get(), offset, 1 << 20));
+    if (data.empty()) break;
+    offset += data.size();
+    RETURN_IF_ERROR(WriteAll(to.get(), data));
+  }
+  if (fchmod(to.get(), 0755) != 0 || rename(temporary.c_str(), path.c_str()) != 0) {
+    return ErrnoStatus("cannot rename to", path);
+  }
+  return path;
+}
+
+absl::StatusOr<platform::Fd> LockFolder(const std::string& data_folder) {
+  const std::string path = data_folder + "/lock";
+  platform::Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return ErrnoStatus("cannot open", path);
+  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(
+        fmt::format("another agent is running in {}; stop it, or give this one a folder of its own "
+                    "with --data",
+                    data_folder));
+  }
+  return file;
+}
+
+absl::StatusOr<Registrar::Device> Describe(const Options& options) {
+  ASSIGN_OR_RETURN(const platform::DeviceFacts facts,
+                   platform::DiscoverDevice(options.data_folder));
+  Registrar::Device device;
+  device.join_token = options.join_token;
+  device.info.set_name(options.name.empty() ? facts.hostname : options.name);
+  device.info.set_site(options.site);
+  device.info.set_cpus(facts.cpus);
+  device.info.set_memory_bytes(facts.memory_bytes);
+  device.info.add_backends("cpu");
+  device.info.set_network_allowed(options.allow_network);
+  device.info.set_version(kVersion);
+  return device;
+}
+
+}  // namespace
+
+absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
+  Options options = given;
+  options.data_folder = std::filesystem::absolute(given.data_folder).string();
+  if (options.keyring_path.empty()) options.keyring_path = options.data_folder + "/trusted";
+  spdlog::set_default_logger(spdlog::stderr_logger_mt(fmt::format("agent {}", options.name)));
+  if (options.slots < 0) {
+    return absl::InvalidArgumentError(fmt::format("{} slots: at least 1", options.slots));
+  }
+  RETURN_IF_ERROR(rpc::CheckLoopback(options.scheduler));
+  ASSIGN_OR_RETURN(const std::string runner_path, PlaceRunner(options));
+  RETURN_IF_ERROR(sandbox::BecomeUnprivileged(options.data_folder).status());
+  RETURN_IF_ERROR(sandbox::CheckSandbox());
+
+  ASSIGN_OR_RETURN(const platform::Fd lock, LockFolder(options.data_folder));
+  ASSIGN_OR_RETURN(const TerminationSignals signals, TerminationSignals::Catch());
+  ASSIGN_OR_RETURN(const crypto::KeyPair key,
+                   crypto::KeyPair::LoadOrCreate(options.data_folder + "/device.key"));
+  ASSIGN_OR_RETURN(Registrar::Device device, Describe(options));
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, rpc::Connect(options.scheduler));
+  Power power(&SystemClock());
+  const uint32_t slots = options.slots == 0 ? device.info.cpus() : options.slots;
+  spdlog::info("device {}, {} slots, data in {}", key.public_key().ToText(), slots,
+               options.data_folder);
+  const DaemonParts parts{
+      .data_folder = options.data_folder,
+      .runner_path = runner_path,
+      .slots = slots,
+      .device = std::move(device),
+      .key = &key,
+      .channel = std::move(channel),
+      .start_session = runner::Session::Start,
+      .trusts = [&options](const crypto::PublicKey& submitter) -> absl::StatusOr<bool> {
+        ASSIGN_OR_RETURN(const crypto::Keyring keyring,
+                         crypto::Keyring::Load(options.keyring_path));
+        return keyring.Trusts(submitter);
+      },
+      .power = [&power] { return power.Now(); },
+      .clock = &SystemClock(),
+  };
+  const absl::Status status =
+      RunDaemon(parts, [&](int64_t ms) { return signals.WaitFor(ms) || stop.load(); });
+  spdlog::info("stopped");
+  return status;
+}
+
+}  // namespace corpgrid::agent

@@ -1,0 +1,121 @@
+#include "agent/daemon.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+#include <system_error>
+#include <thread>
+
+#include "agent/backoff.h"
+#include "agent/executor.h"
+#include "agent/heartbeat.h"
+#include "agent/submitter.h"
+#include "base/status_macros.h"
+
+namespace corpgrid::agent {
+namespace {
+
+constexpr uint32_t kPollWaitMs = 20'000;
+// For results that are finished when the agent is told to stop.
+constexpr int64_t kDrainMs = 1000;
+constexpr int64_t kAskMs = 100;
+
+absl::Status MakeEmpty(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::remove_all(folder, error);
+  std::filesystem::create_directories(folder, error);
+  if (!error) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format("cannot make {}: {}", folder, error.message()));
+}
+
+// Waits for a scheduler that is not there yet, but not for one that says no.
+absl::Status RegisterFirst(SchedulerClient* scheduler, StopSignal* stop) {
+  Backoff backoff(reinterpret_cast<uintptr_t>(scheduler));
+  while (true) {
+    const absl::Status status = scheduler->CurrentRegistration().status();
+    if (status.ok() || stop->stopped()) return absl::OkStatus();
+    if (!IsTransient(status)) return status;
+    stop->WaitFor(backoff.NextMs());
+  }
+}
+
+void Poll(SchedulerClient* scheduler, LeaseQueue* leases, StopSignal* stop) {
+  Backoff backoff(reinterpret_cast<uintptr_t>(leases));
+  while (const uint32_t wanted = leases->WaitForDemand()) {
+    corpgrid::v1::PollJobsRequest request;
+    request.set_max_shards(wanted);
+    request.set_wait_ms(kPollWaitMs);
+    for (const uint64_t id : leases->Held()) request.add_held_attempts(id);
+    const absl::StatusOr<corpgrid::v1::PollJobsResponse> reply =
+        scheduler->Poll(std::move(request));
+    if (reply.ok()) {
+      leases->Add(*reply);
+      backoff.Reset();
+    } else if (stop->WaitFor(backoff.NextMs())) {
+      return;
+    }
+  }
+}
+
+absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
+  const auto scheduler_stub = corpgrid::v1::Scheduler::NewStub(parts.channel);
+  const auto objects_stub = corpgrid::v1::Objects::NewStub(parts.channel);
+  StopSignal abort;
+  Registrar registrar(scheduler_stub.get(), parts.key, parts.device, parts.power, parts.clock,
+                      stop);
+  RemoteScheduler scheduler(scheduler_stub.get(), objects_stub.get(), &registrar, parts.power, stop,
+                            &abort);
+  RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/slots"));
+  RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/spool"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<BundleCache> bundles,
+                   BundleCache::Open(parts.data_folder + "/cache", parts.cache_bytes));
+  RETURN_IF_ERROR(RegisterFirst(&scheduler, stop));
+
+  JobCache jobs(&scheduler, bundles.get(), parts.trusts, parts.device.info.network_allowed());
+  LeaseQueue leases(parts.slots, parts.clock);
+  Submitter submitter(&scheduler, parts.key, &leases, &abort);
+  Executor executor(
+      SlotContext{.data_folder = parts.data_folder,
+                  .runner_path = parts.runner_path,
+                  .leases = &leases,
+                  .jobs = &jobs,
+                  .scheduler = &scheduler,
+                  .hand_in = [&](FinishedAttempt finished) { submitter.Add(std::move(finished)); },
+                  .start_session = parts.start_session,
+                  .stop = stop,
+                  .clock = parts.clock},
+      parts.slots);
+  Heartbeat heartbeat({.scheduler = &scheduler,
+                       .leases = &leases,
+                       .running = [&] { return executor.Running(); },
+                       .cancel = [&](AttemptId id) { return executor.Cancel(id); },
+                       .drop = [&](AttemptId id) { submitter.Drop(id); }});
+  std::thread beating([&] { heartbeat.Run(stop); });
+  std::thread polling([&] { Poll(&scheduler, &leases, stop); });
+
+  while (!stop->WaitFor(kPollWaitMs)) continue;
+  executor.Stop();
+  polling.join();
+  beating.join();
+  submitter.Drain(kDrainMs);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunDaemon(const DaemonParts& parts,
+                       const std::function<bool(int64_t)>& asked_to_stop) {
+  StopSignal stop;
+  std::thread watching([&] {
+    while (!stop.stopped()) {
+      if (asked_to_stop(kAskMs)) stop.Stop();
+    }
+  });
+  absl::Status status = Serve(parts, &stop);
+  stop.Stop();
+  watching.join();
+  return status;
+}
+
+}  // namespace corpgrid::agent

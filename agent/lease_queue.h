@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/attempt.h"
+#include "base/clock.h"
+
+namespace corpgrid::agent {
+
+// Every attempt that this agent holds, from the lease to the verdict: queued, running or finished.
+// Decides how many more to ask for. Any thread.
+class LeaseQueue {
+ public:
+  static constexpr uint32_t kMaxPrefetch = 64;
+  // Finished attempts that nobody has judged yet; more of them and no new shards are asked for.
+  static constexpr uint32_t kMaxUnjudged = 256;
+
+  LeaseQueue(uint32_t slots, const Clock* clock) : slots_(slots), clock_(clock) {}
+
+  // Waits until shards are wanted and returns how many; 0 after Close().
+  uint32_t WaitForDemand();
+
+  // The ids of all that is held.
+  std::vector<uint64_t> Held() const;
+
+  // Queues the leases of a reply but those that are held already. Returns the number of new ones.
+  size_t Add(const corpgrid::v1::PollJobsResponse& reply);
+
+  // The next attempt to run, of `preferred` where one is queued and nothing else has waited long.
+  // Nothing when `idle_ms` passed without one, or after Close().
+  std::optional<Attempt> Take(JobId preferred, int64_t idle_ms);
+
+  // The attempt that was taken ended after `run_us` and waits for its verdict.
+  void Finished(AttemptId id, int64_t run_us);
+
+  // Holds the attempt no longer: its verdict is known, or it was cancelled.
+  void Forget(AttemptId id);
+
+  enum class State : uint8_t { kUnknown, kQueued, kRunning, kFinished };
+  // The scheduler wants the attempt no longer: forgets it unless it is running, in which case
+  // whoever runs it must end it. Returns the state that it was in.
+  State Stop(AttemptId id);
+
+  // Ends every wait; nothing is handed out any more.
+  void Close();
+
+ private:
+  struct Queued {
+    Attempt attempt;
+    int64_t since_ms;
+  };
+
+  // The queued shards to aim at: about one second of work.
+  uint32_t Prefetch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  uint32_t Demand() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Erase(AttemptId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::deque<Queued>::iterator Next(JobId preferred) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const uint32_t slots_;
+  const Clock* const clock_;
+  mutable absl::Mutex mutex_;
+  absl::CondVar work_;    // something was queued
+  absl::CondVar demand_;  // more may be wanted
+  std::deque<Queued> queue_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<AttemptId, State> held_ ABSL_GUARDED_BY(mutex_);
+  uint32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
+  double mean_run_us_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: no shard has run yet
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace corpgrid::agent

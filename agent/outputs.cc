@@ -1,0 +1,110 @@
+#include "agent/outputs.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "base/text.h"
+
+namespace corpgrid::agent {
+namespace {
+
+constexpr size_t kCopyBytes = 256 << 10;
+
+// A descriptor, or -1 with errno.
+int OpenBeneath(int folder, const std::string& name) {
+  open_how how{};
+  how.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  long fd = -1;
+  do {
+    fd = syscall(SYS_openat2, folder, name.c_str(), &how, sizeof(how));
+  } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+  return static_cast<int>(fd);
+}
+
+// Whether a failed open is of the job's making, so that every device would see the same.
+bool IsTheJobs(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == EXDEV ||
+         error == ENXIO || error == EACCES || error == ENAMETOOLONG;
+}
+
+// Copies up to `limit_bytes` of `from` into `output`; false when there is more.
+absl::StatusOr<bool> Copy(int from, bool in_memory, uint64_t limit_bytes,
+                          const std::string& spool_folder, CollectedOutput* output) {
+  if (!in_memory) {
+    ASSIGN_OR_RETURN(output->file, TemporaryFile(spool_folder));
+  }
+  crypto::Hasher hasher;
+  uint64_t offset = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(std::string data, ReadAt(from, offset, kCopyBytes));
+    if (data.empty()) break;
+    offset += data.size();
+    if (offset > limit_bytes) return false;
+    hasher.Update(data);
+    if (in_memory) {
+      output->data.append(data);
+    } else {
+      RETURN_IF_ERROR(WriteAll(output->file.get(), data));
+    }
+  }
+  output->output.hash = hasher.Finish();
+  output->output.size_bytes = offset;
+  return true;
+}
+
+Collection Missing(const std::string& name, std::string_view why) {
+  return {job::Outcome::kOutputMissing, fmt::format("output \"{}\" {}", name, why), {}};
+}
+
+Collection TooLarge(uint64_t limit_bytes, const std::string& name) {
+  return {job::Outcome::kOutputLimit,
+          fmt::format("with \"{}\" the outputs are larger than limits.output, {}", name,
+                      FormatBytes(limit_bytes)),
+          {}};
+}
+
+}  // namespace
+
+absl::StatusOr<Collection> CollectOutputs(int work_fd, std::span<const std::string> names,
+                                          uint64_t limit_bytes, const std::string& spool_folder) {
+  Collection collection;
+  uint64_t left_bytes = limit_bytes;
+  uint64_t memory_bytes = kMaxInMemoryBytes;
+  for (const std::string& name : names) {
+    const platform::Fd file(OpenBeneath(work_fd, name));
+    if (!file) {
+      if (!IsTheJobs(errno)) return ErrnoStatus("cannot open output", name);
+      return Missing(name, fmt::format("cannot be opened: {}", std::strerror(errno)));
+    }
+    struct stat info {};
+    if (fstat(file.get(), &info) != 0) return ErrnoStatus("cannot look at output", name);
+    if (!S_ISREG(info.st_mode)) return Missing(name, "is no regular file");
+    const auto size_bytes = static_cast<uint64_t>(info.st_size);
+    if (size_bytes > left_bytes) return TooLarge(limit_bytes, name);
+
+    CollectedOutput output;
+    output.output.name = name;
+    const bool in_memory = size_bytes <= memory_bytes;
+    ASSIGN_OR_RETURN(
+        const bool whole,
+        Copy(file.get(), in_memory, in_memory ? size_bytes : left_bytes, spool_folder, &output));
+    if (!whole) return TooLarge(limit_bytes, name);
+    left_bytes -= output.output.size_bytes;
+    if (in_memory) memory_bytes -= output.output.size_bytes;
+    collection.outputs.push_back(std::move(output));
+  }
+  return collection;
+}
+
+}  // namespace corpgrid::agent

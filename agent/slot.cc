@@ -1,0 +1,266 @@
+#include "agent/slot.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "agent/files.h"
+#include "agent/outputs.h"
+#include "agent/shard_request.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+
+namespace corpgrid::agent {
+namespace {
+
+// A sandbox that had nothing to do for this long is closed.
+constexpr int64_t kIdleMs = 10'000;
+// A sandbox that breaks (its runner was killed) is replaced this often before the device gives up.
+constexpr int kSandboxTries = 3;
+
+// What people should know beyond the outcome.
+std::string Describe(const runner::ShardExit& exit, const job::JobSpec& spec) {
+  switch (exit.end) {
+    case runner::ShardEnd::kWallLimit:
+      return fmt::format("ran longer than limits.wall, {}", FormatDuration(spec->limits.wall_ms));
+    case runner::ShardEnd::kMemoryLimit:
+      return fmt::format("used more than resources.memory, {}",
+                         FormatBytes(spec->resources.memory_bytes));
+    case runner::ShardEnd::kDiskLimit:
+      return fmt::format("its files grew beyond limits.disk, {}",
+                         FormatBytes(spec->limits.disk_bytes));
+    case runner::ShardEnd::kNotStarted:
+      return fmt::format("cannot execute \"{}\": {}", spec->command[0], std::strerror(exit.code));
+    default:
+      return "";
+  }
+}
+
+// The limits are not the command's exit codes: they carry none, so that replicas agree.
+job::Result ToResult(const runner::ShardExit& exit) {
+  switch (exit.end) {
+    case runner::ShardEnd::kExited:
+      return {job::Outcome::kExited, exit.code, {}};
+    case runner::ShardEnd::kSignaled:
+      return {job::Outcome::kSignaled, exit.code, {}};
+    case runner::ShardEnd::kWallLimit:
+      return {job::Outcome::kWallLimit, 0, {}};
+    case runner::ShardEnd::kMemoryLimit:
+      return {job::Outcome::kMemoryLimit, 0, {}};
+    case runner::ShardEnd::kDiskLimit:
+      return {job::Outcome::kOutputLimit, 0, {}};
+    case runner::ShardEnd::kNotStarted:
+      return {job::Outcome::kNotStarted, exit.code, {}};
+    case runner::ShardEnd::kCancelled:
+      break;
+  }
+  return {};
+}
+
+}  // namespace
+
+Slot::Slot(const SlotContext* context, uint32_t index)
+    : context_(context),
+      folder_(fmt::format("{}/slots/{}", context->data_folder, index)),
+      pause_(index) {}
+
+void Slot::Run() {
+  while (!context_->stop->stopped()) {
+    const JobId warm = session_job_ == nullptr ? JobId{} : session_job_->id;
+    const std::optional<Attempt> attempt = context_->leases->Take(warm, kIdleMs);
+    if (attempt.has_value()) {
+      Attend(*attempt);
+    } else {
+      CloseSession();
+    }
+  }
+  CloseSession();
+}
+
+void Slot::Attend(const Attempt& attempt) {
+  {
+    absl::MutexLock lock(&mutex_);
+    current_ = attempt.id;
+    cancelled_at_ms_.reset();
+  }
+  const int64_t start_ms = context_->clock->MonotonicMs();
+  absl::StatusOr<FinishedAttempt> finished = Execute(attempt);
+  bool cancelled = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    current_ = AttemptId{};
+    cancelled = cancelled_at_ms_.has_value();
+  }
+  if (cancelled || context_->stop->stopped()) {
+    context_->leases->Forget(attempt.id);
+    return;
+  }
+  int64_t run_us = 1000 * (context_->clock->MonotonicMs() - start_ms);
+  if (finished.ok()) {
+    pause_.Reset();
+    // Short shards need a finer measure than the clock's, and what they cost us does not matter.
+    if (run_us < 100'000) run_us = finished->wall_us;
+    context_->leases->Finished(attempt.id, run_us);
+    context_->hand_in(*std::move(finished));
+    return;
+  }
+  FinishedAttempt fault{.attempt = attempt, .detail = std::string(finished.status().message())};
+  spdlog::warn("shard {} of job {} given up: {}", attempt.shard.index, attempt.shard.job.value,
+               fault.detail);
+  context_->leases->Finished(attempt.id, run_us);
+  context_->hand_in(std::move(fault));
+  context_->stop->WaitFor(pause_.NextMs());
+}
+
+absl::StatusOr<FinishedAttempt> Slot::Execute(const Attempt& attempt) {
+  Backoff backoff(attempt.id.value);
+  while (true) {
+    absl::StatusOr<FinishedAttempt> finished = TryOnce(attempt);
+    if (finished.ok() || !IsTransient(finished.status()) || Cancelled()) return finished;
+    if (context_->stop->WaitFor(backoff.NextMs())) return finished;
+  }
+}
+
+absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const VerifiedJob> job,
+                   context_->jobs->Get(attempt, [this] { return Cancelled(); }));
+  const job::JobSpec& spec = job->spec;
+  const uint32_t shard = attempt.shard.index;
+  if (shard >= spec->shards) {
+    return absl::InvalidArgumentError(
+        fmt::format("there is no shard {}: what was signed has {}", shard, spec->shards));
+  }
+  if (!spec->inputs.empty()) RETURN_IF_ERROR(FetchInput(attempt, spec->inputs[shard]));
+  const absl::StatusOr<runner::ShardExit> exit = RunShard(job, MakeShardRequest(spec, shard));
+  if (!exit.ok()) {
+    return absl::InternalError(fmt::format("no sandbox: {}", std::string(exit.status().message())));
+  }
+  return Finish(attempt, spec, *exit);
+}
+
+absl::Status Slot::FetchInput(const Attempt& attempt, const job::Input& input) const {
+  std::error_code error;
+  std::filesystem::create_directories(InputFolder(), error);
+  for (const auto& old : std::filesystem::directory_iterator(InputFolder(), error)) {
+    std::filesystem::remove_all(old.path(), error);
+  }
+  const std::string path = InputFolder() + "/" + input.name;
+  const platform::Fd file(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!file) return ErrnoStatus("cannot make", path);
+  return context_->scheduler->Fetch(attempt, input.hash, input.size_bytes,
+                                    [&](std::string_view data) {
+                                      if (Cancelled())
+                                        return absl::CancelledError("the attempt was cancelled");
+                                      return WriteAll(file.get(), data);
+                                    });
+}
+
+absl::Status Slot::EnsureSession(std::shared_ptr<const VerifiedJob> job) {
+  if (session_ != nullptr && session_job_ == job) return absl::OkStatus();
+  CloseSession();
+  runner::SandboxOptions options = MakeSandboxOptions(job->spec);
+  options.runner_path = context_->runner_path;
+  if (job->bundle != nullptr) options.bundle_dir = job->bundle->folder;
+  if (!job->spec->inputs.empty()) options.input_dir = InputFolder();
+  ASSIGN_OR_RETURN(session_, context_->start_session(options));
+  session_job_ = std::move(job);
+  return absl::OkStatus();
+}
+
+void Slot::CloseSession() {
+  session_.reset();
+  session_job_.reset();
+}
+
+absl::StatusOr<runner::ShardExit> Slot::RunShard(std::shared_ptr<const VerifiedJob> job,
+                                                 const runner::ShardRequest& request) {
+  for (int tries = 1;; ++tries) {
+    RETURN_IF_ERROR(EnsureSession(job));
+    {
+      absl::MutexLock lock(&mutex_);
+      if (cancelled_at_ms_.has_value()) return absl::CancelledError("the attempt was cancelled");
+      running_ = session_.get();
+    }
+    const absl::StatusOr<runner::ShardExit> exit = session_->Run(request);
+    {
+      absl::MutexLock lock(&mutex_);
+      running_ = nullptr;
+      if (cancelled_at_ms_.has_value()) return absl::CancelledError("the attempt was cancelled");
+    }
+    if (exit.ok() && exit->end == runner::ShardEnd::kCancelled) {
+      return absl::InternalError("the shard ended as cancelled, but nobody did that");
+    }
+    if (exit.ok()) return exit;
+    CloseSession();
+    if (tries == kSandboxTries) return exit;
+    spdlog::warn("the sandbox of job \"{}\" broke, starting another: {}", job->spec->name,
+                 std::string(exit.status().message()));
+  }
+}
+
+absl::StatusOr<FinishedAttempt> Slot::Finish(const Attempt& attempt, const job::JobSpec& spec,
+                                             const runner::ShardExit& exit) const {
+  FinishedAttempt finished{.attempt = attempt,
+                           .result = ToResult(exit),
+                           .detail = Describe(exit, spec),
+                           .stdout_tail = session_->Stdout(kLogTailBytes),
+                           .stderr_tail = session_->Stderr(kLogTailBytes),
+                           .wall_us = exit.wall_us,
+                           .cpu_us = exit.cpu_us,
+                           .max_rss_bytes = exit.max_rss_bytes};
+  if (!finished.result.succeeded() || spec->outputs.empty()) return finished;
+  std::vector<std::string> names;
+  for (const std::string& output : spec->outputs) {
+    names.push_back(job::Expand(output, *spec, attempt.shard.index));
+  }
+  ASSIGN_OR_RETURN(Collection collection,
+                   CollectOutputs(session_->work_fd(), names, spec->limits.output_bytes,
+                                  context_->data_folder + "/spool"));
+  finished.result.outcome = collection.outcome;
+  finished.detail = std::move(collection.detail);
+  finished.outputs = std::move(collection.outputs);
+  for (const CollectedOutput& output : finished.outputs) {
+    finished.result.outputs.push_back(output.output);
+  }
+  return finished;
+}
+
+bool Slot::Cancelled() const {
+  absl::MutexLock lock(&mutex_);
+  return cancelled_at_ms_.has_value() || context_->stop->stopped();
+}
+
+void Slot::CancelLocked() {
+  const int64_t now_ms = context_->clock->MonotonicMs();
+  if (!cancelled_at_ms_.has_value()) cancelled_at_ms_ = now_ms;
+  // The first call can come before the shard has started; whoever wants it gone asks again.
+  const int64_t left_ms = *cancelled_at_ms_ + kGraceMs - now_ms;
+  if (running_ != nullptr) running_->Cancel(std::max<int64_t>(left_ms, 0));
+}
+
+bool Slot::Cancel(AttemptId id) {
+  absl::MutexLock lock(&mutex_);
+  if (current_ != id) return false;
+  CancelLocked();
+  return true;
+}
+
+void Slot::CancelCurrent() {
+  absl::MutexLock lock(&mutex_);
+  if (current_) CancelLocked();
+}
+
+std::optional<RunningAttempt> Slot::Running() const {
+  absl::MutexLock lock(&mutex_);
+  if (!current_) return std::nullopt;
+  return RunningAttempt{current_, running_ == nullptr ? -1 : running_->Progress()};
+}
+
+}  // namespace corpgrid::agent
