@@ -50,7 +50,7 @@ absl::StatusOr<uint64_t> ObjectsClient::ResumeOffset(const Upload& upload) {
 }
 
 absl::Status ObjectsClient::SendOne(Writer* writer, const Upload& upload, uint64_t offset,
-                                    const std::function<void(uint64_t)>& progress) {
+                                    const std::function<void(uint64_t)>& count) {
   pb::PutRequest message;
   *message.mutable_start()->mutable_grant() = upload.grant;
   message.mutable_start()->set_name(upload.name);
@@ -62,7 +62,7 @@ absl::Status ObjectsClient::SendOne(Writer* writer, const Upload& upload, uint64
     message.set_data(std::move(data));
     // A failed write means that the call is over; its status says why.
     if (!writer->Write(message)) return absl::OkStatus();
-    if (progress) progress(message.data().size());
+    count(message.data().size());
     if (message.last()) return absl::OkStatus();
     message.Clear();
   }
@@ -75,6 +75,11 @@ absl::StatusOr<std::vector<pb::StagedObject>> ObjectsClient::Put(
     const std::shared_ptr<void> call = BeginCall(&context);
     pb::PutResponse response;
     const auto writer = stub_->Put(&context, &response);
+    uint64_t sent = 0;
+    const auto count = [&](uint64_t more) {
+      sent += more;
+      if (progress) progress(sent);
+    };
     absl::Status local;
     for (const Upload& upload : uploads) {
       uint64_t offset = 0;
@@ -82,7 +87,8 @@ absl::StatusOr<std::vector<pb::StagedObject>> ObjectsClient::Put(
         const absl::StatusOr<uint64_t> resume = ResumeOffset(upload);
         if (resume.ok()) offset = *resume;
       }
-      local = SendOne(writer.get(), upload, offset, progress);
+      sent += offset;
+      local = SendOne(writer.get(), upload, offset, count);
       if (!local.ok()) break;
     }
     if (!local.ok()) context.TryCancel();

@@ -54,9 +54,10 @@ class ObjectsClient {
 
   std::shared_ptr<void> BeginCall(grpc::ClientContext* context) const;
   absl::StatusOr<uint64_t> ResumeOffset(const Upload& upload);
-  // Sends one file from `offset` on. Errors are the file's; those of the call show in its status.
+  // Sends one file from `offset` on. `count` gets the bytes of each message. Errors are the
+  // file's; those of the call show in its status.
   absl::Status SendOne(Writer* writer, const Upload& upload, uint64_t offset,
-                       const std::function<void(uint64_t)>& progress);
+                       const std::function<void(uint64_t)>& count);
 
   corpgrid::v1::Objects::StubInterface* stub_;
   const char* key_;

@@ -1,0 +1,223 @@
+#include "cli/client.h"
+
+#include <signal.h>
+
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "base/status_macros.h"
+#include "cli/backoff.h"
+#include "cli/data_folder.h"
+#include "corpgrid/v1/jobs.grpc.pb.h"
+#include "fmt/format.h"
+#include "rpc/connect.h"
+#include "rpc/status.h"
+#include "rpc/transfer.h"
+
+namespace corpgrid::cli {
+namespace {
+
+namespace v1 = corpgrid::v1;
+
+constexpr int64_t kCallDeadlineMs = 30'000;
+constexpr int64_t kStreamDeadlineMs = 3'600'000;  // then the watch is opened again
+constexpr int64_t kTickMs = 100;
+
+}  // namespace
+
+struct Client::Connection {
+  rpc::GridFile grid;
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::Jobs::Stub> jobs;
+  std::unique_ptr<v1::Objects::Stub> objects;
+  std::unique_ptr<rpc::ObjectsClient> transfer;
+};
+
+Client::Client(std::string data_folder)
+    : data_folder_(std::move(data_folder)), connection_(std::make_unique<Connection>()) {}
+Client::~Client() = default;
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Open(const std::string& data_folder) {
+  std::unique_ptr<Client> client(new Client(data_folder));
+  Connection& connection = *client->connection_;
+  absl::StatusOr<rpc::GridFile> grid = rpc::GridFile::Read(data_folder);
+  if (absl::IsNotFound(grid.status())) {
+    return absl::UnavailableError(
+        fmt::format("there is no grid in {}: start one with `corpgrid up`, or name its data folder "
+                    "with --data",
+                    data_folder));
+  }
+  ASSIGN_OR_RETURN(connection.grid, std::move(grid));
+  ASSIGN_OR_RETURN(connection.channel, rpc::Connect(connection.grid.address));
+  connection.jobs = v1::Jobs::NewStub(connection.channel);
+  connection.objects = v1::Objects::NewStub(connection.channel);
+  connection.transfer = std::make_unique<rpc::ObjectsClient>(connection.objects.get(),
+                                                             rpc::kTokenKey, connection.grid.token);
+  return client;
+}
+
+const std::string& Client::address() const { return connection_->grid.address; }
+const std::string& Client::grid_id() const { return connection_->grid.grid_id; }
+rpc::ObjectsClient& Client::objects() { return *connection_->transfer; }
+
+template <typename Request, typename Response, typename Method>
+absl::StatusOr<Response> Client::Call(Method method, const Request& request, int64_t patience_ms) {
+  Backoff backoff(patience_ms);
+  while (true) {
+    grpc::ClientContext context;
+    rpc::PrepareCall(&context, kCallDeadlineMs, rpc::kTokenKey, connection_->grid.token);
+    Response response;
+    const absl::Status status =
+        rpc::FromGrpc((connection_->jobs.get()->*method)(&context, request, &response));
+    if (status.ok()) return response;
+    if (absl::IsDeadlineExceeded(status)) return Unreachable(status);
+    if (!absl::IsUnavailable(status)) return status;
+    if (GridIsGone() || !backoff.Wait()) return Unreachable(status);
+  }
+}
+
+bool Client::GridIsGone() const {
+  const absl::StatusOr<rpc::GridFile> grid = rpc::GridFile::Read(data_folder_);
+  const bool dead =
+      grid.ok() && grid->pid > 0 && kill(static_cast<pid_t>(grid->pid), 0) != 0 && errno == ESRCH;
+  return dead && UpPid(data_folder_) == 0;
+}
+
+absl::Status Client::Unreachable(const absl::Status& status) const {
+  if (GridIsGone()) {
+    return absl::UnavailableError(
+        fmt::format("the grid in {} is not running: start it with `corpgrid up{}`", data_folder_,
+                    data_folder_ == DefaultDataFolder() ? "" : " --data " + data_folder_));
+  }
+  return absl::UnavailableError(fmt::format("the grid at {} does not answer ({}); its log: {}/logs",
+                                            address(), std::string(status.message()),
+                                            data_folder_));
+}
+
+absl::StatusOr<v1::GridInfoResponse> Client::GridInfo() {
+  return Call<v1::GridInfoRequest, v1::GridInfoResponse>(&v1::Jobs::Stub::GridInfo, {},
+                                                         kReadPatienceMs);
+}
+
+absl::StatusOr<v1::SubmitResponse> Client::Submit(const v1::SubmitRequest& request) {
+  return Call<v1::SubmitRequest, v1::SubmitResponse>(&v1::Jobs::Stub::Submit, request,
+                                                     kChangePatienceMs);
+}
+
+absl::StatusOr<v1::ListJobsResponse> Client::ListJobs(uint64_t before_id, uint32_t limit) {
+  v1::ListJobsRequest request;
+  request.set_before_id(before_id);
+  request.set_limit(limit);
+  return Call<v1::ListJobsRequest, v1::ListJobsResponse>(&v1::Jobs::Stub::List, request,
+                                                         kReadPatienceMs);
+}
+
+absl::StatusOr<v1::Job> Client::GetJob(uint64_t job_id) {
+  v1::GetJobRequest request;
+  request.set_job_id(job_id);
+  return Call<v1::GetJobRequest, v1::Job>(&v1::Jobs::Stub::Get, request, kReadPatienceMs);
+}
+
+absl::StatusOr<v1::Job> Client::CancelJob(uint64_t job_id) {
+  v1::CancelJobRequest request;
+  request.set_job_id(job_id);
+  return Call<v1::CancelJobRequest, v1::Job>(&v1::Jobs::Stub::Cancel, request, kChangePatienceMs);
+}
+
+absl::StatusOr<v1::WhyResponse> Client::WhyJob(uint64_t job_id) {
+  v1::WhyRequest request;
+  request.set_job_id(job_id);
+  return Call<v1::WhyRequest, v1::WhyResponse>(&v1::Jobs::Stub::Why, request, kReadPatienceMs);
+}
+
+absl::StatusOr<v1::ListShardsResponse> Client::ListShards(uint64_t job_id, uint32_t first,
+                                                          uint32_t limit) {
+  v1::ListShardsRequest request;
+  request.set_job_id(job_id);
+  request.set_first(first);
+  request.set_limit(limit);
+  return Call<v1::ListShardsRequest, v1::ListShardsResponse>(&v1::Jobs::Stub::ListShards, request,
+                                                             kReadPatienceMs);
+}
+
+absl::StatusOr<v1::LogsResponse> Client::Logs(uint64_t attempt_id) {
+  v1::LogsRequest request;
+  request.set_attempt_id(attempt_id);
+  return Call<v1::LogsRequest, v1::LogsResponse>(&v1::Jobs::Stub::Logs, request, kReadPatienceMs);
+}
+
+absl::StatusOr<v1::ListDevicesResponse> Client::ListDevices() {
+  return Call<v1::ListDevicesRequest, v1::ListDevicesResponse>(&v1::Jobs::Stub::ListDevices, {},
+                                                               kReadPatienceMs);
+}
+
+absl::StatusOr<v1::WhyResponse> Client::WhyDevice(uint64_t device_id) {
+  v1::DeviceWhyRequest request;
+  request.set_device_id(device_id);
+  return Call<v1::DeviceWhyRequest, v1::WhyResponse>(&v1::Jobs::Stub::DeviceWhy, request,
+                                                     kReadPatienceMs);
+}
+
+absl::StatusOr<std::string> Client::CreateJoinToken(const std::string& owner, uint32_t uses,
+                                                    const std::string& key) {
+  v1::CreateJoinTokenRequest request;
+  request.set_owner(owner);
+  request.set_uses(uses);
+  request.set_idempotency_key(key);
+  ASSIGN_OR_RETURN(const v1::CreateJoinTokenResponse response,
+                   (Call<v1::CreateJoinTokenRequest, v1::CreateJoinTokenResponse>(
+                       &v1::Jobs::Stub::CreateJoinToken, request, kChangePatienceMs)));
+  return response.token();
+}
+
+absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& events,
+                                         const std::atomic<bool>& stop) {
+  v1::GetJobRequest request;
+  request.set_job_id(job_id);
+  Backoff backoff(kWatchPatienceMs);
+  bool connected = true;
+  while (!stop) {
+    grpc::ClientContext context;
+    rpc::PrepareCall(&context, kStreamDeadlineMs, rpc::kTokenKey, connection_->grid.token);
+    v1::Job job;
+    absl::Status status;
+    {
+      // A blocked read can only be ended from another thread.
+      const std::jthread ticker([&](const std::stop_token& done) {
+        std::mutex mutex;
+        std::condition_variable_any wake;
+        std::unique_lock lock(mutex);
+        while (!wake.wait_for(lock, done, std::chrono::milliseconds(kTickMs),
+                              [&] { return done.stop_requested(); })) {
+          if (stop) context.TryCancel();
+          if (events.on_tick) events.on_tick();
+        }
+      });
+      const auto reader = connection_->jobs->Watch(&context, request);
+      while (reader->Read(&job)) {
+        connected = true;
+        backoff.Reset();
+        if (events.on_job) events.on_job(job);
+      }
+      status = rpc::FromGrpc(reader->Finish());
+    }
+    if (stop) break;
+    if (status.ok() && HasEnded(job)) return job;
+    if (!status.ok() && !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) {
+      return status;
+    }
+    if (connected && absl::IsUnavailable(status) && events.on_lost) events.on_lost();
+    connected = !absl::IsUnavailable(status);
+    if (GridIsGone() || !backoff.Wait()) return Unreachable(status);
+  }
+  return absl::CancelledError("no longer watched");
+}
+
+bool HasEnded(const v1::Job& job) {
+  return job.state() == "done" || job.state() == "failed" || job.state() == "cancelled";
+}
+
+}  // namespace corpgrid::cli

@@ -1,0 +1,198 @@
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <thread>
+
+#include "agent/agent.h"
+#include "base/status_macros.h"
+#include "cli/commands.h"
+#include "cli/data_folder.h"
+#include "cli/keys.h"
+#include "cli/up.h"
+#include "fmt/format.h"
+#include "scheduler/scheduler.h"
+
+namespace corpgrid::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string ThisProgram() {
+  std::error_code error;
+  return fs::read_symlink("/proc/self/exe", error).string();
+}
+
+// Whether an unprivileged user could execute `path`.
+bool EveryoneMayRun(const fs::path& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0 || (info.st_mode & S_IXOTH) == 0) return false;
+  return path == path.parent_path() || EveryoneMayRun(path.parent_path());
+}
+
+// The runner's path. An agent that starts as root becomes a user who may be unable to reach the
+// folder it was built in (/root, say): then the agent gets a copy.
+absl::StatusOr<std::string> FindRunner(const std::string& agent_folder) {
+  const fs::path runner = fs::path(ThisProgram()).parent_path() / "corpgrid-runner";
+  std::error_code error;
+  if (!fs::exists(runner, error)) {
+    return absl::NotFoundError(
+        fmt::format("corpgrid-runner is missing beside {}: install it there", ThisProgram()));
+  }
+  if (geteuid() != 0 || EveryoneMayRun(runner)) return runner.string();
+  const fs::path copy = fs::path(agent_folder) / "corpgrid-runner";
+  fs::remove(copy, error);
+  fs::copy_file(runner, copy, error);
+  if (error || chmod(copy.c_str(), 0755) != 0) {
+    return absl::PermissionDeniedError(
+        fmt::format("cannot copy {} to {}: {}", runner.string(), copy.string(), error.message()));
+  }
+  return copy.string();
+}
+
+// A secret that is given as itself or, so that it stays out of the list of processes, as @FILE.
+absl::StatusOr<std::string> ReadToken(const std::string& given) {
+  if (!given.starts_with("@")) return given;
+  std::ifstream in(given.substr(1));
+  std::string token;
+  if (!(in >> token)) {
+    return absl::NotFoundError(fmt::format("there is no token in {}", given.substr(1)));
+  }
+  return token;
+}
+
+absl::Status RunScheduler(const scheduler::Options& options) {
+  std::error_code error;
+  fs::create_directories(options.data_folder, error);
+  // All threads leave these signals to the one that waits for them.
+  sigset_t stops;
+  sigemptyset(&stops);
+  sigaddset(&stops, SIGINT);
+  sigaddset(&stops, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &stops, nullptr);
+  ASSIGN_OR_RETURN(const auto scheduler, scheduler::Scheduler::Start(options));
+  std::thread waiter([&] {
+    int signal = 0;
+    sigwait(&stops, &signal);
+    scheduler->Stop();
+  });
+  Say(fmt::format("the scheduler listens on {}; its data is in {}", scheduler->address(),
+                  options.data_folder));
+  scheduler->Wait();
+  pthread_kill(waiter.native_handle(), SIGTERM);  // it waits still if this end was not its doing
+  waiter.join();
+  return absl::OkStatus();
+}
+
+struct AgentArguments {
+  agent::Options options;
+  std::vector<std::string> trusted;
+};
+
+absl::Status RunAgent(const Common& common, AgentArguments arguments) {
+  agent::Options& options = arguments.options;
+  if (options.name.empty()) {
+    char name[256] = "device";
+    gethostname(name, sizeof(name) - 1);
+    options.name = name;
+  }
+  options.data_folder = common.data_folder;
+  std::error_code error;
+  fs::create_directories(options.data_folder, error);
+  ASSIGN_OR_RETURN(options.join_token, ReadToken(options.join_token));
+  options.keyring_path = TrustedKeysPath(options.data_folder);
+  RETURN_IF_ERROR(AddTrustedKeys(options.keyring_path, arguments.trusted));
+  ASSIGN_OR_RETURN(options.runner_path, FindRunner(options.data_folder));
+  unsetenv("CORPGRID_JOIN");  // no child needs to see it
+  const std::atomic<bool> never = false;
+  return agent::RunAgent(options, never);
+}
+
+void AddUp(CommandTree& tree) {
+  const auto options = std::make_shared<UpOptions>();
+  CLI::App* up = AddCommand(tree, &tree.root, "up", "Run a whole grid on this machine",
+                            "  corpgrid up\n"
+                            "  corpgrid up --agents 5 --slots 2 --data ~/grid",
+                            [&common = tree.common, options] {
+                              options->program = ThisProgram();
+                              return RunUp(common, *options);
+                            });
+  up->add_option("--agents", options->agents, "How many agents, each its own process")
+      ->capture_default_str()
+      ->type_name("N")
+      ->check(CLI::Range(1, 256));
+  up->add_option("--slots", options->slots,
+                 "Shards that an agent runs at a time (default: the processors shared out)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+  up->add_option("--listen", options->listen, "The scheduler's address; port 0 picks one")
+      ->capture_default_str()
+      ->type_name("HOST:PORT");
+}
+
+void AddScheduler(CommandTree& tree) {
+  const auto options = std::make_shared<scheduler::Options>();
+  options->listen = "127.0.0.1:50051";
+  CLI::App* scheduler = AddCommand(tree, &tree.root, "scheduler", "Run the scheduler alone",
+                                   "  corpgrid scheduler --data /srv/grid --listen 127.0.0.1:50051",
+                                   [&common = tree.common, options]() -> int {
+                                     options->data_folder = common.data_folder;
+                                     const absl::Status status = RunScheduler(*options);
+                                     return status.ok() ? kExitDone : Fail(common, status);
+                                   });
+  scheduler->add_option("--listen", options->listen, "Its address; port 0 picks one")
+      ->capture_default_str()
+      ->type_name("HOST:PORT");
+}
+
+void AddAgent(CommandTree& tree) {
+  const auto arguments = std::make_shared<AgentArguments>();
+  CLI::App* agent = AddCommand(
+      tree, &tree.root, "agent", "Lend this machine to a grid",
+      "  corpgrid agent --data /srv/agent --scheduler 127.0.0.1:50051 --join @token.txt \\\n"
+      "      --trust submitter.pub\n"
+      "  corpgrid agent --data /srv/agent --scheduler 127.0.0.1:50051     once the grid knows it",
+      [&common = tree.common, arguments]() -> int {
+        const absl::Status status = RunAgent(common, *arguments);
+        return status.ok() ? kExitDone : Fail(common, status);
+      });
+  agent::Options& options = arguments->options;
+  agent->add_option("--scheduler", options.scheduler, "Where the scheduler listens")
+      ->type_name("HOST:PORT")
+      ->required();
+  agent
+      ->add_option("--join", options.join_token,
+                   "The join token or @FILE (corpgrid token create); needed the first time")
+      ->type_name("TOKEN")
+      ->envname("CORPGRID_JOIN");
+  agent->add_option("--name", options.name, "What people call it (default: the host's name)")
+      ->type_name("NAME");
+  agent->add_option("--site", options.site, "Where it stands")->type_name("SITE");
+  agent
+      ->add_option("--slots", options.slots,
+                   "Shards that it runs at a time (default: one a processor)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
+  agent
+      ->add_option("--trust", arguments->trusted,
+                   "Run the jobs of these submitters: keys, or files of keys; remembered")
+      ->type_name("FILE");
+  agent->add_flag("--allow-network", options.allow_network,
+                  "Also run jobs that ask for the network");
+}
+
+}  // namespace
+
+void AddDaemonCommands(CommandTree& tree) {
+  AddUp(tree);
+  AddScheduler(tree);
+  AddAgent(tree);
+}
+
+}  // namespace corpgrid::cli

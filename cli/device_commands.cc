@@ -1,0 +1,159 @@
+#include <algorithm>
+#include <charconv>
+#include <memory>
+
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/table.h"
+#include "fmt/format.h"
+
+namespace corpgrid::cli {
+namespace {
+
+namespace v1 = corpgrid::v1;
+
+// Results and leases that did not go as they should.
+uint64_t Trouble(const v1::Device& device) {
+  return device.results_disagreed() + device.results_refused() + device.leases_expired() +
+         device.device_faults();
+}
+
+std::string Backends(const v1::DeviceInfo& info) {
+  std::string text;
+  for (const std::string& backend : info.backends()) {
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", backend);
+  }
+  return text;
+}
+
+absl::Status List(const Common& common) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  ASSIGN_OR_RETURN(const v1::ListDevicesResponse list, client->ListDevices());
+  if (common.json) {
+    PrintJson(ToJson(list));
+    return absl::OkStatus();
+  }
+  Table table({{"ID", true},
+               {"NAME"},
+               {"OWNER"},
+               {"SITE"},
+               {"STATE"},
+               {"CPUS", true},
+               {"MEMORY", true},
+               {"RUNNING", true},
+               {"RESULTS", true},
+               {"TROUBLE", true},
+               {"LAST SEEN"}});
+  for (const v1::Device& device : list.devices()) {
+    const v1::DeviceInfo& info = device.info();
+    table.AddRow({std::to_string(device.id()), info.name(), device.owner(),
+                  info.site().empty() ? "-" : info.site(), device.state(),
+                  std::to_string(info.cpus()), FormatBytes(info.memory_bytes()),
+                  std::to_string(device.attempts_running()),
+                  std::to_string(device.results_agreed()), std::to_string(Trouble(device)),
+                  FormatAgo(device.last_seen_ms_ago())});
+  }
+  Print(table.empty()
+            ? "no devices yet: `corpgrid token create` makes the token that one joins with\n"
+            : table.ToText());
+  return absl::OkStatus();
+}
+
+// A device by its id or its name.
+absl::StatusOr<v1::Device> Find(Client& client, const std::string& wanted) {
+  ASSIGN_OR_RETURN(const v1::ListDevicesResponse list, client.ListDevices());
+  std::vector<std::string> names;
+  const v1::Device* found = nullptr;
+  for (const v1::Device& device : list.devices()) {
+    if (std::to_string(device.id()) == wanted) return device;
+    names.push_back(device.info().name());
+    if (device.info().name() != wanted) continue;
+    if (found != nullptr) {
+      return absl::FailedPreconditionError(
+          fmt::format("several devices are named {} ({} and {}): use the id", wanted, found->id(),
+                      device.id()));
+    }
+    found = &device;
+  }
+  if (found != nullptr) return *found;
+  const std::string nearest = Nearest(wanted, names);
+  return absl::NotFoundError(
+      fmt::format("there is no device {}{}", wanted,
+                  nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest)));
+}
+
+absl::Status Show(const Common& common, const std::string& wanted) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  ASSIGN_OR_RETURN(const v1::Device device, Find(*client, wanted));
+  if (common.json) {
+    PrintJson(ToJson(device));
+    return absl::OkStatus();
+  }
+  const v1::DeviceInfo& info = device.info();
+  Details details;
+  details.Add("device", fmt::format("{} ({})", device.id(), info.name()));
+  details.Add("owner", device.owner());
+  if (!info.site().empty()) details.Add("site", info.site());
+  details.Add("state",
+              fmt::format("{}, {} running, seen {}", device.state(), device.attempts_running(),
+                          FormatAgo(device.last_seen_ms_ago())));
+  details.Add("cpus", std::to_string(info.cpus()));
+  details.Add("memory", FormatBytes(info.memory_bytes()));
+  if (info.vram_bytes() > 0) details.Add("vram", FormatBytes(info.vram_bytes()));
+  details.Add("backends", Backends(info));
+  details.Add("network", info.network_allowed() ? "for jobs that ask for it" : "for no job");
+  if (device.power().source() != v1::PowerStatus::UNKNOWN) {
+    const bool mains = device.power().source() == v1::PowerStatus::MAINS;
+    details.Add("power",
+                mains ? "mains" : fmt::format("battery, {}%", device.power().charge_percent()));
+  }
+  details.Add("results", fmt::format("{} agreed, {} wrong, {} refused", device.results_agreed(),
+                                     device.results_disagreed(), device.results_refused()));
+  details.Add("losses", fmt::format("{} leases ran out, {} faults of the device",
+                                    device.leases_expired(), device.device_faults()));
+  details.Add("version", info.version());
+  details.Add("key", device.public_key());
+  Print(details.ToText());
+  return absl::OkStatus();
+}
+
+absl::Status Why(const Common& common, const std::string& wanted) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  ASSIGN_OR_RETURN(const v1::Device device, Find(*client, wanted));
+  ASSIGN_OR_RETURN(const v1::WhyResponse why, client->WhyDevice(device.id()));
+  if (common.json) {
+    PrintJson(ToJson(why));
+    return absl::OkStatus();
+  }
+  for (const std::string& sentence : why.sentences()) Print(Printable(sentence) + "\n");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddDeviceCommands(CommandTree& tree) {
+  CLI::App* group = AddGroup(tree, "device", "The machines that compute");
+  const auto code = [&common = tree.common](const absl::Status& status) -> int {
+    return status.ok() ? kExitDone : Fail(common, status);
+  };
+  AddCommand(tree, group, "list", "All devices", "  corpgrid device list",
+             [&common = tree.common, code] { return code(List(common)); });
+
+  const auto wanted = std::make_shared<std::string>();
+  CLI::App* show =
+      AddCommand(tree, group, "show", "One device in detail",
+                 "  corpgrid device show 2\n  corpgrid device show agent-1 --json",
+                 [&common = tree.common, code, wanted] { return code(Show(common, *wanted)); });
+  CLI::App* why = AddCommand(
+      tree, group, "why", "Why a device has nothing to do", "  corpgrid device why agent-1",
+      [&common = tree.common, code, wanted] { return code(Why(common, *wanted)); });
+  for (CLI::App* command : {show, why}) {
+    command->add_option("device", *wanted, "The device's id or name")
+        ->type_name("DEVICE")
+        ->required();
+  }
+}
+
+}  // namespace corpgrid::cli

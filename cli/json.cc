@@ -1,0 +1,177 @@
+#include "cli/json.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/text.h"
+#include "cli/table.h"
+#include "fmt/format.h"
+#include "google/protobuf/descriptor.h"
+
+namespace corpgrid::cli {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+std::string LowerCase(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+Json BytesJson(const FieldDescriptor& field, const std::string& bytes) {
+  const bool is_text = field.name() == "stdout_tail" || field.name() == "stderr_tail";
+  return is_text ? bytes : Hex(bytes);
+}
+
+// One value: of a plain field, or with `index` of a repeated one.
+Json ValueJson(const Message& message, const FieldDescriptor& field, int index) {
+  const auto* reflect = message.GetReflection();
+  const bool repeated = field.is_repeated();
+#define CG_GET(type)                                             \
+  (repeated ? reflect->GetRepeated##type(message, &field, index) \
+            : reflect->Get##type(message, &field))
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return CG_GET(Int32);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return CG_GET(Int64);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return CG_GET(UInt32);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return CG_GET(UInt64);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return CG_GET(Double);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return CG_GET(Float);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return CG_GET(Bool);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return LowerCase(CG_GET(Enum)->name());
+    case FieldDescriptor::CPPTYPE_STRING: {
+      const std::string text = CG_GET(String);
+      return field.type() == FieldDescriptor::TYPE_BYTES ? BytesJson(field, text) : Json(text);
+    }
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      break;
+  }
+  return ToJson(repeated ? reflect->GetRepeatedMessage(message, &field, index)
+                         : reflect->GetMessage(message, &field));
+#undef CG_GET
+}
+
+std::string Quoted(std::string_view text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string QuotedList(const std::vector<std::string>& texts) {
+  std::string list;
+  for (const std::string& text : texts) {
+    list += fmt::format("{}{}", list.empty() ? "" : ", ", Quoted(text));
+  }
+  return fmt::format("[{}]", list);
+}
+
+std::string BackendList(const std::vector<job::Backend>& backends) {
+  std::string list;
+  for (const job::Backend backend : backends) {
+    list += fmt::format("{}{}", list.empty() ? "" : ", ", job::ToText(backend));
+  }
+  return fmt::format("[{}]", list);
+}
+
+}  // namespace
+
+Json ToJson(const Message& message) {
+  Json json = Json::object();
+  const auto* descriptor = message.GetDescriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const FieldDescriptor& field = *descriptor->field(i);
+    if (!field.is_repeated()) {
+      json[field.name()] = ValueJson(message, field, 0);
+      continue;
+    }
+    Json list = Json::array();
+    const int size = message.GetReflection()->FieldSize(message, &field);
+    for (int j = 0; j < size; ++j) list.push_back(ValueJson(message, field, j));
+    json[field.name()] = std::move(list);
+  }
+  return json;
+}
+
+Json ToJson(const job::JobSpec& spec) {
+  const job::JobFields& f = *spec;
+  Json inputs = Json::array();
+  for (const job::Input& input : f.inputs) {
+    inputs.push_back(
+        {{"name", input.name}, {"hash", input.hash.Hex()}, {"size_bytes", input.size_bytes}});
+  }
+  Json backends = Json::array();
+  for (const job::Backend backend : f.resources.backends) {
+    backends.push_back(std::string(job::ToText(backend)));
+  }
+  Json json;
+  json["name"] = f.name;
+  json["run"] = {{"command", f.command}};
+  json["shards"] = f.shards;
+  json["inputs"] = std::move(inputs);
+  json["outputs"] = f.outputs;
+  json["env"] = f.env;
+  json["resources"] = {{"cpus", f.resources.cpus},
+                       {"memory_bytes", f.resources.memory_bytes},
+                       {"vram_bytes", f.resources.vram_bytes},
+                       {"backend", std::move(backends)}};
+  json["redundancy"] = {{"replicas", f.redundancy.replicas},
+                        {"quorum", f.redundancy.quorum},
+                        {"validator", std::string(job::ToText(f.redundancy.validator))},
+                        {"distinct", std::string(job::ToText(f.redundancy.distinct))}};
+  json["limits"] = {{"wall_ms", f.limits.wall_ms},
+                    {"output_bytes", f.limits.output_bytes},
+                    {"disk_bytes", f.limits.disk_bytes},
+                    {"processes", f.limits.processes},
+                    {"network", f.limits.network}};
+  json["retries"] = f.retries;
+  return json;
+}
+
+std::string ToYaml(const job::JobSpec& spec) {
+  const job::JobFields& f = *spec;
+  std::string env;
+  for (const auto& [name, value] : f.env) {
+    env += fmt::format("{}{}: {}", env.empty() ? "" : ", ", name, Quoted(value));
+  }
+  std::string text = fmt::format("name: {}\nrun: {{command: {}}}\n", f.name, QuotedList(f.command));
+  if (f.inputs.empty()) {
+    text += fmt::format("shards: {}\n", f.shards);
+  } else {
+    uint64_t bytes = 0;
+    for (const job::Input& input : f.inputs) bytes += input.size_bytes;
+    text += fmt::format("inputs: {} files, {}\n", f.inputs.size(), FormatBytes(bytes));
+  }
+  text += fmt::format("outputs: {}\n", QuotedList(f.outputs));
+  if (!env.empty()) text += fmt::format("env: {{{}}}\n", env);
+  text += fmt::format("resources: {{cpus: {}, memory: {}, vram: {}, backend: {}}}\n",
+                      f.resources.cpus, FormatBytes(f.resources.memory_bytes),
+                      FormatBytes(f.resources.vram_bytes), BackendList(f.resources.backends));
+  text += fmt::format("redundancy: {{replicas: {}, quorum: {}, validator: {}, distinct: {}}}\n",
+                      f.redundancy.replicas, f.redundancy.quorum,
+                      job::ToText(f.redundancy.validator), job::ToText(f.redundancy.distinct));
+  text += fmt::format("limits: {{wall: {}, output: {}, disk: {}, processes: {}, network: {}}}\n",
+                      FormatDuration(f.limits.wall_ms), FormatBytes(f.limits.output_bytes),
+                      FormatBytes(f.limits.disk_bytes), f.limits.processes, f.limits.network);
+  text += fmt::format("retries: {}\n", f.retries);
+  return text;
+}
+
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string Hex(std::string_view bytes) {
+  std::string hex;
+  for (const char c : bytes) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  return hex;
+}
+
+}  // namespace corpgrid::cli

@@ -1,0 +1,33 @@
+#include "cli/results.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "gtest/gtest.h"
+
+namespace corpgrid::cli {
+namespace {
+
+TEST(OutputName, StaysInItsFolder) {
+  EXPECT_TRUE(CheckOutputName("tile.ppm").ok());
+  EXPECT_TRUE(CheckOutputName("a/b..c/.hidden").ok());
+  for (const std::string_view name :
+       {"", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", "a/", std::string_view("a\0b", 3)}) {
+    EXPECT_FALSE(CheckOutputName(name).ok()) << name;
+  }
+}
+
+TEST(FileHas, ComparesBytesNotNames) {
+  const std::string path = testing::TempDir() + "/file_has_test";
+  std::ofstream(path) << "hello";
+  const crypto::Hash hash = crypto::Blake3("hello");
+  EXPECT_TRUE(FileHas(path, hash, 5));
+  EXPECT_FALSE(FileHas(path, hash, 6));
+  EXPECT_FALSE(FileHas(path, crypto::Blake3("hellO"), 5));
+  EXPECT_FALSE(FileHas(path + ".missing", hash, 5));
+  EXPECT_FALSE(FileHas(testing::TempDir(), hash, 5));
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+}  // namespace corpgrid::cli

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "cli/output.h"
+
+namespace corpgrid::cli {
+
+struct UpOptions {
+  std::string program;  // this program, to be started as scheduler and agents
+  std::string listen = "127.0.0.1:0";
+  int agents = 3;
+  int slots = 0;  // of each agent; 0: the processors shared out among them
+};
+
+// A whole grid on this machine until Ctrl-C or SIGTERM: a scheduler and agents, each a process of
+// its own that is started again when it dies, all in one data folder. Returns the exit code.
+int RunUp(const Common& common, const UpOptions& options);
+
+}  // namespace corpgrid::cli
