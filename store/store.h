@@ -25,9 +25,11 @@ class Store {
   // Everything the core needs to go on. A new store has a fresh grid id and is otherwise empty.
   virtual absl::StatusOr<core::Snapshot> Load() = 0;
 
-  // Writes all rows in one transaction; durable on OK. On an error nothing or everything was
-  // written: Load() tells (MetaRow::batch). Errors: ResourceExhausted when the disk is full,
-  // Unavailable otherwise.
+  // Writes all rows in one transaction; durable on OK. The grid id of a store never changes. On an
+  // error nothing or everything was written: Load() tells (MetaRow::batch). The store stays usable.
+  // Errors: ResourceExhausted when the disk is full, DataLoss when the file is damaged,
+  // InvalidArgument for another grid's batch, Internal for rows without the ones they belong to (a
+  // shard's job, an attempt's shard and device, a result's attempt), Unavailable otherwise.
   virtual absl::Status Commit(const core::WriteBatch& batch) = 0;
 
   // Jobs with an id below `before` (0: all), newest first.

@@ -1,0 +1,170 @@
+#include <limits>
+#include <utility>
+
+#include "crypto/encoding.h"
+#include "store/rows.h"
+
+namespace corpgrid::store {
+namespace {
+
+// Outputs are one value: they are written once, read whole with their result and never searched,
+// and a row each would cost the commit of a shard as much again.
+constexpr uint64_t kMaxOutputs = 1'000'000;
+
+}  // namespace
+
+uint32_t ColumnReader::Small() {
+  const int64_t value = Signed();
+  if (value < 0 || value > std::numeric_limits<uint32_t>::max()) damaged_ = true;
+  return static_cast<uint32_t>(value);
+}
+
+crypto::Hash ColumnReader::Hash() {
+  const absl::StatusOr<crypto::Hash> hash = crypto::Hash::FromRaw(query_.Bytes(column_++));
+  if (!hash.ok()) damaged_ = true;
+  return hash.value_or(crypto::Hash{});
+}
+
+std::optional<crypto::Hash> ColumnReader::MaybeHash() {
+  if (!query_.IsNull(column_)) return Hash();
+  ++column_;
+  return std::nullopt;
+}
+
+std::vector<job::Output> ColumnReader::Outputs() {
+  const std::string_view bytes = query_.Bytes(column_++);
+  std::vector<job::Output> outputs;
+  if (bytes.empty()) return outputs;
+  crypto::Decoder decoder(bytes, "corpgrid outputs", 1);
+  const uint64_t count = decoder.Count(kMaxOutputs);
+  for (uint64_t i = 0; i < count && decoder.ok(); ++i) {
+    job::Output output;
+    output.name = decoder.Text();
+    const absl::StatusOr<crypto::Hash> hash = crypto::Hash::FromRaw(decoder.Text());
+    if (!hash.ok()) damaged_ = true;
+    output.hash = hash.value_or(crypto::Hash{});
+    output.size_bytes = decoder.Number();
+    outputs.push_back(std::move(output));
+  }
+  if (!decoder.Finish().ok()) damaged_ = true;
+  return outputs;
+}
+
+absl::Status ColumnReader::status() const {
+  if (!damaged_) return absl::OkStatus();
+  return absl::DataLossError("the store holds a row that was never written");
+}
+
+absl::Status Read(const sqlite::Query& query, core::MetaRow* row) {
+  ColumnReader read(query);
+  row->grid_id = read.Text();
+  row->batch = read.Unsigned();
+  row->time_ms = read.Signed();
+  row->next_device = read.Unsigned();
+  row->next_job = read.Unsigned();
+  row->next_attempt = read.Unsigned();
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::JoinTokenRow* row) {
+  ColumnReader read(query);
+  row->secret_hash = read.Hash();
+  row->owner = read.Text();
+  row->uses_left = read.Small();
+  row->idempotency_key = read.Text();
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::DeviceRow* row) {
+  ColumnReader read(query);
+  row->id = {read.Unsigned()};
+  row->public_key = read.Text();
+  row->name = read.Text();
+  row->owner = read.Text();
+  row->site = read.Text();
+  row->version = read.Text();
+  row->cpus = read.Small();
+  row->memory_bytes = read.Unsigned();
+  row->vram_bytes = read.Unsigned();
+  row->backends = read.Small();
+  row->network_allowed = read.Signed() != 0;
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::ReputationRow* row) {
+  ColumnReader read(query);
+  row->device = {read.Unsigned()};
+  row->agreed = read.Unsigned();
+  row->disagreed = read.Unsigned();
+  row->expired = read.Unsigned();
+  row->refused = read.Unsigned();
+  row->faults = read.Unsigned();
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::JobRow* row) {
+  ColumnReader read(query);
+  row->id = {read.Unsigned()};
+  row->idempotency_key = read.Text();
+  row->spec = read.Text();
+  row->spec_hash = read.Hash();
+  row->bundle_hash = read.Hash();
+  row->bundle_bytes = read.Unsigned();
+  row->submitter_key = read.Text();
+  row->signature = read.Text();
+  row->submitted_wall_ms = read.Signed();
+  row->progress.id = row->id;
+  row->progress.state = read.OneOf(core::JobState::kQueued, core::JobState::kCancelled);
+  row->progress.next_shard = read.Small();
+  row->progress.done = read.Small();
+  row->progress.failed = read.Small();
+  row->progress.finished_wall_ms = read.Signed();
+  row->progress.error = read.Text();
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::ShardRow* row) {
+  ColumnReader read(query);
+  row->id.job = {read.Unsigned()};
+  row->id.index = read.Small();
+  row->state = read.OneOf(core::ShardState::kRunning, core::ShardState::kFailed);
+  row->tries = read.Small();
+  row->replicas = read.Small();
+  row->expired = read.Small();
+  row->faults = read.Small();
+  row->winner = {read.Unsigned()};
+  row->error = read.Text();
+  row->checkpoint = read.MaybeHash();
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::AttemptRow* row) {
+  ColumnReader read(query);
+  row->id = {read.Unsigned()};
+  row->shard.job = {read.Unsigned()};
+  row->shard.index = read.Small();
+  row->device = {read.Unsigned()};
+  row->owner = read.Text();
+  row->lease_token = read.Text();
+  row->try_number = read.Small();
+  row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kFaulted);
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::ResultRow* row, int first_column) {
+  ColumnReader read(query, first_column);
+  row->attempt = {read.Unsigned()};
+  row->result.outcome = read.OneOf(job::Outcome::kExited, job::Outcome::kDeviceFault);
+  row->result.exit_code = static_cast<int32_t>(read.Signed());
+  row->result.outputs = read.Outputs();
+  row->signature = read.Text();
+  row->detail = read.Text();
+  row->wall_ms = read.Signed();
+  row->cpu_ms = read.Signed();
+  row->max_rss_bytes = read.Unsigned();
+  row->stdout_tail = read.Text();
+  row->stderr_tail = read.Text();
+  return read.status();
+}
+
+}  // namespace corpgrid::store

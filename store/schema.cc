@@ -1,0 +1,116 @@
+#include "store/schema.h"
+
+#include <array>
+
+namespace corpgrid::store {
+namespace {
+
+// BIGINT holds our unsigned numbers, bit by bit. TEXT is what the grid's own parts wrote; free text
+// from devices is BYTEA, because PostgreSQL refuses a NUL in text. A job's progress is updated with
+// every shard and its spec may be large, so they are two tables. The partial index makes starting
+// up cost what is running, not what ever ran.
+constexpr std::string_view kFirst = R"sql(
+CREATE TABLE meta (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  grid_id TEXT NOT NULL,
+  batch BIGINT NOT NULL,
+  time_ms BIGINT NOT NULL,
+  next_device BIGINT NOT NULL,
+  next_job BIGINT NOT NULL,
+  next_attempt BIGINT NOT NULL
+);
+CREATE TABLE join_tokens (
+  secret_hash BYTEA PRIMARY KEY,
+  owner TEXT NOT NULL,
+  uses_left BIGINT NOT NULL,
+  idempotency_key TEXT NOT NULL
+);
+CREATE TABLE devices (
+  id BIGINT PRIMARY KEY,
+  public_key BYTEA NOT NULL,
+  name TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  site TEXT NOT NULL,
+  version TEXT NOT NULL,
+  cpus BIGINT NOT NULL,
+  memory_bytes BIGINT NOT NULL,
+  vram_bytes BIGINT NOT NULL,
+  backends BIGINT NOT NULL,
+  network_allowed SMALLINT NOT NULL
+);
+CREATE TABLE device_reputation (
+  device_id BIGINT PRIMARY KEY REFERENCES devices (id),
+  agreed BIGINT NOT NULL,
+  disagreed BIGINT NOT NULL,
+  expired BIGINT NOT NULL,
+  refused BIGINT NOT NULL,
+  faults BIGINT NOT NULL
+);
+CREATE TABLE jobs (
+  id BIGINT PRIMARY KEY,
+  idempotency_key TEXT NOT NULL,
+  spec_hash BYTEA NOT NULL,
+  bundle_hash BYTEA NOT NULL,
+  bundle_bytes BIGINT NOT NULL,
+  submitter_key BYTEA NOT NULL,
+  signature BYTEA NOT NULL,
+  submitted_wall_ms BIGINT NOT NULL,
+  spec BYTEA NOT NULL
+);
+CREATE TABLE job_progress (
+  job_id BIGINT PRIMARY KEY REFERENCES jobs (id),
+  state SMALLINT NOT NULL,
+  next_shard BIGINT NOT NULL,
+  done BIGINT NOT NULL,
+  failed BIGINT NOT NULL,
+  finished_wall_ms BIGINT NOT NULL,
+  error TEXT NOT NULL
+);
+CREATE TABLE job_shards (
+  job_id BIGINT NOT NULL REFERENCES jobs (id),
+  shard BIGINT NOT NULL,
+  state SMALLINT NOT NULL,
+  tries BIGINT NOT NULL,
+  replicas BIGINT NOT NULL,
+  expired BIGINT NOT NULL,
+  faults BIGINT NOT NULL,
+  winner BIGINT NOT NULL,
+  error TEXT NOT NULL,
+  checkpoint BYTEA,
+  PRIMARY KEY (job_id, shard)
+);
+CREATE INDEX job_shards_running ON job_shards (job_id, shard) WHERE state = 0;
+CREATE TABLE job_attempts (
+  id BIGINT PRIMARY KEY,
+  job_id BIGINT NOT NULL,
+  shard BIGINT NOT NULL,
+  device_id BIGINT NOT NULL REFERENCES devices (id),
+  owner TEXT NOT NULL,
+  lease_token BYTEA NOT NULL,
+  try_number BIGINT NOT NULL,
+  state SMALLINT NOT NULL,
+  FOREIGN KEY (job_id, shard) REFERENCES job_shards (job_id, shard)
+);
+CREATE INDEX job_attempts_by_shard ON job_attempts (job_id, shard);
+CREATE TABLE shard_results (
+  attempt_id BIGINT PRIMARY KEY REFERENCES job_attempts (id),
+  outcome SMALLINT NOT NULL,
+  exit_code INTEGER NOT NULL,
+  outputs BYTEA NOT NULL,
+  signature BYTEA NOT NULL,
+  detail BYTEA NOT NULL,
+  wall_ms BIGINT NOT NULL,
+  cpu_ms BIGINT NOT NULL,
+  max_rss_bytes BIGINT NOT NULL,
+  stdout_tail BYTEA NOT NULL,
+  stderr_tail BYTEA NOT NULL
+);
+)sql";
+
+constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst}};
+
+}  // namespace
+
+std::span<const Migration> Migrations() { return kMigrations; }
+
+}  // namespace corpgrid::store

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <string>
+
+#include "core/rows.h"
+#include "fmt/format.h"
+
+// Rows for tests: every column differs from its default and depends on `n`.
+namespace corpgrid::store {
+
+inline core::DeviceRow TestDevice(uint64_t n) {
+  return {.id = {n},
+          .public_key = std::string(31, '\0') + static_cast<char>(n),
+          .name = fmt::format("device {}", n),
+          .owner = fmt::format("owner {}", n),
+          .site = "Zürich",
+          .version = "1.2.3",
+          .cpus = static_cast<uint32_t>(n + 1),
+          .memory_bytes = ~uint64_t{0} - n,
+          .vram_bytes = n << 33,
+          .backends = 0xffffffff,
+          .network_allowed = true};
+}
+
+inline core::ReputationRow TestReputation(uint64_t n) {
+  return {.device = {n},
+          .agreed = n + 1,
+          .disagreed = n + 2,
+          .expired = n + 3,
+          .refused = n + 4,
+          .faults = n + 5};
+}
+
+inline core::JoinTokenRow TestToken(uint32_t n) {
+  return {.secret_hash = crypto::Blake3(fmt::format("secret {}", n)),
+          .owner = fmt::format("owner {}", n),
+          .uses_left = n,
+          .idempotency_key = fmt::format("token key {}", n)};
+}
+
+inline core::JobRow TestJob(uint64_t n, core::JobState state) {
+  return {.id = {n},
+          .idempotency_key = fmt::format("key {}", n),
+          .spec = std::string("spec\0with NUL", 13) + std::to_string(n),
+          .spec_hash = crypto::Blake3(fmt::format("spec {}", n)),
+          .bundle_hash = crypto::Blake3(fmt::format("bundle {}", n)),
+          .bundle_bytes = n << 40,
+          .submitter_key = std::string(32, '\xff'),
+          .signature = std::string(64, '\x80'),
+          .submitted_wall_ms = -static_cast<int64_t>(n),
+          .progress = {.id = {n},
+                       .state = state,
+                       .next_shard = 0xffffffff,
+                       .done = 1,
+                       .failed = 2,
+                       .finished_wall_ms = state > core::JobState::kRunning ? 77 : 0,
+                       .error = "something's \"wrong\""}};
+}
+
+inline core::ShardRow TestShard(uint64_t job, uint32_t index, core::ShardState state) {
+  return {
+      .id = {.job = {job}, .index = index},
+      .state = state,
+      .tries = index + 1,
+      .replicas = index + 2,
+      .expired = index + 3,
+      .faults = index + 4,
+      .winner = {index + 5ull},
+      .error = "why",
+      .checkpoint = index % 2 == 0 ? std::optional(crypto::Blake3("checkpoint")) : std::nullopt};
+}
+
+inline core::AttemptRow TestAttempt(uint64_t n, uint64_t job, uint32_t shard, uint64_t device) {
+  return {.id = {n},
+          .shard = {.job = {job}, .index = shard},
+          .device = {device},
+          .owner = "an owner",
+          .lease_token = std::string(15, '\0') + static_cast<char>(n),
+          .try_number = 4,
+          .state = core::AttemptState::kSubmitted};
+}
+
+inline core::ResultRow TestResult(uint64_t attempt) {
+  return {.attempt = {attempt},
+          .result = {.outcome = job::Outcome::kSignaled,
+                     .exit_code = -9,
+                     .outputs = {{"out.ppm", crypto::Blake3("a"), 17},
+                                 {"sub/other", crypto::Blake3("b"), ~uint64_t{0}}}},
+          .signature = std::string(64, '\x01'),
+          .detail = std::string("a\0b\xff", 4),
+          .stdout_tail = std::string("out\0\xfe", 5),
+          .stderr_tail = "err",
+          .wall_ms = 5,
+          .cpu_ms = 6,
+          .max_rss_bytes = ~uint64_t{0}};
+}
+
+}  // namespace corpgrid::store
