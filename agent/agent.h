@@ -1,0 +1,29 @@
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace corpgrid::agent {
+
+struct Options {
+  std::string data_folder;     // belongs to this agent alone: keys, cached bundles, spooled outputs
+  std::string scheduler;       // "127.0.0.1:50051"
+  std::string join_token;      // names the owner; needed until the grid knows this device
+  std::string name;            // for people; empty: the host's name
+  std::string site;            // where it stands, for people and placement
+  int slots = 0;               // shards at a time; 0: one a processor
+  std::string runner_path;     // the corpgrid-runner program
+  bool allow_network = false;  // take jobs that ask for the network
+  std::string keyring_path;    // submitters whose jobs run here; empty: DATA/trusted
+};
+
+// Runs until SIGTERM, SIGINT or until `stop` becomes true, then ends every shard and returns OK
+// within five seconds. Started as root it becomes an unprivileged user of its own, for good: call
+// it once, before the process has threads. Errors: FailedPrecondition when this machine cannot
+// make sandboxes or another agent has the folder, InvalidArgument for options that make no sense,
+// PermissionDenied when the grid does not admit this device.
+absl::Status RunAgent(const Options& options, const std::atomic<bool>& stop);
+
+}  // namespace corpgrid::agent
