@@ -1,9 +1,7 @@
 #include "scheduler/scheduler.h"
 
-#include <fcntl.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,10 +9,13 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/status_macros.h"
+#include "crypto/key_file.h"
 #include "crypto/signature.h"
 #include "fmt/format.h"
 #include "objects/object_store.h"
@@ -39,24 +40,18 @@ using Key = std::array<uint8_t, 32>;
 // readable by this user alone.
 absl::StatusOr<Key> LoadOrCreateSecret(const std::string& path) {
   Key key;
-  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) {
-    const ssize_t got = read(fd, key.data(), key.size());
-    close(fd);
-    if (got == std::ssize(key)) return key;
+  const auto any_owner = [](const struct stat&) { return absl::OkStatus(); };
+  absl::StatusOr<std::string> bytes = crypto::ReadKeyFile(path, key.size(), any_owner);
+  if (absl::IsNotFound(bytes.status())) {
+    bytes = crypto::RandomBytes(key.size());
+    RETURN_IF_ERROR(crypto::WriteKeyFile(path, *bytes, 0600, crypto::IfExists::kKeep));
+  }
+  RETURN_IF_ERROR(bytes.status());
+  if (bytes->size() != key.size()) {
     return absl::DataLossError(
-        fmt::format("{} is damaged; delete it: tokens made with it end", path));
+        fmt::format("{} is damaged; delete it: the tokens made with it end", path));
   }
-  const std::string random = crypto::RandomBytes(key.size());
-  const std::string temporary = path + ".new";
-  fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  const bool written =
-      fd >= 0 && write(fd, random.data(), random.size()) == std::ssize(random) && fsync(fd) == 0;
-  if (fd >= 0) close(fd);
-  if (!written || rename(temporary.c_str(), path.c_str()) != 0) {
-    return absl::UnavailableError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
-  }
-  std::copy(random.begin(), random.end(), key.begin());
+  std::copy(bytes->begin(), bytes->end(), key.begin());
   return key;
 }
 
@@ -143,7 +138,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   const Options options_;
   const core::GridConfig config_;
   std::string address_;
-  int lock_fd_ = -1;
+  std::optional<FileLock> lock_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<objects::ObjectStore> objects_;
   std::unique_ptr<GrantTable> grants_;
@@ -172,13 +167,13 @@ absl::Status RunningScheduler::TakeFolder(const std::string& folder) {
   if (chmod(folder.c_str(), 0700) != 0) {
     return absl::FailedPreconditionError(fmt::format("{}: {}", folder, std::strerror(errno)));
   }
-  lock_fd_ = open((folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock_fd_ < 0 || flock(lock_fd_, LOCK_EX | LOCK_NB) != 0) {
-    const auto other = rpc::GridFile::Read(options_.data_folder);
+  auto lock = FileLock::Take(folder + "/lock");
+  if (!lock.ok()) {
     return absl::FailedPreconditionError(fmt::format(
-        "a scheduler (pid {}) already uses {}; stop it first, or choose another folder with --data",
-        other.ok() ? other->pid : 0, options_.data_folder));
+        "a scheduler already uses {}; stop it first, or choose another folder with --data: {}",
+        options_.data_folder, std::string(lock.status().message())));
   }
+  lock_ = *std::move(lock);
   return absl::OkStatus();
 }
 

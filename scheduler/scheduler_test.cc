@@ -136,10 +136,14 @@ class SchedulerTest : public ::testing::Test {
   SchedulerTest() { Start(); }
 
   void Start() {
-    auto started = Scheduler::Start(
-        {.data_folder = folder_.path(), .heartbeat_ms = 100, .grace_heartbeats = 4});
+    auto started = Scheduler::Start({.data_folder = folder_.path(),
+                                     .listen = listen_,
+                                     .heartbeat_ms = 100,
+                                     .grace_heartbeats = 4});
+
     ASSERT_TRUE(started.ok()) << started.status().ToString();
     scheduler_ = *std::move(started);
+    listen_ = scheduler_->address();  // where the devices look for it after a restart
     grid_ = rpc::GridFile::Read(folder_.path()).value();
     channel_ = rpc::Connect(scheduler_->address()).value();
     jobs_ = pb::Jobs::NewStub(channel_);
@@ -214,6 +218,7 @@ class SchedulerTest : public ::testing::Test {
 
   testing::TempFolder folder_;
   crypto::KeyPair submitter_ = crypto::KeyPair::Generate();
+  std::string listen_ = "127.0.0.1:0";
   rpc::GridFile grid_;
   std::string spec_;
   std::unique_ptr<Scheduler> scheduler_;
@@ -349,7 +354,6 @@ TEST_F(SchedulerTest, ARestartKeepsLeasesAndWhatIsStaged) {
   const pb::PollJobsResponse work = ann->Poll(1, 1000);
   ASSERT_TRUE(ann->Upload(work.leases(0), "out", "data").ok());
   Restart();
-  TestAgent again(channel_);
   ASSERT_TRUE(ann->Register("").ok()) << "known by its key";
   EXPECT_TRUE(ann->HandIn(ann->MakeResult(work.jobs(0), work.leases(0), "data")).accepted());
   EXPECT_EQ(JobNow(submitted.job_id()).state(), "done");
