@@ -79,7 +79,8 @@ uint64_t Decoder::Count(uint64_t limit) {
 
 absl::Status Decoder::Finish() const {
   if (ok() && !rest_.empty()) {
-    return absl::InvalidArgumentError(fmt::format("{} bytes too many", rest_.size()));
+    return absl::InvalidArgumentError(
+        fmt::format("malformed encoding: bytes left over: {}", rest_.size()));
   }
   return status_;
 }

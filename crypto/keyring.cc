@@ -70,7 +70,8 @@ absl::StatusOr<Keyring> Keyring::Parse(std::string_view text, const std::string&
   std::string mistakes;
   for (size_t line_number = 1; !text.empty(); ++line_number) {
     const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = Strip(text.substr(0, text.substr(0, end).find('#')));
+    const std::string_view whole = text.substr(0, end);
+    const std::string_view line = Strip(whole.substr(0, whole.find('#')));
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.empty()) continue;
     const size_t blank = std::min(line.find_first_of(kBlanks), line.size());

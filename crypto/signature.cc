@@ -62,8 +62,8 @@ absl::StatusOr<PublicKey> PublicKey::FromText(std::string_view text) {
   PublicKey key;
   if (!text.starts_with(kPublicPrefix) || !ParseHex(text.substr(kPublicPrefix.size()), key.bytes)) {
     return absl::InvalidArgumentError(fmt::format(
-        "expected a public key (\"{}\" and 64 hexadecimal digits), got \"{}\"", kPublicPrefix,
-        text.starts_with(kSecretPrefix) ? "cgs1...., a secret key" : Excerpt(text)));
+        "expected a public key (\"{}\" and 64 hexadecimal digits), got \"{}", kPublicPrefix,
+        text.starts_with(kSecretPrefix) ? "cgs1.…\", a secret key" : Excerpt(text) + '"'));
   }
   return key;
 }

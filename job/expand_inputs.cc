@@ -23,7 +23,8 @@ absl::StatusOr<std::vector<InputFile>> ExpandInputs(const std::string& pattern) 
   errno = 0;
   const int result = glob(pattern.c_str(), GLOB_ERR | GLOB_NOSORT, nullptr, &matches.found);
   if (result == GLOB_NOSPACE) return absl::ResourceExhaustedError("out of memory");
-  if (result == GLOB_ABORTED) {
+  // A folder that is not there holds no match.
+  if (result == GLOB_ABORTED && errno != ENOENT) {
     return absl::ErrnoToStatus(
         errno, fmt::format("inputs: cannot read a folder that {} leads to", Quote(pattern)));
   }

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "fmt/format.h"
 #include "job/spec.h"
+#include "job/suggest.h"
 #include "job/text.h"
 
 // What makes a job valid. docs/job-spec.md tells the users the same limits.
@@ -102,7 +103,7 @@ class Rules {
 
   static std::string UnknownPlaceholder(std::string_view text) {
     const std::string inner(text.substr(1, text.size() - 2));
-    const std::string nearest = Nearest(inner, {"shard", "shards", "input"});
+    const std::string nearest = SuggestWord(inner, {"shard", "shards", "input"});
     const std::string quoted = Quote(text);
     const std::string_view bare = std::string_view(quoted).substr(1, quoted.size() - 2);
     if (nearest.empty()) {

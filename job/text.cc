@@ -73,21 +73,29 @@ bool HasControls(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return IsControl(c); });
 }
 
-std::string Quote(std::string_view text) {
-  constexpr size_t kLongest = 60;
-  std::string quoted = "\"";
-  while (!text.empty() && quoted.size() < kLongest) {
+std::string Printable(std::string_view text) {
+  std::string printable;
+  while (!text.empty()) {
     const size_t size = CharacterSize(text);
     if (text[0] == '\n') {
-      quoted += "\\n";
+      printable += "\\n";
     } else if (size == 0 || IsControl(static_cast<unsigned char>(text[0]))) {
-      quoted += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[0]));
+      printable += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[0]));
     } else {
-      quoted += text.substr(0, size);
+      printable += text.substr(0, size);
     }
     text.remove_prefix(std::max<size_t>(size, 1));
   }
-  return quoted + (text.empty() ? "\"" : "…\"");
+  return printable;
+}
+
+std::string Quote(std::string_view text) {
+  constexpr size_t kLongest = 60;
+  size_t kept = 0;
+  while (kept < text.size() && kept < kLongest) {
+    kept += std::max<size_t>(CharacterSize(text.substr(kept)), 1);
+  }
+  return fmt::format("\"{}{}\"", Printable(text.substr(0, kept)), kept < text.size() ? "…" : "");
 }
 
 }  // namespace corpgrid::job

@@ -23,7 +23,10 @@ inline bool IsUtf8(std::string_view text) { return FirstBadUtf8(text) == text.si
 // Whether `text` has a character below space, or DEL: what would act on a terminal.
 bool HasControls(std::string_view text);
 
-// `text` in quotes for a message: shortened, control characters and broken UTF-8 escaped.
+// `text` on one line: control characters and broken UTF-8 escaped.
+std::string Printable(std::string_view text);
+
+// `text` in quotes for a message: shortened and printable.
 std::string Quote(std::string_view text);
 
 }  // namespace corpgrid::job

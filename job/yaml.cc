@@ -161,7 +161,9 @@ Document ParseYaml(std::string_view text) {
   }
   TreeBuilder builder;
   try {
-    std::istringstream in{std::string(text)};
+    // yaml-cpp closes a quotation that is open when the file ends with a line break; the mark of
+    // the document's end makes it an error.
+    std::istringstream in(fmt::format("{}{}", text, text.ends_with('\n') ? "...\n" : ""));
     YAML::Parser parser(in);
     while (parser.HandleNextDocument(builder)) {
     }

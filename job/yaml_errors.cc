@@ -168,7 +168,7 @@ Mistake ExplainSyntaxError(const Lines& lines, const std::string& error, Positio
   }
   if (is("end of sequence not found")) return {at, OutOfPlace(lines, at)};
   if (is("flow not found") || is("illegal flow end")) return OpenBracket(lines, at, progress);
-  if (is("illegal EOF in scalar")) {
+  if (is("illegal EOF in scalar") || is("illegal document indicator in scalar")) {
     return {OpenQuote(lines, progress), "this quotation is never closed"};
   }
   if (is("unknown token") || is("anchor") || is("alias")) {
@@ -179,6 +179,8 @@ Mistake ExplainSyntaxError(const Lines& lines, const std::string& error, Positio
     }
   }
   if (is("unknown escape")) {
+    const size_t backslash = lines[at.line].rfind('\\', at.column - 1);
+    if (backslash != std::string_view::npos) at.column = backslash + 1;
     return {at,
             "unknown escape in a text in double quotes: write \"\\\\\" for a backslash, or use "
             "single quotes"};
