@@ -106,7 +106,8 @@ class BubblewrapSession : public Session {
   double Progress() const override {
     protocol::Progress progress;
     if (pread(log_.get(), &progress, sizeof progress, 0) != sizeof progress) return -1;
-    bool valid = progress.sequence == sequence_.load() && progress.fraction >= 0;
+    bool valid =
+        progress.sequence != 0 && progress.sequence == sequence_.load() && progress.fraction >= 0;
     return valid && progress.fraction <= 1 ? progress.fraction : -1;
   }
 
