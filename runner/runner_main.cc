@@ -70,7 +70,7 @@ void SendHello(int control, int work_fd) {
 
   Scratch scratch(setup.disk_bytes);
   FinishRoot();
-  LimitResources(setup.processes, setup.disk_bytes);
+  LimitResources(setup.processes);
   DropCapabilities();
   Require(chdir("/work") == 0, "/work");
   InstallFilter();

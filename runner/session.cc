@@ -12,8 +12,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
+#include <mutex>
 #include <optional>
 
 #include "base/status_macros.h"
@@ -32,6 +32,7 @@ constexpr int64_t kStartMs = 30'000;
 // What the runner may take beyond a shard's wall time: its grace, and emptying the work folder.
 constexpr int64_t kReplyMarginMs = 120'000;
 constexpr int64_t kEndMs = 10'000;
+constexpr int64_t kLongestMs = int64_t{1000} * 86400 * 3650;
 
 struct Greeting {
   Fd work;
@@ -97,6 +98,7 @@ class BubblewrapSession : public Session {
   absl::StatusOr<ShardExit> Run(const ShardRequest& request) override;
 
   void Cancel(int64_t grace_ms) override {
+    std::lock_guard lock(cancel_mutex_);
     protocol::CancelRequest cancel;
     cancel.sequence = running_.load();
     cancel.grace_ms = grace_ms;
@@ -106,7 +108,8 @@ class BubblewrapSession : public Session {
   double Progress() const override {
     protocol::Progress progress;
     if (pread(log_.get(), &progress, sizeof progress, 0) != sizeof progress) return -1;
-    bool valid = progress.sequence == sequence_.load() && progress.fraction >= 0;
+    bool valid =
+        progress.sequence != 0 && progress.sequence == sequence_.load() && progress.fraction >= 0;
     return valid && progress.fraction <= 1 ? progress.fraction : -1;
   }
 
@@ -123,6 +126,7 @@ class BubblewrapSession : public Session {
   const Fd control_, log_, complaint_, work_;
   const Fd runner_;  // pidfd
   std::atomic<uint32_t> sequence_ = 0;
+  std::mutex cancel_mutex_;
   std::atomic<uint32_t> running_ = 0;  // the sequence of the shard that runs now, 0: none
   bool broken_ = false;
   int64_t timeout_ms_ = 0;
@@ -155,7 +159,7 @@ absl::StatusOr<ShardExit> BubblewrapSession::Run(const ShardRequest& request) {
   protocol::RunRequest header;
   header.sequence = ++sequence_;
   if (header.sequence == 0) header.sequence = ++sequence_;  // 0 means none
-  header.wall_ms = std::max<int64_t>(request.wall_ms, 0);
+  header.wall_ms = std::clamp<int64_t>(request.wall_ms, 0, kLongestMs);
   header.log_bytes = std::clamp<uint64_t>(request.log_bytes, 1, protocol::kMaxLogBytes);
   header.argc = request.argv.size();
   header.envc = request.env.size();
@@ -172,11 +176,14 @@ absl::StatusOr<ShardExit> BubblewrapSession::Run(const ShardRequest& request) {
     return ShardExit{.end = ShardEnd::kNotStarted, .code = E2BIG};
   }
 
-  int64_t wall_ms = std::min<int64_t>(header.wall_ms, INT32_MAX);
-  RETURN_IF_ERROR(AwaitNoLongerThan(wall_ms + kReplyMarginMs));
-  ssize_t sent = send(control_.get(), packet_.data(), packet_.size(), MSG_NOSIGNAL);
-  if (sent != static_cast<ssize_t>(packet_.size())) return Broken("its runner ended");
-  running_ = header.sequence;
+  RETURN_IF_ERROR(AwaitNoLongerThan(header.wall_ms + kReplyMarginMs));
+  {
+    // A cancellation must not overtake the request, nor miss that it is sent.
+    std::lock_guard lock(cancel_mutex_);
+    ssize_t sent = send(control_.get(), packet_.data(), packet_.size(), MSG_NOSIGNAL);
+    if (sent != static_cast<ssize_t>(packet_.size())) return Broken("its runner ended");
+    running_ = header.sequence;
+  }
   protocol::RunReply reply;
   ssize_t n;
   while ((n = recv(control_.get(), &reply, sizeof reply, 0)) < 0 && errno == EINTR) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -58,6 +59,15 @@ void DropAttributes(int folder) {
     if (strncmp(names + at, "security.", 9) == 0) continue;  // the system's, not the shard's
     Require(fremovexattr(folder, names + at) == 0 || errno == ENODATA, "fremovexattr");
   }
+}
+
+// Files can lie in transit between dead sockets that hold each other: the kernel looks for such
+// when any socket closes.
+void CollectSockets() {
+  int ends[2];
+  Require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+  close(ends[0]);
+  close(ends[1]);
 }
 
 int OpenFolder(const char* path) {
@@ -165,10 +175,10 @@ void Scratch::MakeLinks() {
 void Scratch::Reset() {
   if (Untouched()) return;
   for (const Folder& folder : folders_) Empty(folder.fd, folder.mode);
-  // Files that lay in transit between sockets go when the kernel has collected these.
   constexpr int kTries = 200;
   for (int i = 0; FreeNow() != empty_; ++i) {
     if (i == kTries) Die("the work folder cannot be emptied", EBUSY);
+    CollectSockets();
     usleep(5'000);
   }
   MakeLinks();

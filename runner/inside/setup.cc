@@ -59,10 +59,9 @@ void FinishRoot() {
           "make / read-only");
 }
 
-void LimitResources(uint32_t processes, uint64_t disk_bytes) {
+void LimitResources(uint32_t processes) {
   constexpr rlim_t kOurs = 2;  // the runner and the init of the shard
   Limit(RLIMIT_NPROC, processes + kOurs);
-  Limit(RLIMIT_FSIZE, disk_bytes);  // for files in memory that are in no folder
   Limit(RLIMIT_NOFILE, 4096);
   Limit(RLIMIT_STACK, 64 << 20);
   rlimit stack = {8 << 20, 64 << 20};

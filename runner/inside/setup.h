@@ -13,7 +13,7 @@ void Harden();
 void FinishRoot();
 
 // Bounds that shards inherit. `processes` counts threads too, as the kernel does.
-void LimitResources(uint32_t processes, uint64_t disk_bytes);
+void LimitResources(uint32_t processes);
 
 // Keeps the one capability that new PID namespaces need, and makes sure that no child ever has
 // more.
