@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,7 +17,9 @@
 #include "absl/synchronization/mutex.h"
 #include "agent/daemon.h"
 #include "agent/files.h"
+#include "base/file.h"
 #include "base/status_macros.h"
+#include "base/version.h"
 #include "crypto/keyring.h"
 #include "platform/device.h"
 #include "rpc/connect.h"
@@ -27,7 +28,6 @@
 namespace corpgrid::agent {
 namespace {
 
-constexpr char kVersion[] = "0.1.0";
 constexpr int64_t kPowerFreshMs = 5000;
 
 // SIGTERM and SIGINT as something to wait for. A handler that writes to a pipe, not a blocked
@@ -36,9 +36,9 @@ class TerminationSignals {
  public:
   static absl::StatusOr<TerminationSignals> Catch() {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return ErrnoStatus("cannot make", "a pipe");
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return DeviceError("a pipe", "make");
     TerminationSignals signals;
-    signals.read_end_ = platform::Fd(ends[0]);
+    signals.read_end_ = UniqueFd(ends[0]);
     write_end_ = ends[1];
     struct sigaction action {};
     action.sa_handler = [](int) {
@@ -60,7 +60,7 @@ class TerminationSignals {
  private:
   // A handler takes no argument; the descriptor stays open for as long as the process.
   static inline volatile sig_atomic_t write_end_ = -1;
-  platform::Fd read_end_;
+  UniqueFd read_end_;
 };
 
 // The device's power status, read again when it is old.
@@ -105,10 +105,10 @@ absl::StatusOr<std::string> PlaceRunner(const Options& options) {
   // The folder may be its unprivileged owner's: whatever lies at these names is replaced, not used.
   std::filesystem::create_directories(options.data_folder, error);
   std::filesystem::remove_all(temporary, error);
-  const platform::Fd from(open(options.runner_path.c_str(), O_RDONLY | O_CLOEXEC));
-  const platform::Fd to(
+  const UniqueFd from(open(options.runner_path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd to(
       open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0755));
-  if (!from || !to) return ErrnoStatus("cannot copy the runner to", temporary);
+  if (!from.ok() || !to.ok()) return DeviceError(temporary, "copy the runner there");
   uint64_t offset = 0;
   while (true) {
     ASSIGN_OR_RETURN(const std::string data, ReadAt(from.get(), offset, 1 << 20));
@@ -117,22 +117,9 @@ absl::StatusOr<std::string> PlaceRunner(const Options& options) {
     RETURN_IF_ERROR(WriteAll(to.get(), data));
   }
   if (fchmod(to.get(), 0755) != 0 || rename(temporary.c_str(), path.c_str()) != 0) {
-    return ErrnoStatus("cannot rename to", path);
+    return DeviceError(path, "put the runner there");
   }
   return path;
-}
-
-absl::StatusOr<platform::Fd> LockFolder(const std::string& data_folder) {
-  const std::string path = data_folder + "/lock";
-  platform::Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return ErrnoStatus("cannot open", path);
-  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(
-        fmt::format("another agent is running in {}; stop it, or give this one a folder of its own "
-                    "with --data",
-                    data_folder));
-  }
-  return file;
 }
 
 absl::StatusOr<Registrar::Device> Describe(const Options& options) {
@@ -165,7 +152,7 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
   RETURN_IF_ERROR(sandbox::BecomeUnprivileged(options.data_folder).status());
   RETURN_IF_ERROR(sandbox::CheckSandbox());
 
-  ASSIGN_OR_RETURN(const platform::Fd lock, LockFolder(options.data_folder));
+  ASSIGN_OR_RETURN(const FileLock lock, FileLock::Take(options.data_folder + "/lock"));
   ASSIGN_OR_RETURN(const TerminationSignals signals, TerminationSignals::Catch());
   ASSIGN_OR_RETURN(const crypto::KeyPair key,
                    crypto::KeyPair::LoadOrCreate(options.data_folder + "/device.key"));

@@ -39,16 +39,16 @@ uint64_t BytesIn(const fs::path& folder) {
 
 // Unpacks the archive in `fd` and sees to it that all of it is on disk.
 absl::Status Unpack(int fd, const std::string& folder) {
-  if (mkdir(folder.c_str(), 0700) != 0) return ErrnoStatus("cannot make", folder);
+  if (mkdir(folder.c_str(), 0700) != 0) return DeviceError(folder, "make");
   uint64_t offset = 0;
   const objects::Source source = [fd, &offset]() -> absl::StatusOr<std::string> {
     ASSIGN_OR_RETURN(std::string data, ReadAt(fd, offset, kReadBytes));
     offset += data.size();
     return data;
   };
-  RETURN_IF_ERROR(objects::UnpackBundle(source, folder, objects::UnpackLimits()));
-  const platform::Fd opened(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!opened || syncfs(opened.get()) != 0) return ErrnoStatus("cannot sync", folder);
+  RETURN_IF_ERROR(OwnError(objects::UnpackBundle(source, folder, objects::UnpackLimits())));
+  const UniqueFd opened(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!opened.ok() || syncfs(opened.get()) != 0) return DeviceError(folder, "sync");
   return absl::OkStatus();
 }
 
@@ -115,12 +115,12 @@ absl::StatusOr<std::shared_ptr<const Bundle>> BundleCache::Get(const crypto::Has
 
 absl::StatusOr<BundleCache::Entry> BundleCache::Fetch(const crypto::Hash& hash,
                                                       const Download& download) const {
-  ASSIGN_OR_RETURN(const platform::Fd archive, TemporaryFile(Scratch()));
+  ASSIGN_OR_RETURN(const UniqueFd archive, TemporaryFile(Scratch()));
   RETURN_IF_ERROR(download(archive.get()));
   const std::string scratch = Scratch() + "/" + hash.Hex();
   absl::Status status = Unpack(archive.get(), scratch);
   if (status.ok() && rename(scratch.c_str(), Path(hash).c_str()) != 0) {
-    status = ErrnoStatus("cannot rename to", Path(hash));
+    status = DeviceError(Path(hash), "put the bundle there");
   }
   if (!status.ok()) {
     std::error_code ignored;

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class BundleCacheTest : public testing::Test {
+class BundleCacheTest : public ::testing::Test {
  protected:
   static constexpr uint64_t kFileBytes = 100'000;
 
@@ -49,7 +49,7 @@ class BundleCacheTest : public testing::Test {
   }
   bool ScratchIsEmpty() { return fs::is_empty(folder_.path() + "/cache/tmp"); }
 
-  TestFolder folder_;
+  corpgrid::testing::TempFolder folder_;
   std::unique_ptr<BundleCache> cache_;
   std::atomic<int> downloads_ = 0;
 };

@@ -128,7 +128,7 @@ class TrueSession final : public runner::Session {
   std::string Stderr(size_t) const override { return ""; }
 };
 
-class DaemonTest : public testing::Test {
+class DaemonTest : public ::testing::Test {
  protected:
   ~DaemonTest() override { StopAgent(); }
 
@@ -175,7 +175,7 @@ class DaemonTest : public testing::Test {
     scheduler_.wanted = count;
   }
 
-  TestFolder folder_;
+  corpgrid::testing::TempFolder folder_;
   const crypto::KeyPair key_ = crypto::KeyPair::Generate();
   WireScheduler scheduler_{TestJob(1, Fields({"/bin/true"}), key_)};
   int port_ = 0;

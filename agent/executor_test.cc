@@ -13,10 +13,10 @@ namespace corpgrid::agent {
 namespace {
 
 using runner::ShardEnd;
-using testing::Contains;
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::Pair;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
 
 // What the fake sandboxes of a test do and did.
 struct World {
@@ -62,11 +62,11 @@ class FakeSession final : public runner::Session {
 
  private:
   World* const world_;
-  platform::Fd work_;
+  UniqueFd work_;
   bool cancelled_ = false;
 };
 
-class ExecutorTest : public testing::Test {
+class ExecutorTest : public ::testing::Test {
  protected:
   ExecutorTest() {
     for (const char* name : {"/slots", "/spool", "/work"}) {
@@ -104,9 +104,12 @@ class ExecutorTest : public testing::Test {
   // Leases one shard of `job` and returns how it ended.
   const FinishedAttempt& RunOne(const TestJob& job, uint64_t id, uint32_t shard = 0) {
     scheduler_.Serve(job);
+    const size_t count = [this] {
+      absl::MutexLock lock(&mutex_);
+      return finished_.size() + 1;
+    }();
     leases_.Add(Leases({job.MakeAttempt(id, shard)}));
     absl::MutexLock lock(&mutex_);
-    const size_t count = finished_.size() + 1;
     const auto there = [this, count] { return finished_.size() >= count; };
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(20)));
     return finished_.back();
@@ -124,7 +127,7 @@ class ExecutorTest : public testing::Test {
     ASSERT_TRUE(world_.mutex.AwaitWithTimeout(absl::Condition(&there), absl::Seconds(20)));
   }
 
-  TestFolder folder_;
+  corpgrid::testing::TempFolder folder_;
   World world_;
   FakeScheduler scheduler_;
   const crypto::KeyPair submitter_ = crypto::KeyPair::Generate();
@@ -150,9 +153,9 @@ TEST_F(ExecutorTest, RunsTheCommandThatWasSigned) {
   EXPECT_EQ(finished.stdout_tail, "out");
   EXPECT_EQ(finished.stderr_tail, "err");
   const runner::ShardRequest& request = world_.requests[0];
-  EXPECT_THAT(request.argv, testing::ElementsAre("/bin/echo", "42/1000"));
+  EXPECT_THAT(request.argv, ::testing::ElementsAre("/bin/echo", "42/1000"));
   EXPECT_EQ(request.wall_ms, 5000);
-  EXPECT_THAT(request.env, testing::UnorderedElementsAre(
+  EXPECT_THAT(request.env, ::testing::UnorderedElementsAre(
                                Pair("PATH", "/usr/local/bin:/usr/bin:/bin"), Pair("HOME", "/work"),
                                Pair("LANG", "de_DE"), Pair("TMPDIR", "/tmp"), Pair("TILE", "t42"),
                                Pair("CORPGRID_SHARD", "42"), Pair("CORPGRID_SHARDS", "1000"),
@@ -275,7 +278,7 @@ TEST_F(ExecutorTest, ACancelledShardLeavesNoResult) {
   EXPECT_FALSE(executor_->Cancel(AttemptId{3}));
   EXPECT_TRUE(executor_->Cancel(AttemptId{1}));
   while (executor_->Running().size() > 1) std::this_thread::yield();
-  EXPECT_THAT(leases_.Held(), testing::ElementsAre(2u));
+  EXPECT_THAT(leases_.Held(), ::testing::ElementsAre(2u));
   absl::MutexLock lock(&mutex_);
   EXPECT_TRUE(finished_.empty());
 }

@@ -10,26 +10,27 @@
 
 namespace corpgrid::agent {
 
-absl::StatusOr<platform::Fd> TemporaryFile(const std::string& folder) {
+absl::StatusOr<UniqueFd> TemporaryFile(const std::string& folder) {
   std::string path = folder + "/XXXXXX";
-  platform::Fd file(mkostemp(path.data(), O_CLOEXEC));
-  if (!file) return ErrnoStatus("cannot make a file in", folder);
+  UniqueFd file(mkostemp(path.data(), O_CLOEXEC));
+  if (!file.ok()) return DeviceError(folder, "make a file in");
   unlink(path.c_str());
   return file;
 }
 
-absl::Status ErrnoStatus(std::string_view what, std::string_view path) {
-  const int error = errno;
-  const std::string message = fmt::format("{} {}: {}", what, path, std::strerror(error));
-  if (error == ENOSPC || error == EDQUOT) return absl::ResourceExhaustedError(message);
-  return absl::FailedPreconditionError(message);
+absl::Status OwnError(absl::Status status) {
+  return absl::IsUnavailable(status) ? absl::InternalError(status.message()) : status;
+}
+
+absl::Status DeviceError(std::string_view path, std::string_view what) {
+  return OwnError(FileError(path, what, errno));
 }
 
 absl::Status WriteAll(int fd, std::string_view data) {
   while (!data.empty()) {
     const ssize_t written = write(fd, data.data(), data.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoStatus("cannot write", "file");
+    if (written < 0) return DeviceError("a file of the data folder", "write");
     data.remove_prefix(static_cast<size_t>(written));
   }
   return absl::OkStatus();
@@ -41,7 +42,7 @@ absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t max) {
   do {
     got = pread(fd, data.data(), data.size(), static_cast<off_t>(offset));
   } while (got < 0 && errno == EINTR);
-  if (got < 0) return ErrnoStatus("cannot read", "file");
+  if (got < 0) return DeviceError("a file of the data folder", "read");
   data.resize(static_cast<size_t>(got));
   return data;
 }

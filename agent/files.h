@@ -6,15 +6,19 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "platform/file.h"
+#include "base/file.h"
 
 namespace corpgrid::agent {
 
 // An empty file in `folder` that has no name and goes with its last descriptor.
-absl::StatusOr<platform::Fd> TemporaryFile(const std::string& folder);
+absl::StatusOr<UniqueFd> TemporaryFile(const std::string& folder);
 
-// errno as a status: "WHAT PATH: why"; ResourceExhausted for a full disk, else FailedPrecondition.
-absl::Status ErrnoStatus(std::string_view what, std::string_view path);
+// `status` of this device's own disk, never Unavailable: that is what a scheduler is that will come
+// back.
+absl::Status OwnError(absl::Status status);
+
+// FileError() with errno, as an OwnError().
+absl::Status DeviceError(std::string_view path, std::string_view what);
 
 absl::Status WriteAll(int fd, std::string_view data);
 

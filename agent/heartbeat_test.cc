@@ -10,10 +10,10 @@
 namespace corpgrid::agent {
 namespace {
 
-using testing::ElementsAre;
-using testing::UnorderedElementsAre;
+using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
 
-class HeartbeatTest : public testing::Test {
+class HeartbeatTest : public ::testing::Test {
  protected:
   HeartbeatTest() {
     leases_.Add(Leases({job_.MakeAttempt(1), job_.MakeAttempt(2), job_.MakeAttempt(3)}));

@@ -8,16 +8,16 @@
 namespace corpgrid::agent {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
-class JobCacheTest : public testing::Test {
+class JobCacheTest : public ::testing::Test {
  protected:
   absl::Status Get(const TestJob& job) {
     return jobs_.Get(job.MakeAttempt(1), [] { return false; }).status();
   }
   static std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
-  TestFolder folder_;
+  corpgrid::testing::TempFolder folder_;
   FakeScheduler scheduler_;
   const crypto::KeyPair friend_ = crypto::KeyPair::Generate();
   std::unique_ptr<BundleCache> bundles_ =

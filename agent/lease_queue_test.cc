@@ -11,10 +11,10 @@
 namespace corpgrid::agent {
 namespace {
 
-using testing::IsEmpty;
-using testing::UnorderedElementsAre;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
-class LeaseQueueTest : public testing::Test {
+class LeaseQueueTest : public ::testing::Test {
  protected:
   Attempt Make(uint64_t id, uint64_t job = 1) {
     corpgrid::v1::JobTicket ticket;

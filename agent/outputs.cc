@@ -82,13 +82,13 @@ absl::StatusOr<Collection> CollectOutputs(int work_fd, std::span<const std::stri
   uint64_t left_bytes = limit_bytes;
   uint64_t memory_bytes = kMaxInMemoryBytes;
   for (const std::string& name : names) {
-    const platform::Fd file(OpenBeneath(work_fd, name));
-    if (!file) {
-      if (!IsTheJobs(errno)) return ErrnoStatus("cannot open output", name);
+    const UniqueFd file(OpenBeneath(work_fd, name));
+    if (!file.ok()) {
+      if (!IsTheJobs(errno)) return DeviceError(name, "open the output");
       return Missing(name, fmt::format("cannot be opened: {}", std::strerror(errno)));
     }
     struct stat info {};
-    if (fstat(file.get(), &info) != 0) return ErrnoStatus("cannot look at output", name);
+    if (fstat(file.get(), &info) != 0) return DeviceError(name, "look at the output");
     if (!S_ISREG(info.st_mode)) return Missing(name, "is no regular file");
     const auto size_bytes = static_cast<uint64_t>(info.st_size);
     if (size_bytes > left_bytes) return TooLarge(limit_bytes, name);

@@ -15,9 +15,9 @@ namespace corpgrid::agent {
 struct CollectedOutput {
   job::Output output;
   std::string data;
-  platform::Fd file;
+  UniqueFd file;
 
-  bool in_memory() const { return !file; }
+  bool in_memory() const { return !file.ok(); }
 };
 
 struct Collection {

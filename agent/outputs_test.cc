@@ -18,12 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class OutputsTest : public testing::Test {
+class OutputsTest : public ::testing::Test {
  protected:
   OutputsTest() {
     fs::create_directory(work_);
     fs::create_directory(spool_);
-    fd_ = platform::Fd(open(work_.c_str(), O_PATH | O_DIRECTORY));
+    fd_ = UniqueFd(open(work_.c_str(), O_PATH | O_DIRECTORY));
     Write(folder_.path() + "/secret", "secret");
   }
   static void Write(const std::string& path, const std::string& data) {
@@ -39,10 +39,10 @@ class OutputsTest : public testing::Test {
     EXPECT_NE(collection.detail.find("\"" + name + "\""), std::string::npos) << collection.detail;
   }
 
-  TestFolder folder_;
+  corpgrid::testing::TempFolder folder_;
   const std::string work_ = folder_.path() + "/work";
   const std::string spool_ = folder_.path() + "/spool";
-  platform::Fd fd_;
+  UniqueFd fd_;
 };
 
 TEST_F(OutputsTest, TakesSmallFilesToMemoryInTheirOrder) {
@@ -92,7 +92,7 @@ TEST_F(OutputsTest, WhatIsNoRegularFileInTheFolderIsMissing) {
   ExpectMissing("../secret");
   ASSERT_EQ(mkfifo((work_ + "/fifo").c_str(), 0600), 0);
   ExpectMissing("fifo");
-  const platform::Fd socket(::socket(AF_UNIX, SOCK_STREAM, 0));
+  const UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM, 0));
   sockaddr_un address{AF_UNIX, {}};
   (work_ + "/socket").copy(address.sun_path, sizeof(address.sun_path) - 1);
   ASSERT_EQ(bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);

@@ -151,9 +151,9 @@ absl::Status Slot::FetchInput(const Attempt& attempt, const job::Input& input) c
     std::filesystem::remove_all(old.path(), error);
   }
   const std::string path = InputFolder() + "/" + input.name;
-  const platform::Fd file(
+  const UniqueFd file(
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!file) return ErrnoStatus("cannot make", path);
+  if (!file.ok()) return DeviceError(path, "make");
   return context_->scheduler->Fetch(attempt, input.hash, input.size_bytes,
                                     [&](std::string_view data) {
                                       if (Cancelled())

@@ -12,10 +12,10 @@
 namespace corpgrid::agent {
 namespace {
 
-using testing::ElementsAre;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
-class SubmitterTest : public testing::Test {
+class SubmitterTest : public ::testing::Test {
  protected:
   // An attempt that was leased, run and has the outputs given.
   void Finish(uint64_t id, const std::map<std::string, std::string>& outputs = {}) {
@@ -86,11 +86,11 @@ TEST_F(SubmitterTest, SmallOutputsOfABatchShareOneUpload) {
 }
 
 TEST_F(SubmitterTest, LargeOutputsComeFromTheirFile) {
-  TestFolder folder;
+  corpgrid::testing::TempFolder folder;
   const std::string data(200'000, 'x');
   FinishedAttempt finished{.attempt = job_.MakeAttempt(1)};
   finished.result = {job::Outcome::kExited, 0, {{"big", crypto::Blake3(data), data.size()}}};
-  platform::Fd file = TemporaryFile(folder.path()).value();
+  UniqueFd file = TemporaryFile(folder.path()).value();
   ASSERT_TRUE(WriteAll(file.get(), data).ok());
   finished.outputs.push_back({finished.result.outputs[0], "", std::move(file)});
   submitter_->Add(std::move(finished));
@@ -123,7 +123,7 @@ TEST_F(SubmitterTest, ARefusedUploadCostsOnlyItsOwnAttempt) {
               result.attempt_id() == 3 ? job::Outcome::kDeviceFault : job::Outcome::kExited)
         << result.attempt_id();
     if (result.attempt_id() == 3) {
-      EXPECT_THAT(result.detail(), testing::HasSubstr("no such grant"));
+      EXPECT_THAT(result.detail(), ::testing::HasSubstr("no such grant"));
     }
   }
 }

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <stdlib.h>
-
+#include <atomic>
 #include <deque>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,6 +12,7 @@
 #include "agent/scheduler_client.h"
 #include "agent/slot.h"
 #include "base/clock.h"
+#include "base/testing/temp_folder.h"
 #include "job/spec.h"
 #include "job/statement.h"
 
@@ -25,23 +24,6 @@ class TestClock final : public Clock {
   int64_t MonotonicMs() const override { return now_ms; }
   int64_t WallMs() const override { return now_ms; }
   std::atomic<int64_t> now_ms = 1000;
-};
-
-// A folder of its own, deleted at the end.
-class TestFolder {
- public:
-  TestFolder() {
-    std::string path = std::filesystem::temp_directory_path() / "agent_test_XXXXXX";
-    path_ = mkdtemp(path.data());
-  }
-  ~TestFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 // A job signed by `submitter`, as the scheduler would offer and serve it.
