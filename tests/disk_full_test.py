@@ -1,0 +1,141 @@
+"""A full disk under the object store and the database: clear errors, and nothing acknowledged is lost."""
+import ctypes
+import os
+import subprocess
+import sys
+import time
+
+from grid import AS_ROOT, GridTest, main, seeded, wait
+
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+SIZE = "24m"
+CLEAR = "(?i)disk.*full|no space|full.*disk|disk is full"
+
+
+def enter_namespace():
+    """Starts this program again where it may mount, so that no mount outlives it."""
+    if "CORPGRID_TEST_NAMESPACE" in os.environ:
+        return
+    os.environ["CORPGRID_TEST_NAMESPACE"] = "1"
+    how = ["-m"] if AS_ROOT else ["-Um", "--map-current-user", "--keep-caps"]
+    os.execvp("unshare", ["unshare", *how, sys.executable, *sys.argv])
+
+
+class DiskFullTest(GridTest):
+    agents, slots = 2, 1
+
+    def prepare(self):
+        self.disk = self.grid.data / "scheduler"
+        self.disk.mkdir(mode=0o700)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", self.disk],
+                       check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", self.disk], check=True)
+
+    def setUp(self):
+        super().setUp()
+        self.ballast = self.disk / "ballast"
+
+    def fill(self, leave_kib=0):
+        """Takes all space but `leave_kib`."""
+        info = os.statvfs(self.disk)
+        with open(self.ballast, "ab", buffering=0) as file:
+            left = info.f_bavail * info.f_frsize - (leave_kib << 10)
+            try:
+                while left > 0:
+                    left -= file.write(b"\0" * min(left, 1 << 16))
+            except OSError as error:
+                self.assertEqual(error.errno, 28)  # ENOSPC
+
+    def free(self):
+        self.ballast.unlink()
+
+    def job_of(self, kib=0, seconds=0, **fields):
+        """A job with a bundle and outputs that do not compress or repeat."""
+        bundle = {"noise": os.urandom(kib << 10)} if kib else None
+        return self.grid.job_file(["sh", "-c", f"sleep {seconds}; echo fine {{shard}} > out"],
+                                  outputs=["out"], bundle=bundle, **fields)
+
+    def check(self, job_id, shards):
+        self.grid.wait_job(job_id, 60)
+        self.assertEqual(self.grid.results(job_id),
+                         {f"{i}/out": f"fine {i}\n".encode() for i in range(shards)})
+
+    def test_clear_errors_and_nothing_lost(self):
+        running = self.grid.submit(self.job_of(seconds=2, shards=6))
+        wait(lambda: self.grid.job(running)["attempts_running"], 10, "the job to run")
+        self.fill()
+        big = self.grid.cli("job", "submit", self.job_of(kib=2048), "--key", "big")
+        self.assertEqual(big.code, 1, str(big))
+        self.assertRegex(big.err, CLEAR)
+
+        acknowledged, refused = {}, None
+        for i in range(300):  # the last free bytes within SQLite's files
+            reply = self.grid.cli("job", "submit", self.job_of(), "--key", f"small-{i}")
+            if reply.code != 0:
+                refused = reply
+                break
+            acknowledged[f"small-{i}"] = reply.json()["job_id"]
+        self.assertIsNotNone(refused, "300 jobs fitted on a full disk")
+        self.assertEqual(refused.code, 1, str(refused))
+        self.assertRegex(refused.err, CLEAR)
+        time.sleep(3)  # results come in meanwhile, and find no room either
+        self.assertIsNone(self.grid.running["scheduler"].poll(), "the scheduler gave up")
+        self.assertEqual(self.grid.job(running)["id"], running)
+
+        self.free()
+        self.check(running, 6)
+        for job_id in acknowledged.values():
+            self.check(job_id, 1)
+        big_id = self.grid.submit(self.job_of(kib=2048), key="big-2")
+        self.check(big_id, 1)
+
+    def test_random_fillings_and_restarts(self):
+        random = seeded()
+        acknowledged = {}
+        for i in range(8):
+            self.fill(leave_kib=random.choice([0, 4, 16, 64, 200, 700]))
+            for j in range(3):
+                file = self.job_of(kib=random.choice([0, 0, 40, 300]), shards=2)
+                reply = self.grid.cli("job", "submit", file, "--key", f"{i}-{j}")
+                if reply.code == 0:
+                    acknowledged[f"{i}-{j}"] = reply.json()["job_id"]
+                else:
+                    self.assertRegex(reply.err, CLEAR)
+            if random.random() < 0.5:
+                self.grid.kill("scheduler")
+                self.free()
+                self.grid.start_scheduler()
+            else:
+                time.sleep(random.uniform(0, 1))
+                self.free()
+        self.assertGreater(len(acknowledged), 0)
+        for job_id in acknowledged.values():
+            self.check(job_id, 2)
+        ids = sorted(job["id"] for job in self.grid.ok("job", "list", "--limit", 1000).json()["jobs"])
+        self.assertLessEqual(set(acknowledged.values()), set(ids))
+        self.assertEqual(len(set(acknowledged.values())), len(acknowledged))
+
+    def test_start_on_a_full_disk(self):
+        """It starts, or says why it cannot; with space again it does."""
+        job_id = self.grid.submit(self.job_of(seconds=1, shards=2))
+        self.grid.kill("scheduler")
+        self.fill()
+        process = None
+        try:
+            self.grid.start_scheduler()
+            process = self.grid.running["scheduler"]
+        except AssertionError as error:
+            self.grid.running.pop("scheduler")
+            self.assertRegex(str(error), CLEAR)
+        self.free()
+        if process is None or process.poll() is not None:
+            self.grid.running.pop("scheduler", None)
+            self.grid.start_scheduler()
+        self.check(job_id, 2)
+
+
+if __name__ == "__main__":
+    enter_namespace()
+    if not AS_ROOT:  # what is started from here on needs none of this
+        ctypes.CDLL(None).prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    main()

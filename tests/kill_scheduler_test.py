@@ -1,0 +1,61 @@
+"""kill -9 of the scheduler in mid-job and in mid-submit: what it acknowledged stays."""
+import subprocess
+import time
+
+from grid import BIN, main, wait
+from storm import StormTest
+
+
+class KillSchedulerTest(StormTest):
+    def test_storm(self):
+        def strike(random):
+            self.grid.kill("scheduler")
+            time.sleep(random.choice([0, 0, 0.2, 0.5]))
+            self.grid.start_scheduler()
+            return 1
+        self.storm(strike)
+
+    def test_submit_again_with_the_same_key(self):
+        """However often a submit is cut off and repeated, its key makes one job."""
+        file = self.grid.job_file(["sh", "-c", "test -s big && echo good > out"], outputs=["out"],
+                                  bundle={"big": bytes(range(256)) * 4096 * 8})
+        answers, cut = [], 0
+        for attempt in range(12):
+            submit = subprocess.Popen([str(BIN / "corpgrid"), "job", "submit", str(file), "--key",
+                                       "once", "--json", "--data", str(self.grid.data)],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(0.01 * attempt)
+            self.grid.kill("scheduler")
+            self.grid.start_scheduler()
+            submit.communicate(timeout=60)
+            cut += submit.returncode != 0
+        print(f"{cut} of 12 submits were cut off", flush=True)
+        for _ in range(3):
+            answers.append(self.grid.submit(file, key="once"))
+        self.assertEqual(len(set(answers)), 1)
+        self.assertEqual(len(self.grid.ok("job", "list").json()["jobs"]), 1)
+        self.grid.wait_job(answers[0])
+        self.assertEqual(self.grid.results(answers[0]), {"0/out": b"good\n"})
+
+    def test_another_job_with_the_same_key_is_refused(self):
+        self.grid.submit(self.grid.job_file(["true"]), key="mine")
+        reply = self.grid.cli("job", "submit", self.grid.job_file(["false"]), "--key", "mine")
+        self.assertNotEqual(reply.code, 0, str(reply))
+        self.assertIn("key", reply.err)
+
+    def test_work_goes_on_while_it_is_away(self):
+        """Agents finish what they have and hand it in when the scheduler is back."""
+        file = self.grid.job_file(["sh", "-c", "sleep 2; echo {shard} > out"], shards=4,
+                                  outputs=["out"])
+        job_id = self.grid.submit(file)
+        wait(lambda: self.grid.job(job_id)["attempts_running"] == 4, 10, "all shards to run")
+        self.grid.kill("scheduler")
+        time.sleep(3)
+        self.grid.start_scheduler()
+        self.grid.wait_job(job_id, 20)
+        attempts = [a for shard in self.grid.shards(job_id) for a in shard["attempts"]]
+        self.assertEqual([a["state"] for a in attempts], ["agreed"] * 4)
+
+
+if __name__ == "__main__":
+    main()
