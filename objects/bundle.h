@@ -16,10 +16,13 @@ using Sink = std::function<absl::Status(std::string_view)>;
 // Gives the next bytes of an archive, empty at the end.
 using Source = std::function<absl::StatusOr<std::string>()>;
 
-// Packs `folder` as a tar stream: entries sorted by name, no times, owners or modes but the
-// executable bit, so that the same files give the same bytes on every machine. Folders and regular
-// files only. Errors: InvalidArgument naming the path for links that leave the folder, devices,
-// sockets and names that are not UTF-8. Links within the folder are packed as what they point to.
+// Packs `folder` as a tar stream (ustar, with pax headers where needed): entries sorted by name, no
+// times, owners or modes but the executable bit, so that the same files give the same bytes on
+// every machine. Folders and regular files only; links within the folder are packed as what they
+// point to. What it packs, UnpackBundle() accepts with its default limits, the bytes apart. Errors:
+// InvalidArgument naming the path for links that leave the folder or contain themselves, devices,
+// sockets, names that are not UTF-8 or hold control characters; Aborted when a file changes
+// meanwhile.
 absl::Status PackBundle(const std::string& folder, const Sink& sink);
 
 struct UnpackLimits {
@@ -31,9 +34,13 @@ struct UnpackLimits {
 
 // Unpacks into `folder`, which must exist and be empty. Trusts nothing in the archive: paths are
 // resolved beneath the folder component by component without following links; anything but folders
-// and regular files, absolute paths, "..", duplicate entries, a file where a folder is needed,
-// bytes or entries beyond the limits and sizes that lie end it with InvalidArgument naming the
-// entry. On an error the folder is emptied again. Uncompressed tar only.
+// and regular files, absolute paths, "..", names that PackBundle() would refuse, duplicate entries,
+// a file where a folder is needed, bytes, entries or folders beyond the limits, sizes that lie and
+// anything behind the end is InvalidArgument naming the entry. Files get mode 0644 or 0755, folders
+// 0755, whatever the umask. On an error the folder is emptied again. Uncompressed ustar and pax
+// only, read by a small reader of our own: the libraries' readers know a dozen dialects more than a
+// bundle may use, and turn names into whatever the locale says. Other errors: ResourceExhausted
+// when the disk is full, FailedPrecondition when the folder is not empty, the source's.
 absl::Status UnpackBundle(const Source& source, const std::string& folder,
                           const UnpackLimits& limits);
 
