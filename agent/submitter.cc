@@ -71,10 +71,14 @@ void Submitter::RunLane(std::string_view what, BatchQueue* lane, const Send& sen
     Batch batch = lane->Take(one_by_one > 0 ? 1 : kMaxBatch, kMaxBatchBytes);
     if (batch.empty()) return;
     if (one_by_one > 0) --one_by_one;
+    const bool full = batch.size() >= kMaxBatch;
+    const absl::Time start = absl::Now();
     const absl::Status status = send(&batch);
     if (status.ok()) {
       if (std::exchange(failing, false)) spdlog::info("{}: works again", what);
       backoff.Reset();
+      const absl::Duration rest = absl::Milliseconds(kPaceMs) - (absl::Now() - start);
+      if (!full && rest > absl::ZeroDuration()) abort_->WaitFor(absl::ToInt64Milliseconds(rest));
     } else if (IsTransient(status) || absl::IsResourceExhausted(status)) {
       if (!std::exchange(failing, true)) {
         spdlog::warn("{}: {}; trying again", what, std::string(status.message()));

@@ -25,6 +25,9 @@ class Submitter {
   static constexpr size_t kMaxBatch = 64;
   // Of log tails and small outputs in a call; gRPC takes messages of up to 4 MiB.
   static constexpr size_t kMaxBatchBytes = 2 << 20;
+  // A lane sends at most every so often, so that in a stream of short shards the cost of a call and
+  // of its commit is shared. A result that comes alone goes at once.
+  static constexpr int64_t kPaceMs = 10;
 
   // All pointers must outlive the submitter. An attempt whose verdict is known leaves `leases`.
   // `abort` ends the lanes' waits and calls; the destructor sets it.
