@@ -184,7 +184,8 @@ class JobFileReader {
     if (node.kind != Node::Kind::kList) {
       Add(node.at, "resources.backend",
           fmt::format("expected a list of the backends that will do, as in [{}], got {}",
-                      node.kind == Node::Kind::kText ? node.text : "cuda, vulkan", Found(node)));
+                      node.kind == Node::Kind::kText ? QuoteYaml(node.text) : "cuda, vulkan",
+                      Found(node)));
     }
     for (size_t i = 0; node.kind == Node::Kind::kList && i < node.items.size(); ++i) {
       size_t choice = 0;
@@ -338,8 +339,8 @@ absl::Status ToStatus(std::vector<Mistake> mistakes, std::string_view text,
   std::string message;
   for (size_t i = 0; i < std::min(mistakes.size(), kMostMistakes); ++i) {
     const auto& [at, what] = mistakes[i];
-    message +=
-        fmt::format("{}{}:{}:{}: {}", i == 0 ? "" : "\n", file, at.line, lines.Column(at), what);
+    message += fmt::format("{}{}:{}:{}: {}", i == 0 ? "" : "\n", file, at.line, lines.Column(at),
+                           Printable(what));
   }
   if (mistakes.size() > kMostMistakes) {
     message += fmt::format("\n{}: and {} more", file, mistakes.size() - kMostMistakes);

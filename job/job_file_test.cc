@@ -204,7 +204,7 @@ TEST(JobFileTest, Choices) {
   CheckAfterHead({
       {"resources: {backend: cuda}",
        "job.yaml:3:22: resources.backend: expected a list of the backends that will do, as in "
-       "[cuda], got \"cuda\""},
+       "[\"cuda\"], got \"cuda\""},
       {"resources: {backend: [cudda], vram: 1GiB}",
        "job.yaml:3:23: resources.backend[0]: expected one of cpu, cuda, vulkan, opencl, metal, got "
        "\"cudda\"; did you mean cuda?"},
@@ -308,6 +308,15 @@ TEST(JobFileTest, PatternsAreRelativeToTheFileWhateverItsFolderIsCalled) {
   EXPECT_EQ(ParseJobFile("name: x\nrun: {command: [./t]}\ninputs: /data/*.exr", folder / "job.yaml")
                 ->inputs_pattern,
             "/data/*.exr");
+}
+
+TEST(JobFileTest, EachMistakeIsOneLine) {
+  EXPECT_EQ(
+      MistakesAfterHead("env: {\"A\\nB\": x}\nresources: {backend: \"a\\e\\nb\"}"),
+      "job.yaml:3:15: env.A\\nB: the name of a variable has letters, digits and _, and begins "
+      "with no digit, got \"A\\nB\"\n"
+      "job.yaml:4:22: resources.backend: expected a list of the backends that will do, as in "
+      "[\"a\\x1b\\nb\"], got \"a\\x1b\\nb\"");
 }
 
 TEST(JobFileTest, ManyMistakesAreCutShort) {

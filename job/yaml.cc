@@ -194,6 +194,11 @@ Lines::Lines(std::string_view text) {
   }
 }
 
+std::string_view Lines::From(Position at) const {
+  const std::string_view line = (*this)[at.line];
+  return line.substr(std::min(at.column - 1, line.size()));
+}
+
 size_t Lines::Column(Position at) const {
   const std::string_view before = (*this)[at.line].substr(0, at.column - 1);
   const auto is_first = [](unsigned char c) { return (c & 0xc0) != 0x80; };

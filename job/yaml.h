@@ -56,6 +56,8 @@ class Lines {
   std::string_view operator[](size_t number) const {
     return number >= 1 && number <= lines_.size() ? lines_[number - 1] : "";
   }
+  // What its line has from `at` on; "" behind the end.
+  std::string_view From(Position at) const;
   // The column of `at` in characters, from 1.
   size_t Column(Position at) const;
 

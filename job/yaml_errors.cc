@@ -24,9 +24,8 @@ size_t IndentOf(std::string_view line) {
 
 // The text at `at` up to a blank or a bracket.
 std::string_view WordAt(const Lines& lines, Position at) {
-  std::string_view line = lines[at.line];
-  line.remove_prefix(std::min(at.column - 1, line.size()));
-  return line.substr(0, line.find_first_of(" \t,[]{}"));
+  const std::string_view rest = lines.From(at);
+  return rest.substr(0, rest.find_first_of(" \t,[]{}"));
 }
 
 bool IsKeyLetter(unsigned char c) {
@@ -98,25 +97,23 @@ Mistake SecondColon(const Lines& lines, Position at, const Progress& progress) {
 }
 
 Mistake OpenBracket(const Lines& lines, Position at, const Progress& progress) {
-  const std::string_view line = lines[at.line];
-  const char found = at.column <= line.size() ? line[at.column - 1] : '\0';
-  if (found == '{' || (found == '}' && !progress.open.empty())) {
-    std::string_view whole = line.substr(progress.last.column - 1);
+  const std::string_view found = lines.From(at).substr(0, 1);
+  if (found == "{" || (found == "}" && !progress.open.empty())) {
+    // The text before the brace was taken for a value of its own.
+    const Position begin = progress.last.line == at.line ? progress.last : at;
+    std::string_view whole = lines.From(begin);
     whole = Strip(whole.substr(0, whole.find_first_of(",]")));
-    return {progress.last.line == at.line ? progress.last : at,
-            fmt::format("a text with braces needs quotes here, as in {}",
-                        progress.last.line == at.line ? Quote(whole) : "\"tile-{shard}.ppm\"")};
+    return {begin, fmt::format("a text with braces needs quotes here, as in {}", Quote(whole))};
   }
   if (progress.open.empty()) return {at, "a \"[\" or \"{\" is not closed"};
   const Position open = progress.open.back();
-  const char bracket = lines[open.line].substr(open.column - 1, 1) == "{" ? '{' : '[';
-  const char closing = bracket == '{' ? '}' : ']';
-  if (open.line == at.line && found != '\0') {
-    return {at, fmt::format("expected \",\" or \"{}\" for the \"{}\" in column {}", closing,
-                            bracket, lines.Column(open))};
+  const bool brace = lines.From(open).starts_with('{');
+  const std::string expected = brace ? "\",\" or \"}\"" : "\",\" or \"]\"";
+  if (open.line == at.line && !found.empty()) {
+    return {at, fmt::format("expected {} for the \"{}\" in column {}", expected, brace ? '{' : '[',
+                            lines.Column(open))};
   }
-  return {open,
-          fmt::format("this \"{}\" is not closed: expected \",\" or \"{}\"", bracket, closing)};
+  return {open, fmt::format("this \"{}\" is not closed: expected {}", brace ? '{' : '[', expected)};
 }
 
 // The quote that was opened last and never closed. Quotes open only where a value may begin, and

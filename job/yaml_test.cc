@@ -66,6 +66,7 @@ TEST(YamlTest, SyntaxErrorsSayWhatToChange) {
       {"outputs: [a, \"b\" \"c\"]", "1:18: expected \",\" or \"]\" for the \"[\" in column 10"},
       {"outputs: [tile-{shard}.ppm]",
        "1:11: a text with braces needs quotes here, as in \"tile-{shard}.ppm\""},
+      {"run: {command: [name: x\nrun:\". {com/m", "2:8: a text with braces needs quotes here, as in \"{com/m\""},
       {"inputs: *.exr", "1:9: a text that begins with \"*\" needs quotes, as in \"*.exr\""},
       {"outputs: [@x]", "1:11: a text that begins with \"@\" needs quotes, as in \"@x\""},
       {"name: \"a\\qb\"",
