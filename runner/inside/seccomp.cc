@@ -91,10 +91,10 @@ void LoadTable() {
   }
   filter.Rule(SCMP_ACT_ALLOW, SCMP_SYS(clone), {SCMP_A0_64(SCMP_CMP_MASKED_EQ, kNamespaces, 0)});
   filter.Rule(SCMP_ACT_ALLOW, SCMP_SYS(clone),
-              {SCMP_A0_64(SCMP_CMP_EQ, static_cast<uint64_t>(kInitCloneFlags))});
+              {SCMP_A0_64(SCMP_CMP_EQ, static_cast<uint64_t>(kInitCloneFlags), 0)});
   constexpr uint64_t kQuery = kLow32, kNoRandomAddresses = 0x0040000;
   for (uint64_t persona : {uint64_t{0}, kNoRandomAddresses, kQuery, ~uint64_t{0}}) {
-    filter.Rule(SCMP_ACT_ALLOW, SCMP_SYS(personality), {SCMP_A0_64(SCMP_CMP_EQ, persona)});
+    filter.Rule(SCMP_ACT_ALLOW, SCMP_SYS(personality), {SCMP_A0_64(SCMP_CMP_EQ, persona, 0)});
   }
   constexpr int kEndOfTable = 1024;
   for (int call = 0; call < kEndOfTable; ++call) {

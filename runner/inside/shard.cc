@@ -75,15 +75,17 @@ int InitMain(void*) {
     launch.error = EAGAIN;
     return 1;
   }
-  for (;;) {
-    int status;
-    long pid = Sys(SYS_wait4, -1, Word(&status), 0, 0);
-    if (pid == command) {
-      launch.status = status;
-      return 0;
-    }
+  for (long pid = 0; pid != command;) {
+    pid = Sys(SYS_wait4, -1, Word(&launch.status), 0, 0);
     if (pid < 0 && pid != -EINTR) return 1;
   }
+  // The kernel would kill the rest as well, but count none of their time as ours.
+  int status;
+  if (Sys(SYS_wait4, -1, Word(&status), WNOHANG, 0) == -ECHILD) return 0;
+  Sys(SYS_kill, -1, SIGKILL);
+  while (Sys(SYS_wait4, -1, Word(&status), 0, 0) != -ECHILD) {
+  }
+  return 0;
 }
 
 }  // namespace
