@@ -29,6 +29,9 @@ TEST(TextTest, DurationsNeedAUnit) {
 
 TEST(TextTest, NearestFindsTyposOnly) {
   EXPECT_EQ(Nearest("shrads", {"shards", "name"}), "shards");
+  EXPECT_EQ(Nearest("jbo", {"job", "up"}), "job");
+  EXPECT_EQ(Nearest("rum", {"run"}), "run");
+  EXPECT_EQ(Nearest("nur", {"run"}), "");
   EXPECT_EQ(Nearest("zebra", {"shards", "name"}), "");
 }
 
