@@ -25,12 +25,20 @@ std::string FullName(const CLI::App& app) {
   return parent == nullptr ? app.get_name() : FullName(*parent) + " " + app.get_name();
 }
 
+// CLI11's message without its habits.
+std::string Reword(const CLI::ParseError& error) {
+  constexpr std::string_view kUnreadable = "Could not convert: ";
+  const std::string message = error.what();
+  if (!message.starts_with(kUnreadable)) return message;
+  return "cannot read the value: " + message.substr(kUnreadable.size());
+}
+
 // What is wrong with a command line that CLI11 refused, and what was probably meant.
 std::string Explain(const CommandTree& tree, const std::vector<std::string>& words,
                     const CLI::ParseError& error) {
   const Place place = FindPlace(tree.root, words);
   const std::string name = FullName(*place.app);
-  std::string what = error.what();
+  std::string what = Reword(error);
   std::string nearest;
   if (!place.unknown.empty() && place.unknown.front() == '-') {
     what = fmt::format("there is no option {}", place.unknown);
@@ -64,10 +72,11 @@ CLI::App* AddCommand(CommandTree& tree, CLI::App* parent, const std::string& nam
 
 CLI::App* AddGroup(CommandTree& tree, const std::string& name, const std::string& description) {
   CLI::App* group = tree.root.add_subcommand(name, description);
+  group->footer("");
   group->callback([&tree, group] {
     if (!group->get_subcommands().empty()) return;
     tree.action = [group] {
-      Say(group->help());
+      Say(group->help("corpgrid"));
       return kExitUsage;
     };
   });
@@ -78,6 +87,7 @@ int Run(const std::vector<std::string>& arguments) {
   CommandTree tree;
   tree.root.name("corpgrid");
   tree.root.footer(kRootExamples);
+  tree.root.get_formatter()->label("REQUIRED", "(required)");
   tree.root.set_version_flag("--version", fmt::format("corpgrid {}", kVersion));
   AddDaemonCommands(tree);
   AddJobCommands(tree);
@@ -99,6 +109,7 @@ int Run(const std::vector<std::string>& arguments) {
     Say(tree.root.help());
     return kExitUsage;
   }
+  tree.common.data_given = !tree.common.data_folder.empty();
   tree.common.data_folder = tree.common.data_folder.empty()
                                 ? DefaultDataFolder()
                                 : AbsoluteFolder(tree.common.data_folder);

@@ -102,9 +102,15 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
     gethostname(name, sizeof(name) - 1);
     options.name = name;
   }
-  options.data_folder = common.data_folder;
+  options.data_folder =
+      common.data_given ? common.data_folder : common.data_folder + "/agents/" + options.name;
   std::error_code error;
   fs::create_directories(options.data_folder, error);
+  // An agent that starts as root gives its folder away to the user that it becomes.
+  if (fs::exists(options.data_folder + "/grid.json", error)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{} is the data folder of a grid; an agent needs one of its own", options.data_folder));
+  }
   ASSIGN_OR_RETURN(options.join_token, ReadToken(options.join_token));
   options.keyring_path = TrustedKeysPath(options.data_folder);
   RETURN_IF_ERROR(AddTrustedKeys(options.keyring_path, arguments.trusted));
@@ -126,11 +132,11 @@ void AddUp(CommandTree& tree) {
   up->add_option("--agents", options->agents, "How many agents, each its own process")
       ->capture_default_str()
       ->type_name("N")
-      ->check(CLI::Range(1, 256));
+      ->check(CLI::Range(1, 256).description(""));
   up->add_option("--slots", options->slots,
                  "Shards that an agent runs at a time (default: the processors shared out)")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+      ->check(CLI::Range(1, 1024).description(""));
   up->add_option("--listen", options->listen, "The scheduler's address; port 0 picks one")
       ->capture_default_str()
       ->type_name("HOST:PORT");
@@ -162,6 +168,8 @@ void AddAgent(CommandTree& tree) {
         const absl::Status status = RunAgent(common, *arguments);
         return status.ok() ? kExitDone : Fail(common, status);
       });
+  agent->get_option("--data")->description(
+      "The agent's own folder (default: " + DefaultDataFolder() + "/agents/NAME)");
   agent::Options& options = arguments->options;
   agent->add_option("--scheduler", options.scheduler, "Where the scheduler listens")
       ->type_name("HOST:PORT")
@@ -178,7 +186,7 @@ void AddAgent(CommandTree& tree) {
       ->add_option("--slots", options.slots,
                    "Shards that it runs at a time (default: one a processor)")
       ->type_name("N")
-      ->check(CLI::Range(1, 1024));
+      ->check(CLI::Range(1, 1024).description(""));
   agent
       ->add_option("--trust", arguments->trusted,
                    "Run the jobs of these submitters: keys, or files of keys; remembered")

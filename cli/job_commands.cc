@@ -77,7 +77,7 @@ absl::Status List(const Common& common, const JobArguments& arguments) {
   return absl::OkStatus();
 }
 
-std::string ShardTable(const std::vector<v1::Shard>& shards) {
+std::string ShardTable(const v1::Job& job, const std::vector<v1::Shard>& shards) {
   Table table({{"SHARD", true}, {"STATE"}, {"TRIES", true}, {"ATTEMPTS"}});
   for (const v1::Shard& shard : shards) {
     std::string attempts;
@@ -87,7 +87,9 @@ std::string ShardTable(const std::vector<v1::Shard>& shards) {
       const bool plain = attempt.outcome().empty() || OutcomeText(attempt) == "exit code 0";
       if (!plain) attempts += fmt::format(" ({})", OutcomeText(attempt));
     }
-    table.AddRow({std::to_string(shard.index()), shard.state(), std::to_string(shard.tries()),
+    const bool given_up = HasEnded(job) && shard.state() != "done" && shard.state() != "failed";
+    table.AddRow({std::to_string(shard.index()), given_up ? "given up" : shard.state(),
+                  std::to_string(shard.tries()),
                   attempts + (shard.error().empty() ? "" : ": " + shard.error())});
   }
   return table.ToText();
@@ -127,7 +129,7 @@ absl::Status Show(const Common& common, const JobArguments& arguments) {
   if (job.state() == "done") details.Add("verdict", VerifiedLine(report));
   Print(details.ToText() + "\n" + ToYaml(spec));
   if (!report.devices.empty()) Print("\n" + DeviceTable(report));
-  if (arguments.shards) Print("\n" + ShardTable(shards));
+  if (arguments.shards) Print("\n" + ShardTable(job, shards));
   return absl::OkStatus();
 }
 
@@ -142,6 +144,8 @@ absl::Status PrintLogs(const Common& common, Client& client, const JobArguments&
     list->push_back(std::move(entry));
     return absl::OkStatus();
   }
+  const bool nothing = logs.stdout_tail().empty() && logs.stderr_tail().empty();
+  if (nothing && title.empty()) Say(fmt::format("attempt {} printed nothing", attempt_id));
   if (!title.empty()) Print(title + "\n");
   if (!arguments.only_stderr) Print(logs.stdout_tail());
   if (arguments.only_stderr) {
@@ -189,6 +193,11 @@ absl::Status Logs(const Common& common, const JobArguments& arguments) {
 absl::Status Results(const Common& common, const JobArguments& arguments) {
   ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
   ASSIGN_OR_RETURN(const v1::Job job, client->GetJob(arguments.job_id));
+  ASSIGN_OR_RETURN(const job::JobSpec spec, job::JobSpec::Decode(job.spec()));
+  if (spec->outputs.empty()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "job {} names no outputs; what it printed: corpgrid job logs {}", job.id(), job.id()));
+  }
   const std::string folder = ResultsFolder(job, arguments.folder);
   ASSIGN_OR_RETURN(const Download download, FetchResults(*client, job, folder));
   if (common.json) {

@@ -117,29 +117,33 @@ std::string LastLines(std::string_view text, size_t count) {
   return tail;
 }
 
-void SayFailure(Client& client, uint64_t job_id, const FailedShard& failure) {
+// One shard; `said` is what the person has read already.
+void SayFailure(Client& client, uint64_t job_id, const FailedShard& failure,
+                const std::string& said) {
   const v1::Attempt& attempt = failure.attempt;
-  std::string line = fmt::format("  shard {} failed", failure.index);
+  std::string line = fmt::format("  shard {}", failure.index);
   if (attempt.id() != 0) {
     line += fmt::format(": {} on {} ({})", OutcomeText(attempt), attempt.device_name(),
                         attempt.owner());
   }
   Say(Printable(line));
-  if (!failure.error.empty()) Say(fmt::format("    {}", Printable(failure.error)));
-  if (!attempt.detail().empty()) Say(fmt::format("    {}", Printable(attempt.detail())));
+  for (const std::string& reason : {failure.error, attempt.detail()}) {
+    const bool is_new = said.find(reason) == std::string::npos;
+    if (is_new) Say(fmt::format("    {}", Printable(reason)));
+  }
   if (attempt.id() == 0) return;
   const auto logs = client.Logs(attempt.id());
-  if (!logs.ok()) return;
+  if (!logs.ok() || (logs->stderr_tail().empty() && logs->stdout_tail().empty())) return;
   const std::string tail = LastLines(logs->stderr_tail(), kStderrLines);
   if (!tail.empty()) Say("    the end of its stderr:\n" + tail);
-  Say(fmt::format("    all of it: corpgrid job logs {} --shard {}", job_id, failure.index));
+  Say(fmt::format("    all it printed: corpgrid job logs {} --shard {}", job_id, failure.index));
 }
 
 void SayFailed(Client& client, const v1::Job& job, const JobReport& report) {
   Say(fmt::format("job {} ({}) {}{}", job.id(), Printable(job.name()), job.state(),
                   job.error().empty() ? "" : ": " + Printable(job.error())));
   for (size_t i = 0; i < std::min(kFailuresShown, report.failures.size()); ++i) {
-    SayFailure(client, job.id(), report.failures[i]);
+    SayFailure(client, job.id(), report.failures[i], job.error());
   }
   if (report.failures.size() > kFailuresShown) {
     Say(fmt::format("  and {} more shards: corpgrid job show {} --shards",
@@ -169,11 +173,11 @@ Json JobJson(const v1::Job& job, const JobReport& report, const std::string& fol
 void SayDone(const v1::Job& job, const JobReport& report, const job::JobSpec& spec,
              const std::string& folder, const std::optional<Download>& download) {
   const size_t devices = report.devices.size();
-  Say(fmt::format("{} (job {}) done in {} on {} device{}\n", Printable(job.name()), job.id(),
+  Say(fmt::format("{} (job {}) done in {} on {} device{}", Printable(job.name()), job.id(),
                   FormatDuration(job.finished_wall_ms() - job.submitted_wall_ms()), devices,
-                  devices == 1 ? "" : "s"));
-  Say(DeviceTable(report));
-  Say(VerifiedLine(report));
+                  devices == 1 ? "" : "s") +
+      "\n\n");
+  Say(DeviceTable(report) + "\n" + VerifiedLine(report));
   if (download) {
     Say(fmt::format("results: {} ({} files, {})", folder, download->files,
                     FormatBytes(download->bytes)));

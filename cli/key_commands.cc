@@ -37,7 +37,7 @@ absl::Status CreateToken(const Common& common, const KeyArguments& arguments) {
   Print(token + "\n");
   Say(
       fmt::format("It is shown once; {} of {} may join with it:\n"
-                  "  corpgrid agent --scheduler {} --join TOKEN --trust {}",
+                  "  corpgrid agent --data FOLDER --scheduler {} --join TOKEN --trust {}",
                   arguments.uses == 1 ? "one device" : fmt::format("{} devices", arguments.uses),
                   arguments.owner, client->address(), key.public_key().ToText()));
   return absl::OkStatus();
@@ -89,7 +89,7 @@ void AddTokenAndKeyCommands(CommandTree& tree) {
   create->add_option("--uses", arguments->uses, "How many devices may join with it")
       ->capture_default_str()
       ->type_name("N")
-      ->check(CLI::Range(1u, 100'000u));
+      ->check(CLI::Range(1u, 100'000u).description(""));
 
   CLI::App* keys = AddGroup(tree, "key", "Keys that sign jobs");
   AddCommand(tree, keys, "show", "The public key that your jobs are signed with",
@@ -100,6 +100,7 @@ void AddTokenAndKeyCommands(CommandTree& tree) {
       "  corpgrid key trust cgp1.5f0c… --data AGENT_FOLDER\n"
       "  corpgrid key trust alice.pub bob.pub --data AGENT_FOLDER",
       [&common = tree.common, code, arguments] { return code(TrustKeys(common, *arguments)); });
+  trust->get_option("--data")->description("The agent's own data folder")->required();
   trust->add_option("keys", arguments->keys, "Keys, or files that hold one a line")
       ->type_name("FILE")
       ->required();

@@ -22,6 +22,7 @@ ExitCode ExitCodeOf(const absl::Status& status);
 // What every command takes.
 struct Common {
   std::string data_folder;
+  bool data_given = false;  // by --data; else data_folder is the default
   bool json = false;
 };
 

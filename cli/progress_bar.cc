@@ -189,7 +189,7 @@ std::string ProgressBar::Line() const {
       rate = static_cast<double>(progress_.done - first.done) * 1000 / elapsed_ms;
     }
     const double gained = progress_.fraction - first.fraction;
-    if (elapsed_ms >= 500 && gained > 0) {
+    if (elapsed_ms >= 500 && gained > 0 && progress_.done < progress_.total) {
       remaining_ms = static_cast<int64_t>((1 - progress_.fraction) / gained * elapsed_ms);
     }
   }

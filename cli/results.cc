@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <thread>
@@ -37,9 +36,7 @@ struct Wanted {
 };
 
 absl::Status FileError(std::string_view verb, const std::string& path) {
-  const int error = errno;
-  return absl::ErrnoToStatus(error,
-                             fmt::format("cannot {} {}: {}", verb, path, std::strerror(error)));
+  return absl::ErrnoToStatus(errno, fmt::format("cannot {} {}", verb, path));
 }
 
 // The new file beside its final place; removed unless it was moved there.

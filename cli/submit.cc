@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -29,9 +28,7 @@ namespace v1 = corpgrid::v1;
 constexpr size_t kReadBytes = 1 << 20;
 
 absl::Status FileError(std::string_view verb, const std::string& path) {
-  const int error = errno;
-  return absl::ErrnoToStatus(error,
-                             fmt::format("cannot {} {}: {}", verb, path, std::strerror(error)));
+  return absl::ErrnoToStatus(errno, fmt::format("cannot {} {}", verb, path));
 }
 
 // A file that is read at an offset; it stays open only as long as this lives.

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <list>
+#include <memory>
 #include <thread>
 
 #include "base/clock.h"
@@ -37,20 +38,28 @@ constexpr size_t kReasonLines = 8;
 
 void Sleep(int64_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
-// The log lines of a daemon that did not come up: why is in the last of them.
-std::string LastLogLines(const Supervised& child) {
+// Why a daemon that has just been started ended: its own last word, else the end of its log.
+absl::Status WhyEnded(const Supervised& child, const std::string& how) {
+  constexpr std::string_view kOwnWords = "corpgrid: ";
   const std::string log = child.LogSinceStart();
   std::vector<std::string> lines;
+  std::string last_word;
   for (size_t at = 0; at < log.size();) {
     const size_t end = std::min(log.find('\n', at), log.size());
-    if (end > at) lines.push_back("  " + Printable(log.substr(at, end - at)));
+    lines.push_back("\n  " + Printable(log.substr(at, end - at)));
+    if (log.compare(at, kOwnWords.size(), kOwnWords) == 0) {
+      last_word = log.substr(at + kOwnWords.size(), end - at - kOwnWords.size());
+    }
     at = end + 1;
   }
-  std::string text;
-  for (size_t i = lines.size() - std::min(kReasonLines, lines.size()); i < lines.size(); ++i) {
-    text += "\n" + lines[i];
+  if (!last_word.empty()) {
+    return absl::FailedPreconditionError(fmt::format("{}: {}", child.name(), last_word));
   }
-  return text;
+  std::string text = fmt::format("{} {}; the end of {}:", child.name(), how, child.log_path());
+  for (size_t i = lines.size() - std::min(kReasonLines, lines.size()); i < lines.size(); ++i) {
+    text += lines[i];
+  }
+  return absl::FailedPreconditionError(text);
 }
 
 // Makes a folder and sets its mode. What agents that became unprivileged users pass through lets
@@ -138,8 +147,7 @@ absl::Status Grid::StartScheduler() {
   RETURN_IF_ERROR(scheduler.Start());
   while (!interrupt_.raised()) {
     if (const auto how = scheduler.EndedHow()) {
-      return absl::FailedPreconditionError(
-          fmt::format("the scheduler {}:{}", *how, LastLogLines(scheduler)));
+      return WhyEnded(scheduler, *how);
     }
     const absl::StatusOr<rpc::GridFile> grid = rpc::GridFile::Read(data_);
     if (grid.ok() && grid->pid == scheduler.pid()) {
@@ -196,8 +204,7 @@ absl::Status Grid::StartAgent(int number) {
 absl::Status Grid::CheckNoneEnded() {
   for (Supervised& child : children_) {
     if (const auto how = child.EndedHow()) {
-      return absl::FailedPreconditionError(
-          fmt::format("{} {}:{}", child.name(), *how, LastLogLines(child)));
+      return WhyEnded(child, *how);
     }
   }
   return absl::OkStatus();
@@ -303,6 +310,9 @@ void Grid::Stop() {
 int RunUp(const Common& common, const UpOptions& options) {
   if (const absl::Status status = MakeFolder(common.data_folder, geteuid() == 0 ? 0711 : 0700);
       !status.ok()) {
+    return Fail(common, status);
+  }
+  if (const absl::Status status = rpc::CheckLoopback(options.listen); !status.ok()) {
     return Fail(common, status);
   }
   const absl::StatusOr<UpLock> lock = UpLock::Take(common.data_folder);
