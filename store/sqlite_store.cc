@@ -135,7 +135,7 @@ absl::StatusOr<core::Snapshot> SqliteStore::Load() {
   const std::string running = "FROM job_shards s JOIN job_progress p ON p.job_id = s.job_id";
   const std::string where = fmt::format("WHERE s.state = 0 AND {}", kUnfinished);
   constexpr std::string_view kOfShards =
-      "JOIN job_attempts a ON a.job_id = s.job_id AND a.shard = s.shard";
+      "CROSS JOIN job_attempts a ON a.job_id = s.job_id AND a.shard = s.shard";
   RETURN_IF_ERROR(ReadRows(
       db_, &snapshot.shards,
       fmt::format("SELECT {} {} {} ORDER BY s.job_id, s.shard", kShardColumns, running, where)));
@@ -144,7 +144,7 @@ absl::StatusOr<core::Snapshot> SqliteStore::Load() {
       fmt::format("SELECT {} {} {} {} ORDER BY a.id", kAttemptColumns, running, kOfShards, where)));
   RETURN_IF_ERROR(
       ReadRows(db_, &snapshot.results,
-               fmt::format("SELECT {} {} {} JOIN shard_results r ON r.attempt_id = a.id {} "
+               fmt::format("SELECT {} {} {} CROSS JOIN shard_results r ON r.attempt_id = a.id {} "
                            "ORDER BY a.id",
                            kResultColumns, running, kOfShards, where)));
   ASSIGN_OR_RETURN(Query keys,
