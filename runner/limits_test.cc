@@ -47,7 +47,7 @@ except OSError as e:
     print(n, e.strerror)
 )");
   EXPECT_EQ(bomb.out, "63 Resource temporarily unavailable\n") << "64 with itself";
-  Result classic = Shell("b() { b | b & }; b; sleep 10", 500);
+  Result classic = Shell("b() { b | b & }; b & exec sleep 10", 500);
   EXPECT_EQ(classic.exit.end, ShardEnd::kWallLimit);
   EXPECT_EQ(LeftOver(0).size(), 2u) << "bubblewrap and the runner";
   EXPECT_THAT(Python("import threading, time\n"
