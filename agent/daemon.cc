@@ -16,7 +16,10 @@
 namespace corpgrid::agent {
 namespace {
 
-constexpr uint32_t kPollWaitMs = 20'000;
+constexpr uint32_t kIdleWaitMs = 20'000;
+// While short shards run, a poll asks for many ahead; it must not be waiting still when long ones
+// come, which other devices should share.
+constexpr uint32_t kBusyWaitMs = 1000;
 // For results that are finished when the agent is told to stop.
 constexpr int64_t kDrainMs = 1000;
 constexpr int64_t kAskMs = 100;
@@ -42,10 +45,12 @@ absl::Status RegisterFirst(SchedulerClient* scheduler, StopSignal* stop) {
 
 void Poll(SchedulerClient* scheduler, LeaseQueue* leases, StopSignal* stop) {
   Backoff backoff(reinterpret_cast<uintptr_t>(leases));
-  while (const uint32_t wanted = leases->WaitForDemand()) {
+  while (true) {
+    const LeaseQueue::Wanted wanted = leases->WaitForDemand();
+    if (wanted.shards == 0) return;
     corpgrid::v1::PollJobsRequest request;
-    request.set_max_shards(wanted);
-    request.set_wait_ms(kPollWaitMs);
+    request.set_max_shards(wanted.shards);
+    request.set_wait_ms(wanted.idle ? kIdleWaitMs : kBusyWaitMs);
     for (const uint64_t id : leases->Held()) request.add_held_attempts(id);
     const absl::StatusOr<corpgrid::v1::PollJobsResponse> reply =
         scheduler->Poll(std::move(request));
@@ -94,7 +99,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   std::thread beating([&] { heartbeat.Run(stop); });
   std::thread polling([&] { Poll(&scheduler, &leases, stop); });
 
-  while (!stop->WaitFor(kPollWaitMs)) continue;
+  while (!stop->WaitFor(kIdleWaitMs)) continue;
   executor.Stop();
   polling.join();
   beating.join();

@@ -18,8 +18,7 @@ constexpr double kWeightOfNewest = 0.125;
 }  // namespace
 
 uint32_t LeaseQueue::Prefetch() const {
-  if (mean_run_us_ == 0) return slots_;
-  if (mean_run_us_ > kLongRunUs) return 0;
+  if (mean_run_us_ == 0 || mean_run_us_ > kLongRunUs) return 0;
   const double second = slots_ * 1e6 / std::max(mean_run_us_, 1.0);
   return static_cast<uint32_t>(std::clamp<double>(second, slots_, std::max(slots_, kMaxPrefetch)));
 }
@@ -34,10 +33,11 @@ uint32_t LeaseQueue::Demand() const {
   return wanted > queued ? wanted - queued : 0;
 }
 
-uint32_t LeaseQueue::WaitForDemand() {
+LeaseQueue::Wanted LeaseQueue::WaitForDemand() {
   absl::MutexLock lock(&mutex_);
   while (!closed_ && Demand() == 0) demand_.Wait(&mutex_);
-  return closed_ ? 0 : Demand();
+  if (closed_) return {};
+  return {Demand(), held_.empty() && mean_run_us_ == 0};
 }
 
 std::vector<uint64_t> LeaseQueue::Held() const {
@@ -71,6 +71,7 @@ size_t LeaseQueue::Add(const corpgrid::v1::PollJobsResponse& reply) {
     ++added;
     work_.Signal();
   }
+  if (held_.empty()) mean_run_us_ = 0;
   return added;
 }
 

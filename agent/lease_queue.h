@@ -24,13 +24,18 @@ class LeaseQueue {
 
   LeaseQueue(uint32_t slots, const Clock* clock) : slots_(slots), clock_(clock) {}
 
-  // Waits until shards are wanted and returns how many; 0 after Close().
-  uint32_t WaitForDemand();
+  struct Wanted {
+    uint32_t shards = 0;  // 0 after Close()
+    bool idle = false;    // nothing is held, and the next shards may be of any length
+  };
+  // Waits until shards are wanted.
+  Wanted WaitForDemand();
 
   // The ids of all that is held.
   std::vector<uint64_t> Held() const;
 
   // Queues the leases of a reply but those that are held already. Returns the number of new ones.
+  // When nothing came and nothing is held, how long shards run is to be learned anew.
   size_t Add(const corpgrid::v1::PollJobsResponse& reply);
 
   // The next attempt to run, of `preferred` where one is queued and nothing else has waited long.
@@ -57,7 +62,8 @@ class LeaseQueue {
     int64_t since_ms;
   };
 
-  // The queued shards to aim at: about one second of work.
+  // The queued shards to aim at: about one second of work. None while it is not known how long
+  // shards run: what waits here cannot be started by a device that has nothing to do.
   uint32_t Prefetch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t Demand() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Erase(AttemptId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -36,31 +36,46 @@ class LeaseQueueTest : public ::testing::Test {
   LeaseQueue leases_{2, &clock_};
 };
 
-TEST_F(LeaseQueueTest, AsksForItsSlotsAndOneSecondOfWork) {
-  EXPECT_EQ(leases_.WaitForDemand(), 4u);  // nothing measured yet: a shard a slot ahead
+TEST_F(LeaseQueueTest, AsksForItsSlotsAndThenForOneSecondOfWork) {
+  EXPECT_EQ(leases_.WaitForDemand().shards, 2u);
+  EXPECT_TRUE(leases_.WaitForDemand().idle);
   AddMany(1, 4);
   TakeId();
   leases_.Finished(AttemptId{1}, 100'000);  // 10 a second and slot: 20 ahead, 3 here
-  EXPECT_EQ(leases_.WaitForDemand(), 2u + 20 - 3);
+  EXPECT_EQ(leases_.WaitForDemand().shards, 2u + 20 - 3);
+  EXPECT_FALSE(leases_.WaitForDemand().idle);
 }
 
 TEST_F(LeaseQueueTest, PrefetchesAtMostItsBoundAndNothingOfLongShards) {
   AddMany(1, 2);
   TakeId();
   leases_.Finished(AttemptId{1}, 10);
-  EXPECT_EQ(leases_.WaitForDemand(), 2 + LeaseQueue::kMaxPrefetch - 1);
+  EXPECT_EQ(leases_.WaitForDemand().shards, 2 + LeaseQueue::kMaxPrefetch - 1);
   for (int i = 0; i < 100; ++i) leases_.Finished(AttemptId{1}, 60'000'000);
   TakeId();
-  EXPECT_EQ(leases_.WaitForDemand(), 1u);  // the free slot
+  EXPECT_EQ(leases_.WaitForDemand().shards, 1u);  // the free slot
+}
+
+TEST_F(LeaseQueueTest, LearnsAnewHowLongShardsRunAfterAPause) {
+  AddMany(1, 1);
+  TakeId();
+  leases_.Finished(AttemptId{1}, 10);
+  leases_.Add({});
+  EXPECT_GT(leases_.WaitForDemand().shards, 60u);  // still held: the job may go on
+  leases_.Forget(AttemptId{1});
+  leases_.Add({});
+  EXPECT_EQ(leases_.WaitForDemand().shards, 2u);
 }
 
 TEST_F(LeaseQueueTest, WaitsWhileItHasEnough) {
-  AddMany(1, 4);
+  AddMany(1, 3);
   std::atomic<uint32_t> wanted = 0;
-  std::thread poller([&] { wanted = leases_.WaitForDemand(); });
-  TakeId();  // 3 queued: more than half of what is prefetched
+  std::thread poller([&] { wanted = leases_.WaitForDemand().shards; });
   TakeId();
-  TakeId();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(wanted, 0u);  // one runs, two are queued
+  leases_.Stop(AttemptId{2});
+  leases_.Stop(AttemptId{3});
   poller.join();
   EXPECT_EQ(wanted, 1u);
 }
@@ -72,7 +87,7 @@ TEST_F(LeaseQueueTest, AsksForNothingWhileTooManyAreUnjudged) {
     leases_.Finished(AttemptId{i}, 1000);
   }
   std::atomic<uint32_t> wanted = 0;
-  std::thread poller([&] { wanted = leases_.WaitForDemand(); });
+  std::thread poller([&] { wanted = leases_.WaitForDemand().shards; });
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_EQ(wanted, 0u);
   leases_.Forget(AttemptId{1});
@@ -123,7 +138,7 @@ TEST_F(LeaseQueueTest, StopDropsWhatDoesNotRun) {
 
 TEST_F(LeaseQueueTest, CloseEndsAllWaits) {
   AddMany(1, 4);
-  std::thread poller([&] { EXPECT_EQ(leases_.WaitForDemand(), 0u); });
+  std::thread poller([&] { EXPECT_EQ(leases_.WaitForDemand().shards, 0u); });
   LeaseQueue idle(1, &clock_);
   std::thread slot([&] { EXPECT_FALSE(idle.Take({}, 60'000).has_value()); });
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
