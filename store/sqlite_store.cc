@@ -134,6 +134,7 @@ absl::StatusOr<core::Snapshot> SqliteStore::Load() {
                                        kJobColumns, kUnfinished)));
   const std::string running = "FROM job_shards s JOIN job_progress p ON p.job_id = s.job_id";
   const std::string where = fmt::format("WHERE s.state = 0 AND {}", kUnfinished);
+  // CROSS JOIN keeps SQLite from starting at the attempts, of which there may be millions.
   constexpr std::string_view kOfShards =
       "CROSS JOIN job_attempts a ON a.job_id = s.job_id AND a.shard = s.shard";
   RETURN_IF_ERROR(ReadRows(
