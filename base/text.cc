@@ -21,9 +21,10 @@ struct Unit {
 };
 
 constexpr std::array kByteUnits = {
-    Unit{"B", 1},           Unit{"KB", 1e3},           Unit{"MB", 1e6},
-    Unit{"GB", 1e9},        Unit{"TB", 1e12},          Unit{"KiB", 1024.0},
-    Unit{"MiB", 1048576.0}, Unit{"GiB", 1073741824.0}, Unit{"TiB", 1099511627776.0},
+    Unit{"B", 1},        Unit{"KB", 1e3},     Unit{"MB", 1e6},     Unit{"GB", 1e9},
+    Unit{"TB", 1e12},    Unit{"PB", 1e15},    Unit{"EB", 1e18},    Unit{"KiB", 0x1p10},
+    Unit{"MiB", 0x1p20}, Unit{"GiB", 0x1p30}, Unit{"TiB", 0x1p40}, Unit{"PiB", 0x1p50},
+    Unit{"EiB", 0x1p60},
 };
 constexpr std::array kDurationUnits = {
     Unit{"ms", 1},  Unit{"s", 1e3},   Unit{"min", 6e4},

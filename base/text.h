@@ -12,7 +12,7 @@ namespace corpgrid {
 // "512 MiB", "1.5 GiB", "17 B".
 std::string FormatBytes(uint64_t bytes);
 
-// Parses "64MiB", "1.5 GB", "4096"; units B, KB..TB (powers of 1000) and KiB..TiB (powers of 1024).
+// Parses "64MiB", "1.5 GB", "4096"; units B, KB..EB (powers of 1000) and KiB..EiB (powers of 1024).
 absl::StatusOr<uint64_t> ParseBytes(std::string_view text);
 
 // "1.2 s", "3 min 4 s", "2 h 5 min".

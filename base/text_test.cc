@@ -12,6 +12,7 @@ TEST(TextTest, BytesRoundTripThroughTheirUnits) {
   EXPECT_EQ(*ParseBytes("17"), 17u);
   EXPECT_EQ(FormatBytes(512u << 20), "512 MiB");
   EXPECT_EQ(FormatBytes(1536), "1.5 KiB");
+  EXPECT_EQ(*ParseBytes(FormatBytes(uint64_t{3} << 60)), uint64_t{3} << 60);
 }
 
 TEST(TextTest, BytesRefuseWhatIsNoSize) {

@@ -25,9 +25,14 @@ check() {
   if step "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
-# build_step PRESET TARGET: a build that counts only when it fails.
+# Steps without which nothing can follow; they count only when they fail.
+setup_step() {
+  step "set-up" tools/setup.sh "$1" || { failed=1; finish; }
+}
+
+# build_step PRESET TARGET…
 build_step() {
-  step "build $1" build "$@" || { failed=$((failed + 1)); return 1; }
+  step "build $1" build "$@" || { failed=$((failed + 1)); finish; }
 }
 
 # run_tests PRESET [CTEST OPTION…]: adds what ctest ran. What was skipped did not pass.
