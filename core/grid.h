@@ -78,6 +78,13 @@ class Grid {
     std::vector<Attempt> attempts;  // of the current try that still count: running or handed in
   };
 
+  // A device that gave a job's shards up: it gets no more of this job for a while. Other jobs are
+  // not held up, as the fault may be the job's doing.
+  struct Pause {
+    int faults_in_a_row = 0;
+    int64_t until_ms = 0;
+  };
+
   struct Job {
     Job(JobRow row, job::JobSpec spec) : row(std::move(row)), spec(std::move(spec)) {}
 
@@ -87,6 +94,7 @@ class Grid {
     // Open shards by the parties that already take part, so that a device finds one it may take
     // without a scan.
     std::map<std::set<Party>, std::set<uint32_t>> open;
+    std::map<DeviceId, Pause> pauses;
   };
 
   struct Device {
@@ -94,8 +102,6 @@ class Grid {
     ReputationRow reputation;
     Power power = Power::kUnknown;
     int64_t last_seen_ms = 0;
-    int64_t paused_until_ms = 0;
-    int faults_in_a_row = 0;
     uint32_t wants = 0;  // shards it waits for
     std::set<AttemptId> leases;
   };
@@ -127,6 +133,8 @@ class Grid {
   Reply Do(const Tick& c, Effects* effects);
   void Match(Device& device, Effects* effects);
   void MatchWaiting(Effects* effects);
+  int64_t PausedUntilMs(const Job& job, DeviceId device) const;
+  void PauseAfterFault(Job& job, DeviceId device);
   // Leases one shard of `job` to `device`; false when there is none it may take.
   bool LeaseOne(Job& job, Device& device, Effects* effects);
   std::optional<uint32_t> FindOpen(const Job& job, const Party& party) const;
@@ -189,6 +197,8 @@ class Grid {
   // younger.
   using Expiry = std::pair<int64_t, AttemptId>;
   std::priority_queue<Expiry, std::vector<Expiry>, std::greater<>> expiries_;
+
+  std::multiset<int64_t> pause_ends_;
 
   absl::flat_hash_map<AttemptId, Remembered> remembered_;
   std::deque<AttemptId> remembered_order_;

@@ -90,13 +90,9 @@ Reply Grid::Do(const Tick&, Effects* effects) {
     ++found.shard->row.expired;
     Lost(*found.job, *found.shard, effects);
   }
-  // A pause after device faults ends with time alone.
-  for (const DeviceId id : waiting_) {
-    Device& device = devices_.at(id);
-    if (device.paused_until_ms != 0 && device.paused_until_ms <= meta_.time_ms) {
-      device.paused_until_ms = 0;
-      work_added_ = true;
-    }
+  while (!pause_ends_.empty() && *pause_ends_.begin() <= meta_.time_ms) {
+    pause_ends_.erase(pause_ends_.begin());
+    work_added_ = true;
   }
   return absl::OkStatus();
 }
@@ -116,15 +112,27 @@ void Grid::MatchWaiting(Effects* effects) {
 }
 
 void Grid::Match(Device& device, Effects* effects) {
-  if (device.power == Power::kBattery || device.paused_until_ms > meta_.time_ms) return;
+  if (device.power == Power::kBattery) return;
   for (auto& [id, job] : jobs_) {
-    if (!Unfit(job, device).empty()) continue;
+    if (PausedUntilMs(job, device.row.id) > meta_.time_ms || !Unfit(job, device).empty()) continue;
     while (device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice &&
            LeaseOne(job, device, effects)) {
       --device.wants;
     }
     if (device.wants == 0) return;
   }
+}
+
+int64_t Grid::PausedUntilMs(const Job& job, DeviceId device) const {
+  const auto it = job.pauses.find(device);
+  return it == job.pauses.end() ? 0 : it->second.until_ms;
+}
+
+void Grid::PauseAfterFault(Job& job, DeviceId device) {
+  Pause& pause = job.pauses[device];
+  const int64_t length_ms = kFaultPauseMs << std::min(pause.faults_in_a_row++, 16);
+  pause.until_ms = meta_.time_ms + std::min(length_ms, kMaxFaultPauseMs);
+  pause_ends_.insert(pause.until_ms);
 }
 
 std::optional<uint32_t> Grid::FindOpen(const Job& job, const Party& party) const {

@@ -68,8 +68,7 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
   if (in.row.result.outcome == job::Outcome::kDeviceFault) {
     ++device.reputation.faults;
     dirty_devices_.insert(device.row.id);
-    const int64_t pause = kFaultPauseMs << std::min(device.faults_in_a_row++, 16);
-    device.paused_until_ms = meta_.time_ms + std::min(pause, kMaxFaultPauseMs);
+    PauseAfterFault(job, device.row.id);
     Close(job, shard);
     EndAttempt(attempt, AttemptState::kFaulted, effects);
     std::erase_if(shard.attempts, [&](const Attempt& a) { return a.row.id == id; });
@@ -78,7 +77,7 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
     Lost(job, shard, effects);
     return {id, true, ""};
   }
-  device.faults_in_a_row = 0;
+  job.pauses.erase(device.row.id);
   device.leases.erase(id);
   attempt.row.state = AttemptState::kSubmitted;
   attempt.result_key = in.row.result.Key();

@@ -197,6 +197,25 @@ TEST_F(GridTest, ADeviceFaultUsesUpNoRetryAndPausesTheDevice) {
   EXPECT_EQ(reputations_.at(ann).faults, 1u);
 }
 
+TEST_F(GridTest, ABadJobDoesNotKeepADeviceFromOtherJobs) {
+  const DeviceId ann = Join("ann");
+  Submit(1, 1, 1, 0, "bad");
+  for (int i = 0; i < 5; ++i) {
+    now_ms_ += Grid::kMaxFaultPauseMs;
+    const Lease a = PollFor(ann, 1).at(0);
+    HandedIn fault = Result(a, "");
+    fault.row.result = {.outcome = job::Outcome::kDeviceFault, .exit_code = 0, .outputs = {}};
+    HandIn(a, fault);
+  }
+  const JobId good = Submit(1, 1, 1, 0, "good");
+  const std::vector<Lease> leases = PollFor(ann, 1);
+  ASSERT_THAT(leases, SizeIs(1));
+  EXPECT_EQ(leases[0].shard.job, good);
+  now_ms_ += Grid::kMaxFaultPauseMs;
+  PollFor(ann, 1, {leases[0].attempt});
+  EXPECT_THAT(attempts_, SizeIs(7)) << "the bad job is tried again when its pause is over";
+}
+
 TEST_F(GridTest, AShardThatEveryDeviceGivesUpFailsWithTheirReason) {
   const DeviceId ann = Join("ann");
   const JobId job = Submit(1, 1, 1);

@@ -110,17 +110,16 @@ Reply Grid::Do(const WhyDevice& c, Effects*) {
   if (device->power == Power::kBattery) {
     sentences.push_back("It runs on battery; it gets work when it is plugged in.");
   }
-  if (device->paused_until_ms > meta_.time_ms) {
-    sentences.push_back(fmt::format("It pauses for {} after {} faults of its own in a row.",
-                                    FormatDuration(device->paused_until_ms - meta_.time_ms),
-                                    device->faults_in_a_row));
-  }
   if (!device->leases.empty()) {
     sentences.push_back(fmt::format("It has {} shards.", device->leases.size()));
     return sentences;
   }
   for (const auto& [id, job] : jobs_) {
-    if (const std::string why = Unfit(job, *device); !why.empty()) {
+    if (const int64_t until_ms = PausedUntilMs(job, c.device); until_ms > meta_.time_ms) {
+      sentences.push_back(fmt::format(
+          "It gets no more of job {} for {}, having given up {} of its shards in a row.", id.value,
+          FormatDuration(until_ms - meta_.time_ms), job.pauses.at(c.device).faults_in_a_row));
+    } else if (const std::string why = Unfit(job, *device); !why.empty()) {
       sentences.push_back(fmt::format("Job {} does not suit it: {}.", id.value, why));
     } else if (job.row.progress.next_shard == job.spec->shards &&
                !FindOpen(job, PartyOf(job, *device))) {

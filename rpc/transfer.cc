@@ -19,7 +19,8 @@ namespace {
 namespace pb = corpgrid::v1;
 
 constexpr size_t kPartBytes = 256 << 10;
-constexpr int64_t kCallMs = 10 * 60 * 1000;
+// Large objects over slow lines take long; a dead connection ends a call by itself.
+constexpr int64_t kCallMs = 24 * 3600 * 1000;
 
 // Only a lost connection or a server that starts anew is worth another try.
 bool WorthRepeating(const grpc::Status& status) {

@@ -214,6 +214,8 @@ absl::Status RunningScheduler::Listen() {
   int port = 0;
   // Two schedulers on one port would share its calls between them.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // What rpc::Connect sends is welcome.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
   builder.SetMaxReceiveMessageSize(rpc::kMaxMessageBytes);
   builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(agent_service_.get());
