@@ -237,11 +237,12 @@ std::string ResultsFolder(const v1::Job& job, const std::string& folder) {
 
 absl::StatusOr<Download> FetchResults(Client& client, const v1::Job& job,
                                       const std::string& folder) {
-  ProgressBar bar("fetching results", Unit::kFiles, stderr, DetectStyle(stderr), kQuietMs);
+  ProgressBar bar("fetching results", Unit::kBytes, stderr, DetectStyle(stderr), kQuietMs);
   return DownloadResults(client, job.id(), folder, [&](uint64_t done, uint64_t total) {
-    bar.Update({.done = done,
-                .total = total,
-                .fraction = static_cast<double>(done) / static_cast<double>(total)});
+    bar.Update(
+        {.done = done,
+         .total = total,
+         .fraction = total == 0 ? 0 : static_cast<double>(done) / static_cast<double>(total)});
   });
 }
 

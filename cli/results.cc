@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <iterator>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -84,7 +85,9 @@ class PartialFile {
   bool moved_ = false;
 };
 
-absl::Status Fetch(Client& client, const Wanted& wanted) {
+// `count` gets the bytes of each part that arrived; negative when they are fetched anew.
+absl::Status Fetch(Client& client, const Wanted& wanted,
+                   const std::function<void(int64_t)>& count) {
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(wanted.path).parent_path(), error);
   if (error) {
@@ -95,12 +98,17 @@ absl::Status Fetch(Client& client, const Wanted& wanted) {
   RETURN_IF_ERROR(file.Open());
   Backoff backoff(kChangePatienceMs);
   while (true) {
+    int64_t received = 0;
     const absl::Status status =
-        client.objects().Get({}, wanted.hash, wanted.size_bytes,
-                             [&](std::string_view data) { return file.Append(data); });
+        client.objects().Get({}, wanted.hash, wanted.size_bytes, [&](std::string_view data) {
+          received += std::ssize(data);
+          count(std::ssize(data));
+          return file.Append(data);
+        });
     if (status.ok()) return file.MoveIntoPlace();
     if (!absl::IsUnavailable(status)) return status;
     if (client.GridIsGone() || !backoff.Wait()) return client.Unreachable(status);
+    count(-received);
     RETURN_IF_ERROR(file.Truncate());
   }
 }
@@ -167,21 +175,25 @@ absl::StatusOr<Download> DownloadResults(
     Client& client, uint64_t job_id, const std::string& folder,
     const std::function<void(uint64_t done, uint64_t total)>& progress) {
   ASSIGN_OR_RETURN(const std::vector<Wanted> wanted, WantedFiles(client, job_id, folder));
+  uint64_t total = 0;
+  for (const Wanted& file : wanted) total += file.size_bytes;
   std::atomic<size_t> next = 0;
+  std::atomic<int64_t> here = 0;
+  const auto count = [&](int64_t bytes) { progress(static_cast<uint64_t>(here += bytes), total); };
   std::mutex mutex;
   absl::Status first_error;
   Download download;
   const auto work = [&] {
     for (size_t i = next++; i < wanted.size(); i = next++) {
       const bool kept = FileHas(wanted[i].path, wanted[i].hash, wanted[i].size_bytes);
-      const absl::Status status = kept ? absl::OkStatus() : Fetch(client, wanted[i]);
+      if (kept) count(static_cast<int64_t>(wanted[i].size_bytes));
+      const absl::Status status = kept ? absl::OkStatus() : Fetch(client, wanted[i], count);
       const std::lock_guard lock(mutex);
       if (first_error.ok()) first_error = status;
       if (!first_error.ok()) return;
       ++download.files;
       download.bytes += wanted[i].size_bytes;
       download.kept += kept ? 1 : 0;
-      progress(download.files, wanted.size());
     }
   };
   {

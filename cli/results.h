@@ -19,8 +19,8 @@ struct Download {
 
 // Fetches the outputs of every finished shard of a job to FOLDER/SHARD/NAME, several at a time.
 // A file has its name only once its bytes are complete and have the agreed hash; files that are
-// right already are not fetched again. `progress` gets files done and known so far, from any
-// thread. Errors: NotFound when no shard is done, DataLoss, and those of the file system.
+// right already are not fetched again. `progress` gets the bytes that are here and of how many,
+// from any thread. Errors: NotFound when no shard is done, DataLoss, and those of the file system.
 absl::StatusOr<Download> DownloadResults(
     Client& client, uint64_t job_id, const std::string& folder,
     const std::function<void(uint64_t done, uint64_t total)>& progress);
