@@ -6,12 +6,11 @@ usage: tidy.py [--self-test]     --self-test feeds each rule the bad snippet bes
 
 import ast
 import re
-import subprocess
 import sys
-from pathlib import Path
 from typing import Callable, Iterator, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from tidy_tree import ROOT, File, Tree, blank, functions, hash_maps_in, line_of, read_tree
+
 MAX_FUNCTION_LINES = 70
 MAX_FILE_LINES = 400
 MAX_FILE_BYTES = 512 * 1024
@@ -26,23 +25,6 @@ UNAUTHENTICATED = {
     "ObjectsService::Get": "a person's token or an attempt's grant, whichever the request shows",
 }
 
-# What is read as text.
-TEXT = re.compile(r"\.(cc|h|py|sh|proto|cmake|txt|json|md|yaml|yml|toml|sql)$|(^|/)(dev|run|Makefile)$")
-CODE = re.compile(r"\.(cc|h)$")
-
-
-class File(NamedTuple):
-    path: str  # from the root of the tree
-    text: str
-
-    @property
-    def floor(self) -> str:
-        return self.path.split("/")[0]
-
-    @property
-    def is_test(self) -> bool:
-        return bool(re.search(r"(/test_\w+|_test)\.(cc|h)$", self.path))
-
 
 class Breach(NamedTuple):
     rule: str
@@ -53,7 +35,7 @@ class Breach(NamedTuple):
 
 class Rule(NamedTuple):
     name: str
-    check: Callable[["Tree", File], Iterator[tuple[int, str]]]
+    check: Callable[[Tree, File], Iterator[tuple[int, str]]]
     applies: Callable[[File], bool]
     bad: File
     breaches: int  # in `bad`
@@ -74,104 +56,11 @@ def rule(name, applies, bad, good, breaches=1):
 
 
 def is_code(file: File) -> bool:
-    return bool(CODE.search(file.path))
+    return file.path.endswith((".cc", ".h"))
 
 
 def is_pure(file: File) -> bool:
     return is_code(file) and file.floor == "core" and not file.is_test
-
-
-def line_of(text: str, offset: int) -> int:
-    return text.count("\n", 0, offset) + 1
-
-
-LITERAL = re.compile(
-    r'//[^\n]*|/\*.*?\*/|R"(?P<tag>[^(\s]*)\(.*?\)(?P=tag)"'
-    r"|\"(?:\\.|[^\"\\\n])*\"|(?<![0-9a-fA-F])'(?:\\.|[^'\\\n])+'",
-    re.S,
-)
-
-
-def blank(text: str, pattern: re.Pattern = LITERAL) -> str:
-    """C++ with comments and literals blanked out, each line where it was."""
-    return pattern.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
-
-
-class Function(NamedTuple):
-    header: str
-    line: int
-    lines: int
-    body: str
-
-
-SCOPE = re.compile(r"\b(namespace|class|struct|union|enum|extern)\b[^()=]*$|=\s*$")
-
-
-def functions(text: str) -> Iterator[Function]:
-    """Every function body outside another one, found by its braces. `text` is blanked."""
-    text = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", lambda m: re.sub(r"[^\n]", " ", m.group()), text,
-                  flags=re.M)
-    start, depth, opened, header = 0, 0, 0, ""
-    for match in re.finditer(r"[{};]", text):
-        at = match.start()
-        if depth == 0:
-            header = text[start:at].strip()
-            if match.group() == "{" and not SCOPE.search(header):
-                depth, opened = 1, at
-            else:
-                start = at + 1
-        elif match.group() != ";":
-            depth += 1 if match.group() == "{" else -1
-            if depth == 0:
-                first = line_of(text, opened - len(text[start:opened].lstrip()))
-                yield Function(header, first, line_of(text, at) - first + 1, text[opened + 1:at])
-                start = at + 1
-
-
-class Tree:
-    """What rules know beyond one file."""
-
-    def __init__(self, files: list[File]):
-        self.files = files
-        by_path = {file.path: file.text for file in files}
-        self.rank = self._floors(by_path["docs/architecture.md"])
-        self.links = self._links(by_path["CMakeLists.txt"])
-        self.rpcs = set()
-        for file in files:
-            if file.path.endswith(".proto"):
-                self.rpcs.update(re.findall(r"\brpc (\w+)\(", file.text))
-        self.headers = {path: text for path, text in by_path.items() if path.endswith(".h")}
-
-    def with_headers(self, file: File) -> list[str]:
-        """The text of a file and of all headers of its own floor that it includes, directly or not."""
-        texts, seen, todo = [file.text], set(), [file.text]
-        while todo:
-            for path in re.findall(rf'^#include "({file.floor}/[^"]+)"', todo.pop(), re.M):
-                if path not in seen and path in self.headers:
-                    seen.add(path)
-                    texts.append(self.headers[path])
-                    todo.append(self.headers[path])
-        return texts
-
-    @staticmethod
-    def _floors(architecture: str) -> dict[str, int]:
-        """The rows of the picture in docs/architecture.md, the lowest 0."""
-        picture = architecture.split("## Floors")[1].split("```")[1]
-        rows = [re.findall(r"(\w+)/", re.match(r"(?:\w+/\s*)*", row).group())
-                for row in picture.strip().splitlines()]
-        return {floor: len(rows) - 1 - i for i, row in enumerate(rows) for floor in row}
-
-    @staticmethod
-    def _links(cmake: str) -> dict[str, set[str]]:
-        """For each floor the floors that it links, directly or not."""
-        direct = {name: set(re.findall(r"\bcorpgrid_(\w+)", rest))
-                  for name, rest in re.findall(r"corpgrid_floor\((\w+)([^)]*)\)", cmake)}
-
-        def reach(name):
-            below = direct.get(name, set())
-            return below.union(*(reach(other) for other in below))
-
-        return {name: reach(name) for name in direct}
 
 
 @rule("floors", lambda f: is_code(f) and "/" in f.path,
@@ -220,21 +109,6 @@ def check_pure_core(tree, file):
     for match in IMPURE_CALLS.finditer(code):
         yield (line_of(code, match.start()),
                f"{match.group(1)}: no clock, randomness, thread or I/O in core/; commands carry them")
-
-
-def hash_maps_in(text: str) -> set[str]:
-    """The names of variables, members and aliases in `text` whose type is a hash container."""
-    code = blank(text)
-    types = {r"(?:flat|node)_hash_(?:map|set)", r"unordered_(?:multi)?(?:map|set)"}
-    types.update(re.findall(r"\busing (\w+) =[^;]*(?:_hash_|unordered_)(?:multi)?(?:map|set)<", code))
-    names = set()
-    for match in re.finditer(rf"\b(?:{'|'.join(types)})\b", code):
-        at, depth = match.end(), 0
-        while at < len(code) and (depth > 0 or code[at] == "<"):
-            depth += (code[at] == "<") - (code[at] == ">")
-            at += 1
-        names.update(re.findall(r"^[\s&*]*(\w+)\s*[;={,)]", code[at:at + 80]))
-    return names
 
 
 @rule("hash map order", is_pure,
@@ -293,7 +167,7 @@ def check_pragma_once(tree, file):
         yield 1, "no #pragma once"
 
 
-@rule("owned to-dos", lambda f: bool(TEXT.search(f.path)) and f.path != "tests/tidy.py",
+@rule("owned to-dos", lambda f: f.is_text and f.path != "tests/tidy.py",
       bad=("base/x.cc", "// TODO: later\n"), good=("base/x.cc", "// TODO(ada): #12\n"))
 def check_owned_todos(tree, file):
     for match in re.finditer(r"\b(TODO|FIXME|XXX)\b(?!\(\w+\))", file.text):
@@ -325,14 +199,14 @@ def check_output(tree, file):
         yield line_of(code, match.start()), f"{match.group()}: only cli/ speaks to people; log instead"
 
 
-@rule("paths of one machine", lambda f: bool(TEXT.search(f.path)) and f.path != "tests/tidy.py",
+@rule("paths of one machine", lambda f: f.is_text and f.path != "tests/tidy.py",
       bad=("base/x.cc", 'Open("/home/ada/grid");\n'), good=("base/x.cc", 'Open("/home/" + user);\n'))
 def check_paths(tree, file):
     for match in re.finditer(rf"/(?:home|Users)/[a-z]\w*/|{re.escape(str(ROOT))}/", file.text):
         yield line_of(file.text, match.start()), f"{match.group()} exists on one machine only"
 
 
-@rule("blanks", lambda f: (bool(TEXT.search(f.path)) or f.path == "dev") and not f.path.startswith("fuzz/corpus/"),
+@rule("blanks", lambda f: f.is_text,
       bad=("base/x.cc", "int x; \n\treturn"), breaches=2, good=("base/x.cc", "int x;\n"))
 def check_blanks(tree, file):
     for match in re.finditer(r"[ \t\r]+$", file.text, re.M):
@@ -348,15 +222,6 @@ def check_built_files(tree, file):
         yield 1, "a compiled program does not belong in the tree"
     if len(file.text) > MAX_FILE_BYTES:
         yield 1, f"{len(file.text)} bytes; at most {MAX_FILE_BYTES} belong in the tree"
-
-
-def read_tree() -> Tree:
-    listed = subprocess.run(
-        ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    paths = [p for p in listed if p and (ROOT / p).is_file()]
-    return Tree([File(p, (ROOT / p).read_text("utf-8" if TEXT.search(p) else "latin-1"))
-                 for p in paths])
 
 
 def breaches_of(tree: Tree) -> Iterator[Breach]:
