@@ -14,8 +14,9 @@ namespace {
 constexpr size_t kMaxNameBytes = 128;
 constexpr size_t kMaxArguments = 4096;
 constexpr size_t kMaxVariables = 256;
-constexpr size_t kMaxTextBytes = 64 << 10;
-constexpr size_t kMaxCommandBytes = 256 << 10;  // all arguments, or all of the environment
+constexpr size_t kMaxTextBytes = 32 << 10;
+// All arguments, or all of the environment: both go to the runner in one packet of 128 KiB.
+constexpr size_t kMaxCommandBytes = 48 << 10;
 constexpr size_t kMaxOutputs = 64;
 constexpr size_t kMaxPathBytes = 1024;
 constexpr size_t kMaxFileNameBytes = 255;

@@ -64,12 +64,12 @@ TEST(RulesTest, Commands) {
        "run.command: expected a program and its arguments: [\"./program\", \"arg\"]"},
       {[](auto& f) { f.command.push_back(std::string("a\0b", 3)); },
        "run.command[1]: a text may hold no NUL character"},
-      {[](auto& f) { f.command.push_back(std::string((64 << 10) + 1, 'x')); },
-       "run.command[1]: expected at most 65536 bytes, got 65537"},
+      {[](auto& f) { f.command.push_back(std::string((32 << 10) + 1, 'x')); },
+       "run.command[1]: expected at most 32768 bytes, got 32769"},
       {[](auto& f) { f.command.resize(4097, "x"); },
        "run.command: expected at most 4096 arguments, got 4097"},
-      {[](auto& f) { f.command.resize(6, std::string(64 << 10, 'x')); },
-       "run.command: the command has 327687 bytes, at most 262144 are allowed: put long texts into "
+      {[](auto& f) { f.command.resize(6, std::string(32 << 10, 'x')); },
+       "run.command: the command has 163847 bytes, at most 49152 are allowed: put long texts into "
        "files of the bundle"},
   });
 }
