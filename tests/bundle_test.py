@@ -59,7 +59,7 @@ HOSTILE = {
 
 
 class BundleTest(GridTest):
-    agents, slots = 2, 1
+    agents, slots = 2, 6  # a slot that gave something up rests for seconds
 
     def setUp(self):
         pathlib.Path(OUTSIDE).unlink(missing_ok=True)

@@ -16,7 +16,8 @@ import tempfile
 import time
 import unittest
 
-BIN = pathlib.Path(os.environ.get("CORPGRID_BIN", "build/release")).resolve()
+BUILD = pathlib.Path(__file__).resolve().parent.parent / "build/release"
+BIN = pathlib.Path(os.environ.get("CORPGRID_BIN", BUILD)).resolve()
 AS_ROOT = os.geteuid() == 0
 PR_SET_CHILD_SUBREAPER = 36
 LOG_TAIL = 6000  # bytes of each log that a failed test shows

@@ -46,7 +46,7 @@ class HostileCommandTest(GridTest):
         self.assert_gone("fork-marker-5309")
 
     def test_fills_the_disk(self):
-        self.fail_job(["sh", "-c", "cat /dev/zero > big; sleep 600"], "(?i)output|disk|space",
+        self.fail_job(["sh", "-c", "cat /dev/zero > big"], "(?i)output|disk|space",
                       limits={"wall": "20s", "disk": "16MiB", "output": "1MiB"},
                       resources={"memory": "256MiB"})
 
@@ -86,11 +86,11 @@ class HostileCommandTest(GridTest):
         self.assertTrue(self.grid.results(job_id)["0/out"].startswith(b"first\n"))
 
     def test_huge_environment(self):
-        env = {f"VARIABLE_{i}": "x" * 900 for i in range(200)}
+        env = {f"VARIABLE_{i}": "x" * 220 for i in range(200)}
         job_id = self.run_ok(self.grid.job_file(["sh", "-c", "env | grep -c ^VARIABLE_ > out"],
                                                 outputs=["out"], env=env))
         self.assertEqual(self.grid.results(job_id), {"0/out": b"200\n"})
-        reply = self.grid.cli("job", "submit", self.grid.job_file(["true"], env={"A": "x" * 300_000}))
+        reply = self.grid.cli("job", "submit", self.grid.job_file(["true"], env={"A": "x" * 30_000, "B": "x" * 30_000}))
         self.assertEqual(reply.code, 2, str(reply))
         self.assertIn("env", reply.err)
 
@@ -128,8 +128,8 @@ ls / | tr '\\n' ' ' > out
 for path in /root /home /var /srv {secret} {self.grid.folder} /proc/{self.grid.running['agent-1'].pid}
 do if [ -e "$path" ]; then echo "sees $path" >> out; fi; done
 cat /proc/self/status | grep CapEff >> out
-(echo > /usr/written) 2>/dev/null && echo "writes /usr" >> out
-id -u | grep -qx 0 && echo "is root" >> out
+if (echo > /usr/written) 2>/dev/null; then echo "writes /usr" >> out; fi
+if [ "$(id -u)" = 0 ]; then echo "is root" >> out; fi
 """
         job_id = self.run_ok(self.grid.job_file(["sh", "-c", script.replace("{", "{{").replace("}", "}}")],
                                                 outputs=["out"]))

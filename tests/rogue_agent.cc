@@ -279,7 +279,7 @@ absl::Status Run(const std::string& address, const std::string& key_file, const 
   Rogue rogue(channel, std::move(key));
   RETURN_IF_ERROR(rogue.Register(name));
   while (true) {
-    ASSIGN_OR_RETURN(const std::vector<Work> leases, rogue.Poll(2));
+    ASSIGN_OR_RETURN(const std::vector<Work> leases, rogue.Poll(mode.last ? 1 : 2));
     for (const Work& work : leases) {
       const absl::Status status = mode.treat(rogue, work);
       if (!status.ok()) Say(fmt::format("error: {}", status.ToString()));

@@ -14,6 +14,7 @@ echo "shard $1 of $2" > out.txt
 
 class StormTest(GridTest):
     """After the storm every job is done, with the right bytes, each shard accepted exactly once."""
+    pause = 0.8  # seconds between two strikes, at most
 
     def storm(self, strike):
         """Calls strike(random) ROUNDS times, at random moments of running jobs."""
@@ -24,7 +25,7 @@ class StormTest(GridTest):
             self.assertLess(time.monotonic() - started, STORM_SECONDS, f"only {rounds} rounds")
             if self.unfinished(keys) < 2:
                 self.submit_surely(keys)
-            time.sleep(random.uniform(0, 0.8))
+            time.sleep(random.uniform(0, self.pause))
             rounds += strike(random)
         self.settle()
         print(f"{rounds} kills, {len(keys)} jobs, {time.monotonic() - started:.0f} s", flush=True)
