@@ -62,6 +62,7 @@ absl::StatusOr<std::vector<InputFile>> ExpandInputs(const std::string& pattern) 
                     Quote(pattern), path_by_name.size(), JobSpec::kMaxInputs));
   }
   std::vector<InputFile> files;
+  files.reserve(path_by_name.size());
   for (auto& [name, path] : path_by_name) files.push_back({name, path});
   return files;
 }

@@ -24,30 +24,32 @@ constexpr size_t kMostMistakes = 50;
 // that a mistake does not cause others.
 class JobFileReader {
  public:
-  JobFileReader(const Node& root, const std::string& file)
+  JobFileReader(const YamlNode& root, const std::string& file)
       : root_(root), folder_(std::filesystem::absolute(file).parent_path()) {}
 
   JobFile Read() {
-    if (root_.kind != Node::Kind::kMap) {
+    if (root_.kind != YamlNode::Kind::kMap) {
       Add(root_.at, "",
           fmt::format("expected keys and values, as in \"name: render\", got {}", Found(root_)));
       return {};
     }
-    ReadMap(
-        root_, "",
-        {{"name",
-          [&](const Node& n) { Set(n, "name", TextOf(n), file_.fields.name, std::string("job")); }},
-         {"bundle", [&](const Node& n) { ReadBundle(n); }},
-         {"run", [&](const Node& n) { ReadRun(n); }},
-         {"shards", [&](const Node& n) { Set(n, "shards", NumberOf(n), file_.fields.shards, 1u); }},
-         {"inputs", [&](const Node& n) { ReadInputs(n); }},
-         {"outputs", [&](const Node& n) { ReadList(n, "outputs", file_.fields.outputs); }},
-         {"env", [&](const Node& n) { ReadEnv(n); }},
-         {"resources", [&](const Node& n) { ReadResources(n); }},
-         {"redundancy", [&](const Node& n) { ReadRedundancy(n); }},
-         {"limits", [&](const Node& n) { ReadLimits(n); }},
-         {"retries",
-          [&](const Node& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }}});
+    ReadMap(root_, "",
+            {{"name",
+              [&](const YamlNode& n) {
+                Set(n, "name", TextOf(n), file_.fields.name, std::string("job"));
+              }},
+             {"bundle", [&](const YamlNode& n) { ReadBundle(n); }},
+             {"run", [&](const YamlNode& n) { ReadRun(n); }},
+             {"shards",
+              [&](const YamlNode& n) { Set(n, "shards", NumberOf(n), file_.fields.shards, 1u); }},
+             {"inputs", [&](const YamlNode& n) { ReadInputs(n); }},
+             {"outputs", [&](const YamlNode& n) { ReadList(n, "outputs", file_.fields.outputs); }},
+             {"env", [&](const YamlNode& n) { ReadEnv(n); }},
+             {"resources", [&](const YamlNode& n) { ReadResources(n); }},
+             {"redundancy", [&](const YamlNode& n) { ReadRedundancy(n); }},
+             {"limits", [&](const YamlNode& n) { ReadLimits(n); }},
+             {"retries",
+              [&](const YamlNode& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }}});
     CheckTogether();
     return std::move(file_);
   }
@@ -55,7 +57,7 @@ class JobFileReader {
   std::vector<Mistake> TakeMistakes() { return std::move(mistakes_); }
 
  private:
-  using Handlers = std::vector<std::pair<std::string, std::function<void(const Node&)>>>;
+  using Handlers = std::vector<std::pair<std::string, std::function<void(const YamlNode&)>>>;
 
   void Add(Position at, const std::string& path, std::string_view message) {
     broken_.insert(path);
@@ -64,11 +66,11 @@ class JobFileReader {
   }
 
   // Calls the handler of each key.
-  void ReadMap(const Node& node, const std::string& path, const Handlers& handlers) {
+  void ReadMap(const YamlNode& node, const std::string& path, const Handlers& handlers) {
     std::vector<std::string> known;
     for (const auto& [key, handler] : handlers) known.push_back(key);
     ForEachKey(node, path, fmt::format("keys ({}) and values", fmt::join(known, ", ")),
-               [&](const Node& key, const Node& value) {
+               [&](const YamlNode& key, const YamlNode& value) {
                  const auto found = std::find(known.begin(), known.end(), key.text);
                  if (found == known.end()) {
                    UnknownKey(key, path, known);
@@ -78,7 +80,8 @@ class JobFileReader {
                });
   }
 
-  void UnknownKey(const Node& key, const std::string& path, const std::vector<std::string>& known) {
+  void UnknownKey(const YamlNode& key, const std::string& path,
+                  const std::vector<std::string>& known) {
     // Nobody reads more than the first, and a suggestion costs time.
     if (mistakes_.size() >= kMostMistakes) return Add(key.at, "", "unknown key");
     const Suggestion suggestion = SuggestKey(key.text, path, known);
@@ -87,15 +90,15 @@ class JobFileReader {
   }
 
   // Calls `visit` for each key of a map that is a text and there for the first time.
-  void ForEachKey(const Node& node, const std::string& path, std::string_view expected,
-                  const std::function<void(const Node&, const Node&)>& visit) {
-    if (node.kind != Node::Kind::kMap) {
+  void ForEachKey(const YamlNode& node, const std::string& path, std::string_view expected,
+                  const std::function<void(const YamlNode&, const YamlNode&)>& visit) {
+    if (node.kind != YamlNode::Kind::kMap) {
       return Add(node.at, path, fmt::format("expected {}, got {}", expected, Found(node)));
     }
     std::map<std::string_view, size_t> first_lines;
     for (size_t i = 0; i < node.keys.size(); ++i) {
-      const Node& key = node.keys[i];
-      if (key.kind != Node::Kind::kText) {
+      const YamlNode& key = node.keys[i];
+      if (key.kind != YamlNode::Kind::kText) {
         Add(key.at, path, fmt::format("expected a key, got {}", Found(key)));
         continue;
       }
@@ -116,22 +119,26 @@ class JobFileReader {
 
   // Sets `target` to what was understood, else says why not and sets the stand-in.
   template <typename T>
-  bool Set(const Node& node, const std::string& path, absl::StatusOr<T> value, T& target,
+  bool Set(const YamlNode& node, const std::string& path, absl::StatusOr<T> value, T& target,
            T stand_in = {}) {
-    if (!value.ok()) Add(node.at, path, std::string(value.status().message()));
-    target = value.ok() ? *std::move(value) : std::move(stand_in);
-    return value.ok();
+    if (value.ok()) {
+      target = *std::move(value);
+      return true;
+    }
+    Add(node.at, path, std::string(value.status().message()));
+    target = std::move(stand_in);
+    return false;
   }
 
-  void ReadList(const Node& node, const std::string& path, std::vector<std::string>& texts) {
+  void ReadList(const YamlNode& node, const std::string& path, std::vector<std::string>& texts) {
     texts.clear();
-    if (node.kind != Node::Kind::kList) {
-      const std::string hint = node.kind == Node::Kind::kText
+    if (node.kind != YamlNode::Kind::kList) {
+      const std::string hint = node.kind == YamlNode::Kind::kText
                                    ? fmt::format("; write it as [{}]", QuoteYaml(node.text))
                                    : "";
       return Add(node.at, path, fmt::format("expected a list, got {}{}", Found(node), hint));
     }
-    for (const Node& item : node.items) {
+    for (const YamlNode& item : node.items) {
       const std::string item_path = fmt::format("{}[{}]", path, texts.size());
       marks_.emplace(item_path, item.at);
       // The stand-ins differ: two of one name would be a mistake of their own.
@@ -139,21 +146,21 @@ class JobFileReader {
     }
   }
 
-  void ReadRun(const Node& node) {
-    if (node.kind == Node::Kind::kText) {
+  void ReadRun(const YamlNode& node) {
+    if (node.kind == YamlNode::Kind::kText) {
       return Add(node.at, "run",
                  fmt::format("expected {{command: [...]}}, got {}; write it as {{command: {}}}",
                              Found(node), SuggestCommand(node.text)));
     }
-    if (node.kind == Node::Kind::kList) {
+    if (node.kind == YamlNode::Kind::kList) {
       return Add(node.at, "run",
                  "expected {command: [...]}, got a list; write \"command:\" before it");
     }
-    ReadMap(node, "run", {{"command", [&](const Node& n) { ReadCommand(n); }}});
+    ReadMap(node, "run", {{"command", [&](const YamlNode& n) { ReadCommand(n); }}});
   }
 
-  void ReadCommand(const Node& node) {
-    if (node.kind != Node::Kind::kText) {
+  void ReadCommand(const YamlNode& node) {
+    if (node.kind != YamlNode::Kind::kText) {
       return ReadList(node, "run.command", file_.fields.command);
     }
     Add(node.at, "run.command",
@@ -161,35 +168,36 @@ class JobFileReader {
                     Found(node), SuggestCommand(node.text)));
   }
 
-  void ReadEnv(const Node& node) {
+  void ReadEnv(const YamlNode& node) {
     ForEachKey(node, "env", "names and values, as in {SAMPLES: \"64\"}",
-               [&](const Node& key, const Node& value) {
+               [&](const YamlNode& key, const YamlNode& value) {
                  Set(value, Join("env", key.text), TextOf(value), file_.fields.env[key.text]);
                });
   }
 
-  void ReadResources(const Node& node) {
+  void ReadResources(const YamlNode& node) {
     Resources& to = file_.fields.resources;
-    ReadMap(node, "resources",
-            {{"cpus", [&](const Node& n) { Set(n, "resources.cpus", NumberOf(n), to.cpus, 1u); }},
-             {"memory",
-              [&](const Node& n) { Set(n, "resources.memory", BytesOf(n), to.memory_bytes); }},
-             {"vram", [&](const Node& n) { Set(n, "resources.vram", BytesOf(n), to.vram_bytes); }},
-             {"backend", [&](const Node& n) { ReadBackends(n); }}});
+    ReadMap(
+        node, "resources",
+        {{"cpus", [&](const YamlNode& n) { Set(n, "resources.cpus", NumberOf(n), to.cpus, 1u); }},
+         {"memory",
+          [&](const YamlNode& n) { Set(n, "resources.memory", BytesOf(n), to.memory_bytes); }},
+         {"vram", [&](const YamlNode& n) { Set(n, "resources.vram", BytesOf(n), to.vram_bytes); }},
+         {"backend", [&](const YamlNode& n) { ReadBackends(n); }}});
   }
 
-  void ReadBackends(const Node& node) {
+  void ReadBackends(const YamlNode& node) {
     std::vector<Backend>& backends = file_.fields.resources.backends;
     backends.clear();
-    if (node.kind != Node::Kind::kList) {
+    if (node.kind != YamlNode::Kind::kList) {
       Add(node.at, "resources.backend",
           fmt::format("expected a list of the backends that will do, as in [{}], got {}",
-                      node.kind == Node::Kind::kText ? QuoteYaml(node.text) : "cuda, vulkan",
+                      node.kind == YamlNode::Kind::kText ? QuoteYaml(node.text) : "cuda, vulkan",
                       Found(node)));
     }
-    for (size_t i = 0; node.kind == Node::Kind::kList && i < node.items.size(); ++i) {
+    for (size_t i = 0; node.kind == YamlNode::Kind::kList && i < node.items.size(); ++i) {
       size_t choice = 0;
-      const Node& item = node.items[i];
+      const YamlNode& item = node.items[i];
       if (Set(item, fmt::format("resources.backend[{}]", i), ChoiceOf(item, Names(Backend::kMetal)),
               choice)) {
         backends.push_back(static_cast<Backend>(choice));
@@ -211,24 +219,24 @@ class JobFileReader {
     return names;
   }
 
-  void ReadRedundancy(const Node& node) {
+  void ReadRedundancy(const YamlNode& node) {
     Redundancy& to = file_.fields.redundancy;
     size_t distinct = static_cast<size_t>(to.distinct);
     ReadMap(node, "redundancy",
             {{"replicas",
-              [&](const Node& n) {
+              [&](const YamlNode& n) {
                 Set(n, "redundancy.replicas", NumberOf(n), to.replicas, JobSpec::kMaxReplicas);
               }},
              {"quorum",
-              [&](const Node& n) { Set(n, "redundancy.quorum", NumberOf(n), to.quorum, 1u); }},
-             {"validator", [&](const Node& n) { ReadValidator(n); }},
-             {"distinct", [&](const Node& n) {
+              [&](const YamlNode& n) { Set(n, "redundancy.quorum", NumberOf(n), to.quorum, 1u); }},
+             {"validator", [&](const YamlNode& n) { ReadValidator(n); }},
+             {"distinct", [&](const YamlNode& n) {
                 Set(n, "redundancy.distinct", ChoiceOf(n, Names(Distinct::kDevice)), distinct);
               }}});
     to.distinct = static_cast<Distinct>(distinct);
   }
 
-  void ReadValidator(const Node& node) {
+  void ReadValidator(const YamlNode& node) {
     if (node.text == "numeric" || node.text == "program") {
       return Add(
           node.at, "redundancy.validator",
@@ -239,16 +247,17 @@ class JobFileReader {
     file_.fields.redundancy.validator = static_cast<Validator>(validator);
   }
 
-  void ReadLimits(const Node& node) {
+  void ReadLimits(const YamlNode& node) {
     Limits& to = file_.fields.limits;
     ReadMap(
         node, "limits",
-        {{"wall", [&](const Node& n) { Set(n, "limits.wall", DurationOf(n), to.wall_ms); }},
-         {"output", [&](const Node& n) { Set(n, "limits.output", BytesOf(n), to.output_bytes); }},
-         {"disk", [&](const Node& n) { Set(n, "limits.disk", BytesOf(n), to.disk_bytes); }},
+        {{"wall", [&](const YamlNode& n) { Set(n, "limits.wall", DurationOf(n), to.wall_ms); }},
+         {"output",
+          [&](const YamlNode& n) { Set(n, "limits.output", BytesOf(n), to.output_bytes); }},
+         {"disk", [&](const YamlNode& n) { Set(n, "limits.disk", BytesOf(n), to.disk_bytes); }},
          {"processes",
-          [&](const Node& n) { Set(n, "limits.processes", NumberOf(n), to.processes); }},
-         {"network", [&](const Node& n) { Set(n, "limits.network", BoolOf(n), to.network); }}});
+          [&](const YamlNode& n) { Set(n, "limits.processes", NumberOf(n), to.processes); }},
+         {"network", [&](const YamlNode& n) { Set(n, "limits.network", BoolOf(n), to.network); }}});
     if (broken_.contains("limits.output") || broken_.contains("limits.disk")) return;
     // The outputs lie in the work folder: a limit that was left out follows the other.
     const bool output = marks_.contains("limits.output");
@@ -262,7 +271,7 @@ class JobFileReader {
     }
   }
 
-  void ReadBundle(const Node& node) {
+  void ReadBundle(const YamlNode& node) {
     std::string text;
     if (!Set(node, "bundle", PathOf(node, "a folder, as in ./scene"), text)) return;
     const std::filesystem::path path = (folder_ / text).lexically_normal();
@@ -280,7 +289,7 @@ class JobFileReader {
     file_.bundle_path = path.native();
   }
 
-  void ReadInputs(const Node& node) {
+  void ReadInputs(const YamlNode& node) {
     std::string text;
     if (!Set(node, "inputs", PathOf(node, "a pattern, as in \"frames/*.exr\""), text)) return;
     // The folder's own name is no pattern, whatever it holds.
@@ -323,7 +332,7 @@ class JobFileReader {
     mistakes_.push_back({at, fmt::format("{}: {}", problem.path, problem.message)});
   }
 
-  const Node& root_;
+  const YamlNode& root_;
   const std::filesystem::path folder_;
   JobFile file_;
   std::map<std::string, Position> marks_;

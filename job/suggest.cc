@@ -118,6 +118,7 @@ Suggestion SuggestKey(std::string_view key, const std::string& parent,
     return {prefix + nearest, fmt::format("{}; did you mean \"{}:\"?", unknown, nearest)};
   }
   std::vector<std::string> all;
+  all.reserve(kPaths.size());
   for (const std::string_view path : kPaths) {
     all.emplace_back(path.substr(path.find('.') + 1));
   }

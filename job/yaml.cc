@@ -39,24 +39,24 @@ class TreeBuilder : public YAML::EventHandler {
   void OnDocumentEnd() override {}
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    Begin(mark, "?", anchor, Node::Kind::kNull);
+    Begin(mark, "?", anchor, YamlNode::Kind::kNull);
     End();
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { RefuseAnchor(mark); }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    Begin(mark, tag, anchor, Node::Kind::kText).text = value;
+    Begin(mark, tag, anchor, YamlNode::Kind::kText).text = value;
     End();
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                        YAML::EmitterStyle::value style) override {
-    Begin(mark, tag, anchor, Node::Kind::kList);
+    Begin(mark, tag, anchor, YamlNode::Kind::kList);
     if (style == YAML::EmitterStyle::Flow) progress_.open.push_back(At(mark));
     flow_.push_back(style == YAML::EmitterStyle::Flow);
   }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                   YAML::EmitterStyle::value style) override {
-    Begin(mark, tag, anchor, Node::Kind::kMap);
+    Begin(mark, tag, anchor, YamlNode::Kind::kMap);
     if (style == YAML::EmitterStyle::Flow) progress_.open.push_back(At(mark));
     flow_.push_back(style == YAML::EmitterStyle::Flow);
   }
@@ -64,7 +64,7 @@ class TreeBuilder : public YAML::EventHandler {
   void OnMapEnd() override { EndCollection(); }
 
   const Progress& progress() const { return progress_; }
-  std::optional<Node> TakeRoot() { return std::move(root_); }
+  std::optional<YamlNode> TakeRoot() { return std::move(root_); }
 
  private:
   [[noreturn]] static void RefuseAnchor(const YAML::Mark& mark) {
@@ -73,8 +73,8 @@ class TreeBuilder : public YAML::EventHandler {
                 "that begins with one of them needs quotes"}};
   }
 
-  Node& Begin(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-              Node::Kind kind) {
+  YamlNode& Begin(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YamlNode::Kind kind) {
     progress_.last = At(mark);
     if (anchor != 0) RefuseAnchor(mark);
     if (!tag.empty() && tag != "?" && tag != "!") {
@@ -85,7 +85,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (stack_.size() == kMaxDepth) {
       throw Stop{{At(mark), fmt::format("nested more than {} levels deep", kMaxDepth)}};
     }
-    Node& node = stack_.emplace_back();
+    YamlNode& node = stack_.emplace_back();
     node.kind = kind;
     node.at = At(mark);
     return node;
@@ -98,26 +98,26 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void End() {
-    Node node = std::move(stack_.back());
+    YamlNode node = std::move(stack_.back());
     stack_.pop_back();
     if (stack_.empty()) {
       root_ = std::move(node);
       return;
     }
-    Node& parent = stack_.back();
+    YamlNode& parent = stack_.back();
     const bool is_key =
-        parent.kind == Node::Kind::kMap && parent.keys.size() == parent.items.size();
+        parent.kind == YamlNode::Kind::kMap && parent.keys.size() == parent.items.size();
     // The parser places a value that is not there at whatever comes next.
-    if (node.kind == Node::Kind::kNull && parent.kind == Node::Kind::kMap && !is_key) {
+    if (node.kind == YamlNode::Kind::kNull && parent.kind == YamlNode::Kind::kMap && !is_key) {
       node.at = parent.keys.back().at;
     }
     (is_key ? parent.keys : parent.items).push_back(std::move(node));
   }
 
   int documents_ = 0;
-  std::vector<Node> stack_;
+  std::vector<YamlNode> stack_;
   std::vector<bool> flow_;
-  std::optional<Node> root_;
+  std::optional<YamlNode> root_;
   Progress progress_;
 };
 
@@ -168,7 +168,7 @@ Document ParseYaml(std::string_view text) {
     while (parser.HandleNextDocument(builder)) {
     }
     document.root = builder.TakeRoot();
-    if (!document.root || document.root->kind == Node::Kind::kNull) {
+    if (!document.root || document.root->kind == YamlNode::Kind::kNull) {
       document.root.reset();
       document.mistakes.push_back({{},
                                    "the file is empty; a job needs at least \"name:\" and \"run: "

@@ -22,19 +22,19 @@ struct Mistake {
 };
 
 // A YAML value with its place in the file.
-struct Node {
+struct YamlNode {
   enum class Kind { kNull, kText, kList, kMap };
   Kind kind = Kind::kNull;
   Position at;
   std::string text;
-  std::vector<Node> items;  // of a list, or the values of a map
-  std::vector<Node> keys;   // of a map; as many as items
+  std::vector<YamlNode> items;  // of a list, or the values of a map
+  std::vector<YamlNode> keys;   // of a map; as many as items
 };
 
 // `root` is there when the text is YAML of the kind we take: one document, no anchors, aliases or
 // tags (an alias bomb would not end), a bounded depth. Mistakes say why it is not.
 struct Document {
-  std::optional<Node> root;
+  std::optional<YamlNode> root;
   std::vector<Mistake> mistakes;
 };
 

@@ -21,17 +21,17 @@ std::string MistakeIn(const std::string& text) {
 TEST(YamlTest, BuildsTheTreeWithPlaces) {
   const Document document = ParseYaml("a: [1, \"x y\"]\nb:\n  c:\n  d: ~\n");
   ASSERT_TRUE(document.root);
-  const Node& root = *document.root;
+  const YamlNode& root = *document.root;
   ASSERT_EQ(root.keys.size(), 2u);
   EXPECT_EQ(root.keys[1].text, "b");
   EXPECT_EQ(root.keys[1].at, (Position{2, 1}));
-  EXPECT_EQ(root.items[0].kind, Node::Kind::kList);
+  EXPECT_EQ(root.items[0].kind, YamlNode::Kind::kList);
   EXPECT_EQ(root.items[0].items[1].text, "x y");
   EXPECT_EQ(root.items[0].items[1].at, (Position{1, 8}));
-  const Node& b = root.items[1];
-  EXPECT_EQ(b.items[0].kind, Node::Kind::kNull);
+  const YamlNode& b = root.items[1];
+  EXPECT_EQ(b.items[0].kind, YamlNode::Kind::kNull);
   EXPECT_EQ(b.items[0].at, (Position{3, 3})) << "what is not there is at its key";
-  EXPECT_EQ(b.items[1].kind, Node::Kind::kNull);
+  EXPECT_EQ(b.items[1].kind, YamlNode::Kind::kNull);
 }
 
 TEST(YamlTest, SyntaxErrorsSayWhatToChange) {
@@ -66,7 +66,8 @@ TEST(YamlTest, SyntaxErrorsSayWhatToChange) {
       {"outputs: [a, \"b\" \"c\"]", "1:18: expected \",\" or \"]\" for the \"[\" in column 10"},
       {"outputs: [tile-{shard}.ppm]",
        "1:11: a text with braces needs quotes here, as in \"tile-{shard}.ppm\""},
-      {"run: {command: [name: x\nrun:\". {com/m", "2:8: a text with braces needs quotes here, as in \"{com/m\""},
+      {"run: {command: [name: x\nrun:\". {com/m",
+       "2:8: a text with braces needs quotes here, as in \"{com/m\""},
       {"inputs: *.exr", "1:9: a text that begins with \"*\" needs quotes, as in \"*.exr\""},
       {"outputs: [@x]", "1:11: a text that begins with \"@\" needs quotes, as in \"@x\""},
       {"name: \"a\\qb\"",

@@ -12,85 +12,86 @@ namespace corpgrid::job {
 namespace {
 
 // "{shard}" without quotes is a map with one key and no value.
-bool IsBarePlaceholder(const Node& node) {
-  return node.kind == Node::Kind::kMap && node.keys.size() == 1 &&
-         node.keys[0].kind == Node::Kind::kText && node.items[0].kind == Node::Kind::kNull;
+bool IsBarePlaceholder(const YamlNode& node) {
+  return node.kind == YamlNode::Kind::kMap && node.keys.size() == 1 &&
+         node.keys[0].kind == YamlNode::Kind::kText && node.items[0].kind == YamlNode::Kind::kNull;
 }
 
-absl::Status Expected(std::string_view expected, const Node& node, const std::string& suggestion) {
+absl::Status Expected(std::string_view expected, const YamlNode& node,
+                      const std::string& suggestion) {
   return absl::InvalidArgumentError(
       fmt::format("expected {}, got {}{}", expected, Found(node), DidYouMean(suggestion)));
 }
 
 }  // namespace
 
-std::string Found(const Node& node) {
+std::string Found(const YamlNode& node) {
   switch (node.kind) {
-    case Node::Kind::kNull:
+    case YamlNode::Kind::kNull:
       return "nothing";
-    case Node::Kind::kText:
+    case YamlNode::Kind::kText:
       return Quote(node.text);
-    case Node::Kind::kList:
+    case YamlNode::Kind::kList:
       return "a list";
-    case Node::Kind::kMap:
+    case YamlNode::Kind::kMap:
       return "keys and values";
   }
   return "";
 }
 
-absl::StatusOr<std::string> TextOf(const Node& node, std::string_view expected) {
-  if (node.kind == Node::Kind::kText) return node.text;
+absl::StatusOr<std::string> TextOf(const YamlNode& node, std::string_view expected) {
+  if (node.kind == YamlNode::Kind::kText) return node.text;
   if (IsBarePlaceholder(node)) {
     return absl::InvalidArgumentError(fmt::format("a placeholder needs quotes, as in {}",
                                                   Quote(fmt::format("{{{}}}", node.keys[0].text))));
   }
-  if (node.kind == Node::Kind::kNull) {
+  if (node.kind == YamlNode::Kind::kNull) {
     return absl::InvalidArgumentError(
         fmt::format("expected {}, got nothing (\"\" is the empty text)", expected));
   }
   return Expected(expected, node, "");
 }
 
-absl::StatusOr<uint32_t> NumberOf(const Node& node) {
+absl::StatusOr<uint32_t> NumberOf(const YamlNode& node) {
   uint32_t number = 0;
   const char* const end = node.text.data() + node.text.size();
   const auto [stop, error] = std::from_chars(node.text.data(), end, number);
-  if (node.kind == Node::Kind::kText && stop == end && error == std::errc()) return number;
+  if (node.kind == YamlNode::Kind::kText && stop == end && error == std::errc()) return number;
   if (stop == end && error == std::errc::result_out_of_range) {
     return absl::InvalidArgumentError(fmt::format("{} is too large", Quote(node.text)));
   }
   return Expected("a whole number", node, SuggestNumber(node.text));
 }
 
-absl::StatusOr<uint64_t> BytesOf(const Node& node) {
+absl::StatusOr<uint64_t> BytesOf(const YamlNode& node) {
   const absl::StatusOr<uint64_t> bytes = ParseBytes(node.text);
   if (bytes.ok()) return bytes;
   return Expected("a size, as in 512MiB (B, KB, MB, GB, TB, KiB, MiB, GiB, TiB)", node,
                   SuggestBytes(node.text));
 }
 
-absl::StatusOr<int64_t> DurationOf(const Node& node) {
+absl::StatusOr<int64_t> DurationOf(const YamlNode& node) {
   const absl::StatusOr<int64_t> ms = ParseDurationMs(node.text);
   if (ms.ok()) return ms;
   return Expected("a time with its unit, as in 10min (ms, s, min, h, d)", node,
                   SuggestDuration(node.text));
 }
 
-absl::StatusOr<bool> BoolOf(const Node& node) {
+absl::StatusOr<bool> BoolOf(const YamlNode& node) {
   if (node.text == "true") return true;
   if (node.text == "false") return false;
   return Expected("true or false", node, SuggestBool(node.text));
 }
 
-absl::StatusOr<size_t> ChoiceOf(const Node& node, const std::vector<std::string>& names) {
+absl::StatusOr<size_t> ChoiceOf(const YamlNode& node, const std::vector<std::string>& names) {
   const auto found = std::find(names.begin(), names.end(), node.text);
   if (found != names.end()) return static_cast<size_t>(found - names.begin());
   return Expected(fmt::format("{}{}", names.size() > 1 ? "one of " : "", fmt::join(names, ", ")),
                   node, node.text.empty() ? "" : SuggestWord(node.text, names));
 }
 
-absl::StatusOr<std::string> PathOf(const Node& node, std::string_view expected) {
-  if (node.kind != Node::Kind::kText) return TextOf(node, expected);
+absl::StatusOr<std::string> PathOf(const YamlNode& node, std::string_view expected) {
+  if (node.kind != YamlNode::Kind::kText) return TextOf(node, expected);
   if (node.text.empty()) return Expected(expected, node, "");
   if (node.text == "~" || node.text.starts_with("~/")) {
     return absl::InvalidArgumentError(

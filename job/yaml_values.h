@@ -14,17 +14,17 @@ namespace corpgrid::job {
 // was found and what may have been meant, all for the node's place.
 
 // Any scalar as it is written; "64" and 64 are the same.
-absl::StatusOr<std::string> TextOf(const Node& node, std::string_view expected = "a text");
-absl::StatusOr<uint32_t> NumberOf(const Node& node);
-absl::StatusOr<uint64_t> BytesOf(const Node& node);
-absl::StatusOr<int64_t> DurationOf(const Node& node);
-absl::StatusOr<bool> BoolOf(const Node& node);
+absl::StatusOr<std::string> TextOf(const YamlNode& node, std::string_view expected = "a text");
+absl::StatusOr<uint32_t> NumberOf(const YamlNode& node);
+absl::StatusOr<uint64_t> BytesOf(const YamlNode& node);
+absl::StatusOr<int64_t> DurationOf(const YamlNode& node);
+absl::StatusOr<bool> BoolOf(const YamlNode& node);
 // The index of the text among `names`.
-absl::StatusOr<size_t> ChoiceOf(const Node& node, const std::vector<std::string>& names);
+absl::StatusOr<size_t> ChoiceOf(const YamlNode& node, const std::vector<std::string>& names);
 // A path, relative or absolute.
-absl::StatusOr<std::string> PathOf(const Node& node, std::string_view expected);
+absl::StatusOr<std::string> PathOf(const YamlNode& node, std::string_view expected);
 
 // The node as a message names it: a quoted text, "a list", "nothing".
-std::string Found(const Node& node);
+std::string Found(const YamlNode& node);
 
 }  // namespace corpgrid::job
