@@ -103,7 +103,6 @@ void Slot::Attend(const Attempt& attempt) {
   }
   int64_t run_us = 1000 * (context_->clock->MonotonicMs() - start_ms);
   if (finished.ok()) {
-    pause_.Reset();
     // Short shards need a finer measure than the clock's, and what they cost us does not matter.
     if (run_us < 100'000) run_us = finished->wall_us;
     context_->leases->Finished(attempt.id, run_us);
@@ -114,8 +113,7 @@ void Slot::Attend(const Attempt& attempt) {
   spdlog::warn("shard {} of job {} given up: {}", attempt.shard.index, attempt.shard.job.value,
                fault.detail);
   context_->leases->Finished(attempt.id, run_us);
-  context_->hand_in(std::move(fault));
-  context_->stop->WaitFor(pause_.NextMs());
+  context_->hand_in(std::move(fault));  // the scheduler paces what comes next, job by job
 }
 
 absl::StatusOr<FinishedAttempt> Slot::Execute(const Attempt& attempt) {

@@ -77,7 +77,6 @@ class Slot {
 
   const SlotContext* const context_;
   const std::string folder_;
-  Backoff pause_;  // after faults, so that a broken device does not burn leases
   std::shared_ptr<const VerifiedJob> session_job_;
   std::unique_ptr<runner::Session> session_;
 

@@ -125,7 +125,7 @@ class HostileCommandTest(GridTest):
         secret = self.grid.data / "submitter.key"
         script = f"""
 ls / | tr '\\n' ' ' > out
-for path in /root /home /var /srv {secret} {self.grid.folder} /proc/{self.grid.running['agent-1'].pid}
+for path in /root /home /var/lib /srv {secret} {self.grid.folder} /proc/{self.grid.running['agent-1'].pid}
 do if [ -e "$path" ]; then echo "sees $path" >> out; fi; done
 cat /proc/self/status | grep CapEff >> out
 if (echo > /usr/written) 2>/dev/null; then echo "writes /usr" >> out; fi
