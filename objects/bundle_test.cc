@@ -226,6 +226,7 @@ TEST_F(BundleTest, OthersReadWhatWePack) {
   archive_read_support_format_tar(reader.get());
   ASSERT_EQ(archive_read_open_memory(reader.get(), packed.data(), packed.size()), ARCHIVE_OK);
   std::map<std::string, std::string> found;
+  std::vector<std::string> order;
   archive_entry* entry = nullptr;
   // A warning says that a name is not ASCII, which the test's locale is.
   for (int code = 0; (code = archive_read_next_header(reader.get(), &entry)) != ARCHIVE_EOF;) {
@@ -242,8 +243,11 @@ TEST_F(BundleTest, OthersReadWhatWePack) {
       text += " " + content;
     }
     found[path] = text;
+    std::replace(path.begin(), path.end(), '/', '\0');  // a folder's entries follow it at once
+    order.push_back(path);
   }
   EXPECT_EQ(found, Describe(in_));
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
 }
 
 // And we read what libarchive packs as ustar and pax.

@@ -252,6 +252,12 @@ TEST_F(LocalStoreTest, NoWrongByteIsHandedOut) {
   const std::string data = RandomText(3 * kMiB + 5, 1);
   const ObjectRef ref = Upload("u", "x", data);
   const std::string path = ChunkPath(crypto::Blake3(data.substr(kMiB, kMiB)));
+  // One byte too many, and whole again.
+  std::ofstream(path, std::ios::app | std::ios::binary) << 'x';
+  EXPECT_EQ((*store_->Open(ref.hash, kMiB))->Next().status().code(), absl::StatusCode::kDataLoss);
+  std::filesystem::resize_file(path, kMiB);
+  EXPECT_TRUE(ReadAll(ref.hash) == data);
+
   FlipBit(path, 77);
   auto reader = store_->Open(ref.hash, 0);
   EXPECT_TRUE(*(*reader)->Next() == data.substr(0, kMiB));
