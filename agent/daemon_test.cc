@@ -101,7 +101,7 @@ class WireScheduler final : public pb::Scheduler::Service, public pb::Objects::S
   absl::Mutex mutex;
   size_t wanted = 0;
   bool refuse = false;
-  int heartbeats = 0;
+  std::atomic<int> heartbeats = 0;
   std::string session;
   std::vector<pb::RegisterAgentRequest> registered;
   std::set<uint64_t> leased, accepted;

@@ -65,10 +65,11 @@ TEST_F(HeartbeatTest, EndsWhatIsWantedNoLonger) {
 TEST_F(HeartbeatTest, BeatsUntilItIsStopped) {
   StopSignal stop;
   std::thread thread([&] { heartbeat_.Run(&stop); });
-  const auto three = [this] { return scheduler_.heartbeats.size() >= 3; };
-  scheduler_.mutex.LockWhenWithTimeout(absl::Condition(&three), absl::Seconds(20));
-  EXPECT_GE(scheduler_.heartbeats.size(), 3u);
-  scheduler_.mutex.Unlock();
+  {
+    absl::MutexLock lock(&scheduler_.mutex);
+    const auto three = [this] { return scheduler_.heartbeats.size() >= 3; };
+    EXPECT_TRUE(scheduler_.mutex.AwaitWithTimeout(absl::Condition(&three), absl::Seconds(20)));
+  }
   stop.Stop();
   thread.join();
 }

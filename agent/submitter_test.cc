@@ -105,7 +105,17 @@ TEST_F(SubmitterTest, TriesAgainWhatMaySucceedLater) {
                               absl::DeadlineExceededError("slow")};
   Finish(1, {{"a", "1"}});
   ASSERT_TRUE(submitter_->Drain(20'000));
-  EXPECT_EQ(scheduler_.results.size(), 1u);
+  ASSERT_EQ(scheduler_.results.size(), 1u);
+  EXPECT_EQ(scheduler_.results[0].outcome(), static_cast<uint32_t>(job::Outcome::kExited));
+}
+
+TEST_F(SubmitterTest, BytesThatArriveDamagedAreNotClaimed) {
+  scheduler_.damage = true;
+  Finish(1, {{"a", "1"}});
+  ASSERT_TRUE(submitter_->Drain(10'000));
+  ASSERT_EQ(scheduler_.results.size(), 1u);
+  EXPECT_EQ(scheduler_.results[0].outcome(), static_cast<uint32_t>(job::Outcome::kDeviceFault));
+  EXPECT_EQ(scheduler_.results[0].outputs_size(), 0);
 }
 
 TEST_F(SubmitterTest, ARefusedUploadCostsOnlyItsOwnAttempt) {

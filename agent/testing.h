@@ -128,7 +128,7 @@ class FakeScheduler final : public SchedulerClient {
       staged[{upload.grant.attempt_id(), upload.name}] = bytes;
       auto& object = reply.emplace_back();
       object.set_name(upload.name);
-      object.set_hash(std::string(crypto::Blake3(bytes).Raw()));
+      object.set_hash(std::string(crypto::Blake3(damage ? "damaged" : bytes).Raw()));
       object.set_size_bytes(bytes.size());
     }
     return reply;
@@ -156,6 +156,7 @@ class FakeScheduler final : public SchedulerClient {
   std::map<crypto::Hash, int> fetches;
   std::deque<absl::Status> fetch_errors, put_errors, submit_errors;
   uint64_t refused_attempt = 0;
+  bool damage = false;  // uploads arrive with other bytes
   int put_calls = 0;
   int submit_calls = 0;
   std::vector<int> batch_sizes;
