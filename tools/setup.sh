@@ -51,21 +51,27 @@ need_privilege() {
     "Let an administrator run: apt-get install --no-install-recommends $*"
 }
 
+# Where the system's own release comes from; nothing where apt cannot say.
+own_mirror() {
+  apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+    awk -v own="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" \
+      '$1 == own || $1 == "stable" {print $2; exit}' || true
+}
+
 # libblake3 is younger than Debian 12 and 13. Its two packages need nothing newer than what these
 # have, so they are unpacked into .deps/ from the release that has them; the system's own package
 # sources stay as they are (docs/decisions/0001-private-blake3.md).
 fetch_blake3() {
   local suite=forky keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   local mirror folder library signed_by="" package
-  mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-    awk -v own="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" \
-      '$1 == own || $1 == "stable" {print $2; exit}')
-  [ -n "$mirror" ] ||
-    fail "no package source of this system's own release found; libblake3-dev must be installed by hand"
   mkdir -p .deps
   folder=$(mktemp -d "$PWD/.deps/fetch.XXXXXX")
   # shellcheck disable=SC2064  # the folder of now is meant
   trap "rm -rf '$folder'" EXIT
+  export TMPDIR=$folder  # apt's own temporary files, too
+  mirror=$(own_mirror)
+  [ -n "$mirror" ] ||
+    fail "no package source of this system's own release found; libblake3-dev must be installed by hand"
   mkdir -p "$folder"/{lists,cache/archives}/partial "$folder/debs" "$folder/root"
   if [ -e "$keyring" ]; then signed_by="[signed-by=$keyring] "; fi
   echo "deb $signed_by$mirror $suite main" >"$folder/sources.list"
