@@ -66,9 +66,7 @@ job::Result ToResult(const runner::ShardExit& exit) {
 }  // namespace
 
 Slot::Slot(const SlotContext* context, uint32_t index)
-    : context_(context),
-      folder_(fmt::format("{}/slots/{}", context->data_folder, index)),
-      pause_(index) {}
+    : context_(context), folder_(fmt::format("{}/slots/{}", context->data_folder, index)) {}
 
 void Slot::Run() {
   while (!context_->stop->stopped()) {

@@ -222,18 +222,26 @@ class JobFileReader {
   void ReadRedundancy(const YamlNode& node) {
     Redundancy& to = file_.fields.redundancy;
     size_t distinct = static_cast<size_t>(to.distinct);
+    bool replicas = false, quorum = false;
     ReadMap(node, "redundancy",
             {{"replicas",
               [&](const YamlNode& n) {
+                replicas = true;
                 Set(n, "redundancy.replicas", NumberOf(n), to.replicas, JobSpec::kMaxReplicas);
               }},
              {"quorum",
-              [&](const YamlNode& n) { Set(n, "redundancy.quorum", NumberOf(n), to.quorum, 1u); }},
+              [&](const YamlNode& n) {
+                quorum = true;
+                Set(n, "redundancy.quorum", NumberOf(n), to.quorum, 1u);
+              }},
              {"validator", [&](const YamlNode& n) { ReadValidator(n); }},
              {"distinct", [&](const YamlNode& n) {
                 Set(n, "redundancy.distinct", ChoiceOf(n, Names(Distinct::kDevice)), distinct);
               }}});
     to.distinct = static_cast<Distinct>(distinct);
+    // Who asks for copies wants them compared.
+    if (replicas && !quorum) to.quorum = to.replicas / 2 + 1;
+    if (quorum && !replicas) to.replicas = std::max(to.replicas, to.quorum);
   }
 
   void ReadValidator(const YamlNode& node) {

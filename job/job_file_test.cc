@@ -257,9 +257,22 @@ TEST(JobFileTest, ALimitThatIsLeftOutFollowsTheOther) {
     return file->fields.limits;
   };
   EXPECT_EQ(limits("{output: 5GiB}").disk_bytes, 5ull << 30);
-  EXPECT_EQ(limits("{output: 5MiB}").disk_bytes, 1ull << 30);
+  EXPECT_EQ(limits("{output: 5MiB}").disk_bytes, 256ull << 20);
   EXPECT_EQ(limits("{disk: 5MiB}").output_bytes, 5ull << 20);
   EXPECT_EQ(limits("{disk: 5GiB}").output_bytes, 64ull << 20);
+}
+
+TEST(JobFileTest, WhoAsksForCopiesHasThemCompared) {
+  const auto redundancy = [](const std::string& text) {
+    const auto file =
+        ParseJobFile("name: x\nrun: {command: [./t]}\nredundancy: " + text, "job.yaml");
+    EXPECT_TRUE(file.ok()) << file.status();
+    return std::pair(file->fields.redundancy.replicas, file->fields.redundancy.quorum);
+  };
+  EXPECT_EQ(redundancy("{replicas: 3}"), std::pair(3u, 2u));
+  EXPECT_EQ(redundancy("{replicas: 1}"), std::pair(1u, 1u));
+  EXPECT_EQ(redundancy("{quorum: 2}"), std::pair(2u, 2u));
+  EXPECT_EQ(redundancy("{replicas: 3, quorum: 1}"), std::pair(3u, 1u));
 }
 
 TEST(JobFileTest, ColumnsCountCharacters) {

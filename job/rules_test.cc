@@ -56,10 +56,7 @@ TEST(RulesTest, Names) {
 
 TEST(RulesTest, Commands) {
   Check({
-      {[](auto& f) {
-         f.command = {"sh", "-c", "a\nb", ""};
-       },
-       ""},
+      {[](auto& f) { f.command = {"sh", "-c", "a\nb", ""}; }, ""},
       {[](auto& f) { f.command = {""}; },
        "run.command: expected a program and its arguments: [\"./program\", \"arg\"]"},
       {[](auto& f) { f.command.push_back(std::string("a\0b", 3)); },
@@ -86,9 +83,7 @@ TEST(RulesTest, Placeholders) {
        "run.command[0]: a \"{\" without its \"}\"; for the brace itself write \"{{\""},
       {[](auto& f) { f.command = {"shard}"}; },
        "run.command[0]: a \"}\" without its \"{\"; for the brace itself write \"}}\""},
-      {[](auto& f) {
-         f.env = {{"A", "{input}"}};
-       },
+      {[](auto& f) { f.env = {{"A", "{input}"}}; },
        "env.A: {input} needs \"inputs:\", which this job does not have; with \"shards:\" use "
        "{shard}"},
       {[](auto& f) {
@@ -103,25 +98,11 @@ TEST(RulesTest, Environments) {
   const std::string rule =
       "the name of a variable has letters, digits and _, and begins with no digit";
   Check({
-      {[](auto& f) {
-         f.env = {{"A_1", ""}, {"_", "x"}};
-       },
-       ""},
-      {[](auto& f) {
-         f.env = {{"1A", ""}};
-       },
-       "env.1A: " + rule + ", got \"1A\""},
-      {[](auto& f) {
-         f.env = {{"A=B", ""}};
-       },
-       "env.A=B: " + rule + ", got \"A=B\""},
-      {[](auto& f) {
-         f.env = {{"", ""}};
-       },
-       "env.: " + rule + ", got \"\""},
-      {[](auto& f) {
-         f.env = {{"CORPGRID_SHARD", "1"}};
-       },
+      {[](auto& f) { f.env = {{"A_1", ""}, {"_", "x"}}; }, ""},
+      {[](auto& f) { f.env = {{"1A", ""}}; }, "env.1A: " + rule + ", got \"1A\""},
+      {[](auto& f) { f.env = {{"A=B", ""}}; }, "env.A=B: " + rule + ", got \"A=B\""},
+      {[](auto& f) { f.env = {{"", ""}}; }, "env.: " + rule + ", got \"\""},
+      {[](auto& f) { f.env = {{"CORPGRID_SHARD", "1"}}; },
        "env.CORPGRID_SHARD: variables that begin with CORPGRID_ are reserved, got "
        "\"CORPGRID_SHARD\""},
       {[](auto& f) {
@@ -147,40 +128,25 @@ TEST(RulesTest, ShardsAndInputs) {
          f.shards = 2;
        },
        "inputs[1]: two input files have the name \"a\""},
-      {[](auto& f) {
-         f.inputs = {{"a/b", {}, 0}};
-       },
+      {[](auto& f) { f.inputs = {{"a/b", {}, 0}}; },
        "inputs[0]: the name of an input is no path, got \"a/b\""},
-      {[](auto& f) {
-         f.inputs = {{"..", {}, 0}};
-       },
+      {[](auto& f) { f.inputs = {{"..", {}, 0}}; },
        "inputs[0]: the name of an input may not leave its folder (\"..\"), got \"..\""},
-      {[](auto& f) {
-         f.inputs = {{"", {}, 0}};
-       },
+      {[](auto& f) { f.inputs = {{"", {}, 0}}; },
        "inputs[0]: the name of an input is written like \"file\" or \"folder/file\", got \"\""},
-      {[](auto& f) {
-         f.inputs = {{"@a", {}, 0}};
-       },
+      {[](auto& f) { f.inputs = {{"@a", {}, 0}}; },
        "inputs[0]: names that begin with '@' are reserved, got \"@a\""},
-      {[](auto& f) {
-         f.inputs = {{"a\tb", {}, 0}};
-       },
+      {[](auto& f) { f.inputs = {{"a\tb", {}, 0}}; },
        "inputs[0]: the name of an input may hold no control characters, got \"a\\x09b\""},
   });
 }
 
 TEST(RulesTest, Outputs) {
   Check({
-      {[](auto& f) {
-         f.outputs = {"tile.ppm", "d/e/tile-{shard}.ppm", "..a", "x/@b", "a b"};
-       },
-       ""},
+      {[](auto& f) { f.outputs = {"tile.ppm", "d/e/tile-{shard}.ppm", "..a", "x/@b", "a b"}; }, ""},
       {[](auto& f) { f.outputs = {"/etc/passwd"}; },
        "outputs[0]: an output is a path relative to the work folder, got \"/etc/passwd\""},
-      {[](auto& f) {
-         f.outputs = {"a", "b/../../c"};
-       },
+      {[](auto& f) { f.outputs = {"a", "b/../../c"}; },
        "outputs[1]: an output may not leave its folder (\"..\"), got \"b/../../c\""},
       {[](auto& f) { f.outputs = {"./a"}; },
        "outputs[0]: an output is written like \"file\" or \"folder/file\", got \"./a\""},
@@ -192,10 +158,7 @@ TEST(RulesTest, Outputs) {
        "outputs[0]: an output is one file, got the folder \"d/\"; pack it into one (tar)"},
       {[](auto& f) { f.outputs = {"@stdout"}; },
        "outputs[0]: names that begin with '@' are reserved, got \"@stdout\""},
-      {[](auto& f) {
-         f.outputs = {"a", "a"};
-       },
-       "outputs[1]: \"a\" is listed twice"},
+      {[](auto& f) { f.outputs = {"a", "a"}; }, "outputs[1]: \"a\" is listed twice"},
       {[](auto& f) {
          f.inputs = {{"a", {}, 0}};
          f.outputs = {"{input}.txt"};
@@ -215,14 +178,8 @@ TEST(RulesTest, Outputs) {
 
 TEST(RulesTest, Resources) {
   Check({
-      {[](auto& f) {
-         f.resources = {1024, 16ull << 40, 0, {Backend::kCpu}};
-       },
-       ""},
-      {[](auto& f) {
-         f.resources = {1, 1 << 20, 1 << 30, {Backend::kCpu, Backend::kCuda}};
-       },
-       ""},
+      {[](auto& f) { f.resources = {1024, 16ull << 40, 0, {Backend::kCpu}}; }, ""},
+      {[](auto& f) { f.resources = {1, 1 << 20, 1 << 30, {Backend::kCpu, Backend::kCuda}}; }, ""},
       {[](auto& f) { f.resources.cpus = 0; },
        "resources.cpus: expected a number from 1 to 1024, got 0"},
       {[](auto& f) { f.resources.memory_bytes = 512; },
@@ -234,9 +191,7 @@ TEST(RulesTest, Resources) {
        "backend: [cuda, vulkan]"},
       {[](auto& f) { f.resources.backends = {}; },
        "resources.backend: expected at least one of cpu, cuda, vulkan, opencl, metal"},
-      {[](auto& f) {
-         f.resources.backends = {Backend::kCuda, Backend::kCuda};
-       },
+      {[](auto& f) { f.resources.backends = {Backend::kCuda, Backend::kCuda}; },
        "resources.backend: a backend is listed twice"},
   });
 }
@@ -251,10 +206,7 @@ TEST(RulesTest, RedundancyAndLimits) {
       {[](auto& f) { f.redundancy.quorum = 2; },
        "redundancy.quorum: 2 equal results can never come from 1 replica: raise replicas or lower "
        "quorum"},
-      {[](auto& f) {
-         f.limits = {100, 0, 1 << 20, 1, true};
-       },
-       ""},
+      {[](auto& f) { f.limits = {100, 0, 1 << 20, 1, true}; }, ""},
       {[](auto& f) { f.limits.wall_ms = 99; },
        "limits.wall: expected a time from 100ms to 30d, got 99 ms"},
       {[](auto& f) { f.limits.wall_ms = -1; },
