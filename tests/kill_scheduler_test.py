@@ -14,7 +14,7 @@ class KillSchedulerTest(StormTest):
             return sum(device["results_agreed"] for device in self.grid.devices())
 
         def strike(random):
-            # Agents return to it within seconds: most strikes wait until they hand in results again.
+            # Agents return to it within seconds: most strikes wait until results come in again.
             before, end = agreed(), time.monotonic() + 3
             while random.random() < 0.97 and agreed() == before and time.monotonic() < end:
                 time.sleep(0.03)
