@@ -12,7 +12,8 @@ COMMANDS = ["up", "scheduler", "agent", "job run", "job submit", "job list", "jo
 
 
 def run(*args):
-    return subprocess.run([str(BIN / "corpgrid"), *args], capture_output=True, text=True, timeout=60)
+    return subprocess.run([str(BIN / "corpgrid"), *args], capture_output=True, text=True,
+                          timeout=60)
 
 
 class WithoutGridTest(unittest.TestCase):
@@ -27,8 +28,8 @@ class WithoutGridTest(unittest.TestCase):
             self.assertIn(word, top)
 
     def test_typos_name_the_nearest(self):
-        for words, meant in ((["jbo"], "job"), (["job", "lst"], "list"), (["job", "list", "--jsn"], "--json"),
-                             (["device", "shwo"], "show")):
+        for words, meant in ((["jbo"], "job"), (["job", "lst"], "list"),
+                             (["device", "shwo"], "show"), (["job", "list", "--jsn"], "--json")):
             done = run(*words)
             self.assertEqual(done.returncode, USAGE, words)
             self.assertIn(f"did you mean {meant}", done.stderr, words)
@@ -39,8 +40,8 @@ class WithoutGridTest(unittest.TestCase):
             self.assertEqual(run(*words).returncode, USAGE, words)
 
     def test_unreachable(self):
-        for words in (["job", "list"], ["device", "list"], ["job", "show", "1"], ["job", "why", "1"],
-                      ["token", "create", "--owner", "x"]):
+        for words in (["job", "list"], ["device", "list"], ["job", "show", "1"],
+                      ["job", "why", "1"], ["token", "create", "--owner", "x"]):
             done = run(*words, "--data", "/nonexistent/grid")
             self.assertEqual(done.returncode, UNREACHABLE, words)
             self.assertIn("corpgrid up", done.stderr, words)
@@ -92,8 +93,8 @@ class CliTest(GridTest):
         self.assertIn("nowhere.yaml", missing.err)
 
     def test_json_is_parseable_everywhere(self):
-        job_id = self.run_ok(self.grid.job_file(["sh", "-c", "echo one; echo two >&2; echo x > out"],
-                                                outputs=["out"]))
+        job_id = self.run_ok(self.grid.job_file(
+            ["sh", "-c", "echo one; echo two >&2; echo x > out"], outputs=["out"]))
         replies = {words: self.grid.ok(*words.split()).json() for words in (
             "job list", f"job show {job_id}", f"job show {job_id} --shards", f"job logs {job_id}",
             f"job why {job_id}", f"job cancel {job_id}", "device list", "device show agent-1",
@@ -109,7 +110,8 @@ class CliTest(GridTest):
         self.assertRegex(attempt["outputs"][0]["hash"], "^[0-9a-f]{64}$")
 
     def test_plain_lines_in_a_pipe(self):
-        done = self.grid.cli("job", "run", self.grid.job_file(["true"], shards=3), json_output=False)
+        file = self.grid.job_file(["true"], shards=3)
+        done = self.grid.cli("job", "run", file, json_output=False)
         self.assertEqual(done.code, DONE, str(done))
         self.assertNotIn("\x1b", done.out + done.err)
         self.assertNotIn("\r", done.out + done.err)

@@ -5,7 +5,7 @@ from grid import GridTest, seeded, wait
 
 ROUNDS = 50
 SHARDS = 12
-STORM_SECONDS = 80
+STORM_SECONDS = 120
 WORK = """#!/bin/sh
 sleep 0.$(($1 % 3 + 1))
 echo "shard $1 of $2" > out.txt
