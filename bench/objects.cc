@@ -74,6 +74,7 @@ void StageAndEnd(benchmark::State& state, bool keep) {
       contents.push_back(Unique(n, 1024));
       kept.emplace_back(scopes.back(), "job-1");
     }
+    objects.reserve(kBatch);
     for (int i = 0; i < kBatch; ++i) objects.push_back({scopes[i], "out", contents[i]});
     if (!shared->store->StageSmall(objects).ok()) state.SkipWithError("StageSmall failed");
     state.ResumeTiming();

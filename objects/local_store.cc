@@ -41,7 +41,7 @@ absl::StatusOr<std::unique_ptr<LocalStore>> LocalStore::Open(const std::string& 
   return store;
 }
 
-LocalStore::LocalStore(std::string folder, FileLock lock, Database db, ObjectIndex index,
+LocalStore::LocalStore(const std::string& folder, FileLock lock, Database db, ObjectIndex index,
                        FileCalls calls)
     : lock_(std::move(lock)),
       commit_(std::move(db)),

@@ -52,7 +52,7 @@ class LocalStore final : public ObjectStore {
   void WriterClosed(const std::string& scope, const std::string& name);
 
  private:
-  LocalStore(std::string folder, FileLock lock, sqlite::Database db, ObjectIndex index,
+  LocalStore(const std::string& folder, FileLock lock, sqlite::Database db, ObjectIndex index,
              FileCalls calls);
 
   absl::StatusOr<bool> IsChunkNamed(const crypto::Hash& hash);

@@ -160,6 +160,7 @@ TEST(GroupCommitTest, OneCallersErrorIsItsOwn) {
   leading.wait();
   std::atomic<int> bad_runs = 0;
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       const absl::Status status = commit.Run([&](sqlite::Database& d) {
@@ -253,6 +254,7 @@ void WorkUntilKilled(const std::string& folder, int round, int ack) {
     return;
   }
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0;; ++i) {

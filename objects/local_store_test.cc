@@ -238,9 +238,10 @@ TEST_F(LocalStoreTest, WhatAnInterruptedUploadLeftIsCounted) {
 }
 
 TEST_F(LocalStoreTest, ReleasingManyTakesAllOfThem) {
-  std::vector<std::string> names;
-  for (int i = 0; i < 2500; ++i) names.push_back(fmt::format("{}", i));
+  std::vector<std::string> names(2500);
+  for (size_t i = 0; i < names.size(); ++i) names[i] = fmt::format("{}", i);
   std::vector<SmallObject> objects;
+  objects.reserve(names.size());
   for (const std::string& name : names) objects.push_back({"s", name, name});
   ASSERT_TRUE(store_->StageSmall(objects).ok());
   ASSERT_TRUE(Keep("s", "job-1").ok());
@@ -350,6 +351,7 @@ TEST_F(LocalStoreTest, ThreadsDoNotTakeEachOthersBytes) {
   const std::vector<std::string> contents = {RandomText(kMiB + 10, 1), RandomText(kMiB + 20, 2),
                                              "small one", "small two"};
   std::vector<std::jthread> threads;
+  threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       std::mt19937 random(static_cast<unsigned>(t));

@@ -84,7 +84,8 @@ absl::Status Packer::AddFolder(UniqueFd fd, const std::string& path) {
   open_folders_.push_back(id);
   ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesIn(fd.get(), Full(path)));
   for (const std::string& name : names) {
-    RETURN_IF_ERROR(AddEntry(fd.get(), path.empty() ? name : path + "/" + name, name));
+    RETURN_IF_ERROR(
+        AddEntry(fd.get(), path.empty() ? name : fmt::format("{}/{}", path, name), name));
   }
   open_folders_.pop_back();
   return absl::OkStatus();

@@ -41,7 +41,7 @@ std::optional<std::string_view> Text(std::string_view field) {
 }
 
 bool ChecksumFits(std::string_view block) {
-  uint64_t sum = 8 * ' ';
+  uint64_t sum = uint64_t{8} * ' ';
   for (size_t i = 0; i < block.size(); ++i) {
     if (i < 148 || i >= 156) sum += static_cast<uint8_t>(block[i]);
   }
@@ -101,7 +101,7 @@ absl::StatusOr<std::string_view> TarReader::Data() {
   }
   RETURN_IF_ERROR(Fill());
   const size_t part = std::min<uint64_t>(data_left_, buffer_.size() - buffer_at_);
-  const std::string_view data = std::string_view(buffer_).substr(buffer_at_, part);
+  const std::string_view data = std::string_view{buffer_}.substr(buffer_at_, part);
   buffer_at_ += part;
   data_left_ -= part;
   return data;
@@ -126,7 +126,7 @@ absl::StatusOr<std::optional<TarEntry>> TarReader::Next() {
       return std::optional(std::move(entry));
     }
     if (has_pax) return Bad("two extended headers follow each other");
-    const std::optional<uint64_t> size = Octal(std::string_view(block).substr(124, 12));
+    const std::optional<uint64_t> size = Octal(std::string_view{block}.substr(124, 12));
     if (!size || *size > kMaxPaxBytes) {
       return Bad("an extended header is larger than {} bytes", kMaxPaxBytes);
     }
@@ -210,7 +210,7 @@ absl::Status TarReader::CheckEnd() {
       buffer_at_ = 0;
       if (buffer_.empty()) return absl::OkStatus();
     }
-    rest = std::string_view(buffer_).substr(buffer_at_);
+    rest = std::string_view{buffer_}.substr(buffer_at_);
     buffer_at_ = buffer_.size();
   }
   return Bad("there are bytes behind its end");

@@ -41,11 +41,11 @@ inline size_t FilesBelow(const std::string& folder) {
 // All bytes of an object, or "error: ..." with what went wrong.
 inline std::string ReadObject(ObjectStore& store, const crypto::Hash& hash, uint64_t offset = 0) {
   auto reader = store.Open(hash, offset);
-  if (!reader.ok()) return "error: " + std::string(reader.status().message());
+  if (!reader.ok()) return "error: " + std::string{reader.status().message()};
   std::string all;
   for (;;) {
     absl::StatusOr<std::string> part = (*reader)->Next();
-    if (!part.ok()) return "error: " + std::string(part.status().message());
+    if (!part.ok()) return "error: " + std::string{part.status().message()};
     if (part->empty()) return all;
     all += *part;
   }

@@ -181,8 +181,8 @@ absl::Status UnpackBundle(const Source& source, const std::string& folder,
   const absl::Status emptied = Empty(root.get());
   if (emptied.ok()) return status;
   return absl::Status(status.code(), fmt::format("{}; and {} could not be emptied: {}",
-                                                 std::string(status.message()), folder,
-                                                 std::string(emptied.message())));
+                                                 std::string{status.message()}, folder,
+                                                 std::string{emptied.message()}));
 }
 
 }  // namespace corpgrid::objects

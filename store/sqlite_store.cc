@@ -94,7 +94,7 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string
   ASSIGN_OR_RETURN(FileLock lock, FileLock::Take(path + ".lock"));
   ASSIGN_OR_RETURN(Database db, Database::Open(path));
   if (absl::Status status = Migrate(db, Migrations()); !status.ok()) {
-    return absl::Status(status.code(), fmt::format("{}: {}", path, std::string(status.message())));
+    return absl::Status(status.code(), fmt::format("{}: {}", path, std::string{status.message()}));
   }
   std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(lock), std::move(db), path));
   RETURN_IF_ERROR(store->ReadGridId());
