@@ -40,7 +40,7 @@ class TerminationSignals {
     TerminationSignals signals;
     signals.read_end_ = UniqueFd(ends[0]);
     write_end_ = ends[1];
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {
       const int saved = errno;
       [[maybe_unused]] const ssize_t written = write(write_end_, "", 1);

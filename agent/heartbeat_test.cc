@@ -30,10 +30,7 @@ class HeartbeatTest : public ::testing::Test {
   std::vector<uint64_t> cancelled_, dropped_;
   Heartbeat heartbeat_{{.scheduler = &scheduler_,
                         .leases = &leases_,
-                        .running =
-                            [] {
-                              return std::vector<RunningAttempt>{{AttemptId{1}, 0.5}};
-                            },
+                        .running = [] { return std::vector<RunningAttempt>{{AttemptId{1}, 0.5}}; },
                         .cancel =
                             [this](AttemptId id) {
                               cancelled_.push_back(id.value);

@@ -80,8 +80,7 @@ TEST_F(JobCacheTest, GivesTheNetworkOnlyWhenItsOwnerSaidSo) {
   const TestJob job(1, fields, friend_);
   scheduler_.Serve(job);
   EXPECT_TRUE(absl::IsPermissionDenied(Get(job)));
-  JobCache generous(
-      &scheduler_, bundles_.get(), [](const auto&) { return true; }, true);
+  JobCache generous(&scheduler_, bundles_.get(), [](const auto&) { return true; }, true);
   EXPECT_TRUE(generous.Get(job.MakeAttempt(1), [] { return false; }).ok());
 }
 

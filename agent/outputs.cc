@@ -87,7 +87,7 @@ absl::StatusOr<Collection> CollectOutputs(int work_fd, std::span<const std::stri
       if (!IsTheJobs(errno)) return DeviceError(name, "open the output");
       return Missing(name, fmt::format("cannot be opened: {}", std::strerror(errno)));
     }
-    struct stat info {};
+    struct stat info{};
     if (fstat(file.get(), &info) != 0) return DeviceError(name, "look at the output");
     if (!S_ISREG(info.st_mode)) return Missing(name, "is no regular file");
     const auto size_bytes = static_cast<uint64_t>(info.st_size);

@@ -1,7 +1,6 @@
 #include "base/sqlite.h"
 
 #include <sqlite3.h>
-
 #include <unistd.h>
 
 #include <fstream>

@@ -1,5 +1,6 @@
-// The physical limit of `./dev bench exec`: how often this machine starts and reaps a command, without any isolation.
-// usage: bench_spawn THREADS COUNT COMMAND [ARG…]     prints the starts per second
+// The physical limit of `./dev bench exec`: how often this machine starts and reaps a command,
+// without any isolation. usage: bench_spawn THREADS COUNT COMMAND [ARG…]     prints the starts per
+// second
 
 #include <spawn.h>
 #include <sys/wait.h>

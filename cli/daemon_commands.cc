@@ -31,7 +31,7 @@ std::string ThisProgram() {
 
 // Whether an unprivileged user could execute `path`.
 bool EveryoneMayRun(const fs::path& path) {
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) != 0 || (info.st_mode & S_IXOTH) == 0) return false;
   return path == path.parent_path() || EveryoneMayRun(path.parent_path());
 }

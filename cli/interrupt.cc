@@ -15,7 +15,7 @@ void Raise(int) { g_raised = true; }
 
 InterruptFlag::InterruptFlag() {
   g_raised = false;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = Raise;
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   sigaction(SIGINT, &action, nullptr);

@@ -157,7 +157,7 @@ absl::Status CheckOutputName(std::string_view name) {
 bool FileHas(const std::string& path, const crypto::Hash& hash, uint64_t size_bytes) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return false;
-  struct stat info {};
+  struct stat info{};
   bool same = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
               static_cast<uint64_t>(info.st_size) == size_bytes;
   crypto::Hasher hasher;

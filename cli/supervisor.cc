@@ -30,7 +30,7 @@ std::string Describe(int status) {
 }
 
 absl::StatusOr<platform::Fd> OpenLog(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) == 0 && info.st_size > kLogBytes) {
     rename(path.c_str(), (path + ".1").c_str());
   }

@@ -67,7 +67,7 @@ absl::StatusOr<std::string> ReadKeyFile(
   // Without O_NONBLOCK a FIFO in the file's place would hold the program.
   const File file(path, O_RDONLY | O_NONBLOCK);
   if (file.fd() < 0) return Failed("open", path);
-  struct stat info {};
+  struct stat info{};
   if (fstat(file.fd(), &info) != 0) return Failed("examine", path);
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(fmt::format("{} is not a regular file", path));

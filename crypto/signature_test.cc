@@ -116,7 +116,7 @@ TEST(KeyFileTest, IsMadeOnceAndPrivate) {
   const std::string path = folder / "device.key";
   const auto made = KeyPair::LoadOrCreate(path);
   ASSERT_TRUE(made.ok()) << made.status();
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(stat(path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 07777, 0600u);
   EXPECT_EQ(folder.CountFiles(), 1u);

@@ -49,7 +49,7 @@ struct Redundancy {
 struct Limits {
   int64_t wall_ms = 3'600'000;
   uint64_t output_bytes = 64ull << 20;  // all outputs of one shard together
-  uint64_t disk_bytes = 256ull << 20;     // the work folder, outputs included
+  uint64_t disk_bytes = 256ull << 20;   // the work folder, outputs included
   uint32_t processes = 256;
   bool network = false;
 

@@ -95,7 +95,7 @@ TEST_F(LocalStoreFaultTest, ChunksAreFlushedBeforeTheyAreNamedAndNamedBeforeTheI
   };
   Reopen({.sync =
               [&](int fd) {
-                struct stat about {};
+                struct stat about{};
                 ::fstat(fd, &about);
                 note(S_ISDIR(about.st_mode) ? "sync folder" : "sync file");
                 return ::fsync(fd);

@@ -70,7 +70,7 @@ absl::StatusOr<std::vector<std::string>> NamesIn(int folder, const std::string& 
 }
 
 absl::Status Packer::AddFolder(UniqueFd fd, const std::string& path) {
-  struct stat about {};
+  struct stat about{};
   if (::fstat(fd.get(), &about) != 0) return FileError(Full(path), "examine", errno);
   const FolderId id{.device = about.st_dev, .inode = about.st_ino};
   if (std::find(open_folders_.begin(), open_folders_.end(), id) != open_folders_.end()) {
@@ -101,7 +101,7 @@ absl::Status Packer::AddEntry(int folder, const std::string& path, const std::st
     return absl::InvalidArgumentError(
         fmt::format("{}: more than {} files and folders", root_, limits_.entries));
   }
-  struct stat about {};
+  struct stat about{};
   if (::fstatat(folder, name.c_str(), &about, AT_SYMLINK_NOFOLLOW) != 0) {
     return FileError(Full(path), "examine", errno);
   }

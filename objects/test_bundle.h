@@ -19,7 +19,7 @@ inline std::map<std::string, std::string> Describe(const std::string& folder) {
   namespace fs = std::filesystem;
   std::map<std::string, std::string> description;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    struct stat about {};
+    struct stat about{};
     ::lstat(entry.path().c_str(), &about);
     std::string text = fmt::format("{} {:o}",
                                    S_ISDIR(about.st_mode)   ? "dir"

@@ -122,7 +122,7 @@ absl::StatusOr<int> Unpacker::OpenParent(const std::string& path) {
 
 absl::Status Unpacker::AddFolder(const TarEntry& entry) {
   ASSIGN_OR_RETURN(const int parent, OpenParent(entry.path));
-  struct stat about {};
+  struct stat about{};
   if (::fstatat(parent, NameOf(entry.path).c_str(), &about, AT_SYMLINK_NOFOLLOW) == 0) {
     return Bad("{} comes twice", job::Quote(entry.path));
   }
