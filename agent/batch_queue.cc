@@ -7,7 +7,7 @@ namespace {
 
 size_t Bytes(const FinishedAttempt& finished) {
   size_t bytes = finished.stdout_tail.size() + finished.stderr_tail.size();
-  for (const CollectedOutput& output : finished.outputs) bytes += output.data.size();
+  for (const CollectedOutput& output : finished.outputs) bytes += output.output.size_bytes;
   return bytes;
 }
 

@@ -19,8 +19,8 @@ class BatchQueue {
   void Push(std::unique_ptr<FinishedAttempt> finished);
   // Back to the front, in order; gaps that were sent already are skipped.
   void PutBack(Batch batch);
-  // Waits for work and takes up to `max_count` of it, about `max_bytes` of log tails and outputs in
-  // memory. Empty after Close().
+  // Waits for work and takes up to `max_count` of it, about `max_bytes` of log tails and outputs,
+  // but at least one. Empty after Close().
   Batch Take(size_t max_count, size_t max_bytes);
   // Removes the attempt if it waits here; returns whether it did.
   bool Drop(AttemptId id);

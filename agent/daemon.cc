@@ -51,7 +51,7 @@ void Poll(SchedulerClient* scheduler, LeaseQueue* leases, StopSignal* stop) {
     corpgrid::v1::PollJobsRequest request;
     request.set_max_shards(wanted.shards);
     request.set_wait_ms(wanted.idle ? kIdleWaitMs : kBusyWaitMs);
-    for (const uint64_t id : leases->Held()) request.add_held_attempts(id);
+    for (const uint64_t id : leases->HeldIds()) request.add_held_attempts(id);
     const absl::StatusOr<corpgrid::v1::PollJobsResponse> reply =
         scheduler->Poll(std::move(request));
     if (reply.ok()) {

@@ -278,7 +278,7 @@ TEST_F(ExecutorTest, ACancelledShardLeavesNoResult) {
   EXPECT_FALSE(executor_->Cancel(AttemptId{3}));
   EXPECT_TRUE(executor_->Cancel(AttemptId{1}));
   while (executor_->Running().size() > 1) std::this_thread::yield();
-  EXPECT_THAT(leases_.Held(), ::testing::ElementsAre(2u));
+  EXPECT_THAT(leases_.HeldIds(), ::testing::ElementsAre(2u));
   absl::MutexLock lock(&mutex_);
   EXPECT_TRUE(finished_.empty());
 }

@@ -30,7 +30,7 @@ absl::Status Heartbeat::Beat() {
     progress[running.id.value] = running.progress;
   }
   corpgrid::v1::HeartbeatRequest request;
-  for (const uint64_t id : context_.leases->Held()) {
+  for (const uint64_t id : context_.leases->HeldIds()) {
     corpgrid::v1::AttemptProgress* attempt = request.add_attempts();
     attempt->set_attempt_id(id);
     const auto it = progress.find(id);

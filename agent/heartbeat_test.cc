@@ -56,7 +56,7 @@ TEST_F(HeartbeatTest, EndsWhatIsWantedNoLonger) {
   ASSERT_TRUE(heartbeat_.Beat().ok());
   EXPECT_THAT(cancelled_, ElementsAre(1u));
   EXPECT_THAT(dropped_, ElementsAre(2u));
-  EXPECT_THAT(leases_.Held(), ElementsAre(1u));  // until its slot has ended it
+  EXPECT_THAT(leases_.HeldIds(), ElementsAre(1u));  // until its slot has ended it
 }
 
 TEST_F(HeartbeatTest, BeatsUntilItIsStopped) {

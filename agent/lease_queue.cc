@@ -26,6 +26,7 @@ uint32_t LeaseQueue::Prefetch() const {
 uint32_t LeaseQueue::Demand() const {
   const auto queued = static_cast<uint32_t>(queue_.size());
   if (held_.size() - queued - running_ >= kMaxUnjudged) return 0;
+  if (unjudged_bytes_ >= kMaxUnjudgedBytes) return 0;
   // Asking only when the queue is half empty makes few calls for many shards.
   const uint32_t prefetch = Prefetch();
   if (queued > prefetch / 2) return 0;
@@ -40,11 +41,11 @@ LeaseQueue::Wanted LeaseQueue::WaitForDemand() {
   return {Demand(), held_.empty() && mean_run_us_ == 0};
 }
 
-std::vector<uint64_t> LeaseQueue::Held() const {
+std::vector<uint64_t> LeaseQueue::HeldIds() const {
   absl::MutexLock lock(&mutex_);
   std::vector<uint64_t> ids;
   ids.reserve(held_.size());
-  for (const auto& [id, state] : held_) ids.push_back(id.value);
+  for (const auto& [id, held] : held_) ids.push_back(id.value);
   return ids;
 }
 
@@ -63,7 +64,7 @@ size_t LeaseQueue::Add(const corpgrid::v1::PollJobsResponse& reply) {
                    lease.job_id());
       continue;
     }
-    if (!held_.emplace(AttemptId{lease.attempt_id()}, State::kQueued).second) continue;
+    if (!held_.emplace(AttemptId{lease.attempt_id()}, Held{}).second) continue;
     queue_.push_back(
         {Attempt{AttemptId{lease.attempt_id()}, ShardId{JobId{lease.job_id()}, lease.shard()},
                  lease.token(), ticket->second},
@@ -97,20 +98,21 @@ std::optional<Attempt> LeaseQueue::Take(JobId preferred, int64_t idle_ms) {
   const auto next = Next(preferred);
   Attempt attempt = std::move(next->attempt);
   queue_.erase(next);
-  held_[attempt.id] = State::kRunning;
+  held_[attempt.id].state = State::kRunning;
   ++running_;
   if (Demand() > 0) demand_.Signal();
   return attempt;
 }
 
-void LeaseQueue::Finished(AttemptId id, int64_t run_us) {
+void LeaseQueue::Finished(AttemptId id, int64_t run_us, uint64_t output_bytes) {
   absl::MutexLock lock(&mutex_);
   const auto newest = static_cast<double>(run_us);
   mean_run_us_ = mean_run_us_ == 0 ? std::max(newest, 1.0)
                                    : mean_run_us_ + kWeightOfNewest * (newest - mean_run_us_);
   const auto held = held_.find(id);
-  if (held == held_.end() || held->second != State::kRunning) return;
-  held->second = State::kFinished;
+  if (held == held_.end() || held->second.state != State::kRunning) return;
+  held->second = {State::kFinished, output_bytes};
+  unjudged_bytes_ += output_bytes;
   --running_;
   if (Demand() > 0) demand_.Signal();
 }
@@ -118,7 +120,8 @@ void LeaseQueue::Finished(AttemptId id, int64_t run_us) {
 void LeaseQueue::Erase(AttemptId id) {
   const auto held = held_.find(id);
   if (held == held_.end()) return;
-  const State state = held->second;
+  const State state = held->second.state;
+  unjudged_bytes_ -= held->second.output_bytes;
   held_.erase(held);
   if (state == State::kRunning) --running_;
   if (state == State::kQueued) {
@@ -136,7 +139,7 @@ LeaseQueue::State LeaseQueue::Stop(AttemptId id) {
   absl::MutexLock lock(&mutex_);
   const auto held = held_.find(id);
   if (held == held_.end()) return State::kUnknown;
-  const State state = held->second;
+  const State state = held->second.state;
   if (state != State::kRunning) Erase(id);
   return state;
 }

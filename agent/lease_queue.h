@@ -21,6 +21,7 @@ class LeaseQueue {
   static constexpr uint32_t kMaxPrefetch = 64;
   // Finished attempts that nobody has judged yet; more of them and no new shards are asked for.
   static constexpr uint32_t kMaxUnjudged = 256;
+  static constexpr uint64_t kMaxUnjudgedBytes = 1 << 30;  // of their outputs, on our disk
 
   LeaseQueue(uint32_t slots, const Clock* clock) : slots_(slots), clock_(clock) {}
 
@@ -32,7 +33,7 @@ class LeaseQueue {
   Wanted WaitForDemand();
 
   // The ids of all that is held.
-  std::vector<uint64_t> Held() const;
+  std::vector<uint64_t> HeldIds() const;
 
   // Queues the leases of a reply but those that are held already. Returns the number of new ones.
   // When nothing came and nothing is held, how long shards run is to be learned anew.
@@ -42,8 +43,8 @@ class LeaseQueue {
   // Nothing when `idle_ms` passed without one, or after Close().
   std::optional<Attempt> Take(JobId preferred, int64_t idle_ms);
 
-  // The attempt that was taken ended after `run_us` and waits for its verdict.
-  void Finished(AttemptId id, int64_t run_us);
+  // The attempt that was taken ended after `run_us` and waits, with its outputs, for its verdict.
+  void Finished(AttemptId id, int64_t run_us, uint64_t output_bytes = 0);
 
   // Holds the attempt no longer: its verdict is known, or it was cancelled.
   void Forget(AttemptId id);
@@ -57,6 +58,10 @@ class LeaseQueue {
   void Close();
 
  private:
+  struct Held {
+    State state = State::kQueued;
+    uint64_t output_bytes = 0;
+  };
   struct Queued {
     Attempt attempt;
     int64_t since_ms;
@@ -75,7 +80,8 @@ class LeaseQueue {
   absl::CondVar work_;    // something was queued
   absl::CondVar demand_;  // more may be wanted
   std::deque<Queued> queue_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<AttemptId, State> held_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<AttemptId, Held> held_ ABSL_GUARDED_BY(mutex_);
+  uint64_t unjudged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
   double mean_run_us_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: no shard has run yet
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

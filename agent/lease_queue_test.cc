@@ -95,6 +95,20 @@ TEST_F(LeaseQueueTest, AsksForNothingWhileTooManyAreUnjudged) {
   EXPECT_GT(wanted, 0u);
 }
 
+TEST_F(LeaseQueueTest, AsksForNothingWhileItsDiskHoldsMuchThatIsUnjudged) {
+  AddMany(1, 2);
+  TakeId();
+  leases_.Finished(AttemptId{1}, 1000, LeaseQueue::kMaxUnjudgedBytes);
+  TakeId();
+  std::atomic<uint32_t> wanted = 0;
+  std::thread poller([&] { wanted = leases_.WaitForDemand().shards; });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(wanted, 0u);
+  leases_.Forget(AttemptId{1});
+  poller.join();
+  EXPECT_GT(wanted, 0u);
+}
+
 TEST_F(LeaseQueueTest, RunsALeaseThatIsGivenAgainOnce) {
   AddMany(1, 2);
   EXPECT_EQ(TakeId(), 1u);
@@ -102,17 +116,17 @@ TEST_F(LeaseQueueTest, RunsALeaseThatIsGivenAgainOnce) {
   AddMany(1, 2);  // 1 is finished, 2 is queued
   EXPECT_EQ(TakeId(), 2u);
   EXPECT_EQ(TakeId(), 0u);
-  EXPECT_THAT(leases_.Held(), UnorderedElementsAre(1u, 2u));
+  EXPECT_THAT(leases_.HeldIds(), UnorderedElementsAre(1u, 2u));
   leases_.Forget(AttemptId{1});
   leases_.Forget(AttemptId{2});
-  EXPECT_THAT(leases_.Held(), IsEmpty());
+  EXPECT_THAT(leases_.HeldIds(), IsEmpty());
 }
 
 TEST_F(LeaseQueueTest, IgnoresALeaseWithoutItsJob) {
   corpgrid::v1::PollJobsResponse reply = Leases({Make(1)});
   reply.clear_jobs();
   EXPECT_EQ(leases_.Add(reply), 0u);
-  EXPECT_THAT(leases_.Held(), IsEmpty());
+  EXPECT_THAT(leases_.HeldIds(), IsEmpty());
 }
 
 TEST_F(LeaseQueueTest, PrefersAJobUntilAnotherHasWaitedLong) {
@@ -132,7 +146,7 @@ TEST_F(LeaseQueueTest, StopDropsWhatDoesNotRun) {
   EXPECT_EQ(leases_.Stop(AttemptId{2}), LeaseQueue::State::kFinished);
   EXPECT_EQ(leases_.Stop(AttemptId{3}), LeaseQueue::State::kQueued);
   EXPECT_EQ(leases_.Stop(AttemptId{4}), LeaseQueue::State::kUnknown);
-  EXPECT_THAT(leases_.Held(), UnorderedElementsAre(1u));
+  EXPECT_THAT(leases_.HeldIds(), UnorderedElementsAre(1u));
   EXPECT_EQ(TakeId(), 0u);
 }
 

@@ -103,7 +103,9 @@ void Slot::Attend(const Attempt& attempt) {
   if (finished.ok()) {
     // Short shards need a finer measure than the clock's, and what they cost us does not matter.
     if (run_us < 100'000) run_us = finished->wall_us;
-    context_->leases->Finished(attempt.id, run_us);
+    uint64_t output_bytes = 0;
+    for (const job::Output& output : finished->result.outputs) output_bytes += output.size_bytes;
+    context_->leases->Finished(attempt.id, run_us, output_bytes);
     context_->hand_in(*std::move(finished));
     return;
   }

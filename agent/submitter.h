@@ -23,7 +23,7 @@ namespace corpgrid::agent {
 class Submitter {
  public:
   static constexpr size_t kMaxBatch = 64;
-  // Of log tails and small outputs in a call; gRPC takes messages of up to 4 MiB.
+  // Of log tails and outputs in a call, so that large outputs do not wait for each other.
   static constexpr size_t kMaxBatchBytes = 2 << 20;
   // A lane sends at most every so often, so that in a stream of short shards the cost of a call and
   // of its commit is shared. A result that comes alone goes at once.

@@ -60,7 +60,7 @@ TEST_F(SubmitterTest, SignsWhatTheSchedulerWillCheck) {
   EXPECT_TRUE(crypto::Verify(key_.public_key(), statement, result.signature()).ok());
   EXPECT_EQ(result.outputs(0).name(), "out");
   EXPECT_EQ((scheduler_.staged[{5, "out"}]), "bytes");
-  EXPECT_THAT(leases_.Held(), IsEmpty());
+  EXPECT_THAT(leases_.HeldIds(), IsEmpty());
 }
 
 TEST_F(SubmitterTest, WhatPilesUpDuringACallIsOneBatch) {
@@ -96,6 +96,16 @@ TEST_F(SubmitterTest, LargeOutputsComeFromTheirFile) {
   submitter_->Add(std::move(finished));
   ASSERT_TRUE(submitter_->Drain(10'000));
   EXPECT_EQ((scheduler_.staged[{1, "big"}]), data);
+}
+
+TEST_F(SubmitterTest, LargeOutputsDoNotWaitForEachOther) {
+  scheduler_.SetOpen(false);
+  Finish(1, {{"a", std::string(1 << 20, 'x')}});
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (uint64_t id = 2; id <= 5; ++id) Finish(id, {{"a", std::string(1 << 20, 'x')}});
+  scheduler_.SetOpen(true);
+  ASSERT_TRUE(submitter_->Drain(10'000));
+  EXPECT_EQ(scheduler_.put_calls, 3);  // 1 MiB, then twice 2 MiB
 }
 
 TEST_F(SubmitterTest, TriesAgainWhatMaySucceedLater) {
@@ -143,7 +153,7 @@ TEST_F(SubmitterTest, ARefusedCallEndsOnlyTheResultItIsAbout) {
   Finish(1);
   ASSERT_TRUE(submitter_->Drain(10'000));
   EXPECT_THAT(scheduler_.results, IsEmpty());
-  EXPECT_THAT(leases_.Held(), IsEmpty());
+  EXPECT_THAT(leases_.HeldIds(), IsEmpty());
 }
 
 TEST_F(SubmitterTest, DropsWhatIsNoLongerWanted) {
@@ -163,7 +173,7 @@ TEST_F(SubmitterTest, EndsWhileTheSchedulerIsAway) {
   Finish(1);
   EXPECT_FALSE(submitter_->Drain(50));
   submitter_.reset();
-  EXPECT_THAT(leases_.Held(), ElementsAre(1u));  // the scheduler will give it again
+  EXPECT_THAT(leases_.HeldIds(), ElementsAre(1u));  // the scheduler will give it again
 }
 
 }  // namespace
