@@ -60,7 +60,7 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     grid.attempts_[attempt.row.id] = attempt.row.shard;
     if (attempt.row.state == AttemptState::kRunning) {
       device->leases.insert(attempt.row.id);
-      grid.Extend(attempt);
+      grid.StartLease(*job, attempt);
     }
     shard.attempts.push_back(std::move(attempt));
   }

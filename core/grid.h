@@ -39,6 +39,8 @@ class Grid {
   static constexpr uint32_t kMaxFaults = 8;            // device faults of one shard
   static constexpr uint32_t kMaxPollShards = 256;      // leases in one answer
   static constexpr size_t kMaxLeasesPerDevice = 1024;  // over all polls
+  static constexpr int64_t kMaxQueuedMs =
+      600'000;  // that a lease may wait before its wall limit counts
   static constexpr size_t kMaxRemembered = 1 << 16;    // ended attempts whose verdict is repeated
   static constexpr int64_t kFaultPauseMs = 200;        // doubles with each fault in a row, up to
   static constexpr int64_t kMaxFaultPauseMs = 30'000;  // this
@@ -70,6 +72,7 @@ class Grid {
     std::optional<crypto::Hash> result_key;  // once handed in
     bool succeeded = false;
     int64_t expires_ms = 0;
+    int64_t latest_ms = 0;  // no heartbeat extends it further
     double fraction = -1;
   };
 
@@ -138,6 +141,7 @@ class Grid {
   // Leases one shard of `job` to `device`; false when there is none it may take.
   bool LeaseOne(Job& job, Device& device, Effects* effects);
   std::optional<uint32_t> FindOpen(const Job& job, const Party& party) const;
+  void StartLease(const Job& job, Attempt& attempt);
   void Extend(Attempt& attempt);
   void EndAttempt(Attempt& attempt, AttemptState state, Effects* effects);
 

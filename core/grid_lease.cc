@@ -164,7 +164,7 @@ bool Grid::LeaseOne(Job& job, Device& device, Effects* effects) {
   attempt.row.owner = device.row.owner;
   attempt.row.lease_token = LeaseToken(seed_, attempt.row.id);
   attempt.row.try_number = shard.row.tries;
-  Extend(attempt);
+  StartLease(job, attempt);
   attempts_[attempt.row.id] = shard.row.id;
   device.leases.insert(attempt.row.id);
   effects->rows.shards.push_back(shard.row);
@@ -180,10 +180,15 @@ bool Grid::LeaseOne(Job& job, Device& device, Effects* effects) {
   return true;
 }
 
+void Grid::StartLease(const Job& job, Attempt& attempt) {
+  // A device that is heard but never answers would otherwise hold a shard for ever.
+  attempt.latest_ms = meta_.time_ms + job.spec->limits.wall_ms + kMaxQueuedMs;
+  Extend(attempt);
+  expiries_.push({attempt.expires_ms, attempt.row.id});
+}
+
 void Grid::Extend(Attempt& attempt) {
-  const bool first = attempt.expires_ms == 0;
-  attempt.expires_ms = meta_.time_ms + config_.lease_ttl_ms();
-  if (first) expiries_.push({attempt.expires_ms, attempt.row.id});
+  attempt.expires_ms = std::min(meta_.time_ms + config_.lease_ttl_ms(), attempt.latest_ms);
 }
 
 void Grid::EndAttempt(Attempt& attempt, AttemptState state, Effects* effects) {

@@ -149,6 +149,23 @@ TEST_F(GridTest, AHeartbeatExtendsALease) {
   EXPECT_TRUE(HandIn(a, Result(a, "x")).accepted);
 }
 
+TEST_F(GridTest, ADeviceThatIsHeardButNeverAnswersLosesItsLease) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  const JobId job = Submit(1, 1, 1);
+  const Lease a = PollFor(ann, 1).at(0);
+  const int64_t end_ms = now_ms_ + job::Limits().wall_ms + Grid::kMaxQueuedMs;
+  while (now_ms_ < end_ms + GridConfig().lease_ttl_ms()) {
+    now_ms_ += GridConfig().heartbeat_ms;
+    Apply(Heartbeat{ann, Power::kMains, {{a.attempt, 0.5}}});
+    PollFor(ann, 0, {a.attempt});
+    Apply(Tick{});
+  }
+  const std::vector<Lease> leases = PollFor(bob, 1);
+  ASSERT_THAT(leases, SizeIs(1));
+  HandIn(leases[0], Result(leases[0], "x"));
+  EXPECT_EQ(jobs_.at(job).progress.state, JobState::kDone);
+}
+
 TEST_F(GridTest, ALostPollReplyIsGivenAgainWithTheSameAttempt) {
   const DeviceId ann = Join("ann");
   Submit(2, 1, 1);
