@@ -61,7 +61,7 @@ outputs: ["tile.ppm"]
 env: {SAMPLES: "64"}
 resources: {cpus: 1, memory: 512 MiB, vram: 0 B, backend: [cpu]}
 redundancy: {replicas: 2, quorum: 2, validator: exact, distinct: owner}
-limits: {wall: 10 min 0 s, output: 64 MiB, disk: 1 GiB, processes: 256, network: false}
+limits: {wall: 10 min 0 s, output: 64 MiB, disk: 256 MiB, processes: 256, network: false}
 retries: 3
 )");
 }
