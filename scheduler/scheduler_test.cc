@@ -138,7 +138,7 @@ class SchedulerTest : public ::testing::Test {
   void Start() {
     auto started = Scheduler::Start({.data_folder = folder_.path(),
                                      .listen = listen_,
-                                     .heartbeat_ms = 100,
+                                     .heartbeat_ms = 5000,
                                      .grace_heartbeats = 4});
 
     ASSERT_TRUE(started.ok()) << started.status().ToString();
