@@ -22,7 +22,34 @@ namespace corpgrid::runner {
 namespace {
 
 using testing::HasSubstr;
-using SessionTest = SandboxedTest;
+
+class SessionTest : public SandboxedTest {
+ protected:
+  // Says that it runs, then runs on.
+  static ShardRequest Sleep() {
+    ShardRequest request;
+    request.argv = {"/bin/sh", "-c", "echo 1 >&3; sleep 20"};
+    request.wall_ms = 20'000;
+    return request;
+  }
+
+  double AwaitProgress(double fraction) const {
+    for (int i = 0; i < 2000 && session_->Progress() != fraction; ++i) usleep(5'000);
+    return session_->Progress();
+  }
+
+  // The left-over processes of that name, the oldest first: of "corpgrid-runner" the runner itself
+  // and the init of its shard.
+  std::vector<pid_t> Named(const std::string& name) const {
+    std::vector<pid_t> pids;
+    for (pid_t pid : LeftOver(0)) {
+      std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
+      std::string found;
+      if (file >> found && found == name) pids.push_back(pid);
+    }
+    return pids;
+  }
+};
 
 // What the agent reads of the work folder: as it opens outputs.
 std::string Output(int work_fd, const char* name) {
@@ -128,12 +155,8 @@ TEST_F(SessionTest, ShowsProgressWhileTheShardRuns) {
   EXPECT_EQ(session_->Progress(), -1);
   std::thread shard(
       [&] { Shell("echo 0.25 >&3; sleep 0.5; printf 0.5 >&3; sleep 0.5; echo x >&3"); });
-  auto wait_for = [&](double fraction) {
-    for (int i = 0; i < 400 && session_->Progress() != fraction; ++i) usleep(5'000);
-    return session_->Progress();
-  };
-  EXPECT_EQ(wait_for(0.25), 0.25);
-  EXPECT_EQ(wait_for(0.5), 0.5);
+  EXPECT_EQ(AwaitProgress(0.25), 0.25);
+  EXPECT_EQ(AwaitProgress(0.5), 0.5);
   shard.join();
   EXPECT_EQ(session_->Progress(), 0.5) << "x is no number";
   Shell("echo 7 >&3; echo -3 >&3; echo nan >&3");
@@ -190,7 +213,7 @@ TEST_F(SessionTest, CancelEndsTheShardAndOnlyThatOne) {
   // Cancels the script once it says that it is ready.
   auto cancelled = [&](int64_t grace_ms, const std::string& script) {
     std::thread canceller([&] {
-      for (int i = 0; i < 2000 && session_->Progress() != 1; ++i) usleep(5'000);
+      AwaitProgress(1);
       session_->Cancel(grace_ms);
     });
     Result result = Shell(script);
@@ -210,21 +233,11 @@ TEST_F(SessionTest, CancelEndsTheShardAndOnlyThatOne) {
 
 TEST_F(SessionTest, RunnerKilledBreaksTheSessionAndNothingElse) {
   Start(Options());
+  ShardRequest request = Sleep();
   std::thread killer([&] {
-    usleep(300'000);
-    for (pid_t pid : LeftOver(0)) {
-      std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
-      std::string name;
-      file >> name;
-      if (name == "corpgrid-runner") {  // the first one; the second is the shard's init
-        kill(pid, SIGKILL);
-        break;
-      }
-    }
+    AwaitProgress(1);
+    kill(Named("corpgrid-runner").at(0), SIGKILL);
   });
-  ShardRequest request;
-  request.argv = {"/bin/sleep", "20"};
-  request.wall_ms = 20'000;
   auto exit = session_->Run(request);
   killer.join();
   EXPECT_EQ(exit.status().code(), absl::StatusCode::kUnavailable);
@@ -234,15 +247,24 @@ TEST_F(SessionTest, RunnerKilledBreaksTheSessionAndNothingElse) {
   EXPECT_EQ(Run({"/bin/true"}).exit.code, 0) << "a new session works";
 }
 
+// It was once reported as the end of the command, and two devices could agree on it.
+TEST_F(SessionTest, KilledInitIsNoOutcomeOfTheCommand) {
+  Start(Options());
+  std::thread killer([&] {
+    AwaitProgress(1);
+    kill(Named("corpgrid-runner").at(1), SIGKILL);
+  });
+  auto exit = session_->Run(Sleep());
+  killer.join();
+  EXPECT_EQ(exit.status().code(), absl::StatusCode::kUnavailable) << exit.status();
+  EXPECT_THAT(std::string(exit.status().message()), HasSubstr("init of a shard"));
+  EXPECT_EQ(LeftOver(1000), std::set<pid_t>());
+}
+
 TEST_F(SessionTest, BubblewrapKilledTakesTheSandboxWithIt) {
   Start(Options());
   Run({"/bin/true"});
-  for (pid_t pid : LeftOver(0)) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
-    std::string name;
-    file >> name;
-    if (name == "bwrap") kill(pid, SIGKILL);
-  }
+  for (pid_t pid : Named("bwrap")) kill(pid, SIGKILL);
   EXPECT_EQ(LeftOver(1000), std::set<pid_t>());
 }
 

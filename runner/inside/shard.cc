@@ -157,10 +157,13 @@ protocol::RunReply ShardRunner::Run(std::string_view packet) {
   end_us_ = NowUs();
   close(init_pidfd_);
   streams_->Finish();
-  // An init that did not end by itself saw no status: it was killed, and the command with it.
-  if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && launch.error == 0)) {
-    launch.status = SIGKILL;
+  bool by_itself = WIFEXITED(status) && (WEXITSTATUS(status) == 0 || launch.error != 0);
+  if (!by_itself && stop_ == Stop::kNo) {
+    // No shard can do that: a person did, or a machine short of memory. The command has no end that
+    // could be told.
+    Die("the init of a shard was killed", 0);
   }
+  if (!by_itself) launch.status = SIGKILL;  // the command went with it
   return Reply(usage);
 }
 

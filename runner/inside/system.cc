@@ -26,7 +26,8 @@ void KeepComplaints() {
 }
 
 void Die(const std::string& what, int error) {
-  std::string line = "corpgrid-runner: " + what + ": " + strerror(error) + "\n";
+  std::string why = error == 0 ? "" : std::string(": ") + strerror(error);
+  std::string line = "corpgrid-runner: " + what + why + "\n";
   [[maybe_unused]] ssize_t n = write(complaints, line.data(), line.size());
   _exit(1);
 }

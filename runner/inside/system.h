@@ -48,7 +48,7 @@ int64_t NowUs();
 // Moves stderr to where shards have it not, for Die(), which writes the host a last line there.
 void KeepComplaints();
 
-// Ends the runner, and so the sandbox.
+// Ends the runner, and so the sandbox. `error` is an errno, 0 when `what` says it all.
 [[noreturn]] void Die(const std::string& what, int error = errno);
 
 inline void Require(bool ok, const char* what) {
