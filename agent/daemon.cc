@@ -3,14 +3,16 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <thread>
 
-#include "agent/backoff.h"
 #include "agent/executor.h"
 #include "agent/heartbeat.h"
 #include "agent/submitter.h"
+#include "agent/transient.h"
+#include "base/backoff.h"
 #include "base/status_macros.h"
 
 namespace corpgrid::agent {
@@ -80,11 +82,14 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   JobCache jobs(&scheduler, bundles.get(), parts.trusts, parts.device.info.network_allowed());
   LeaseQueue leases(parts.slots, parts.clock);
   Submitter submitter(&scheduler, parts.key, &leases, &abort);
+  Capacity capacity({.cpus = std::max(parts.slots, parts.device.info.cpus()),
+                     .memory_bytes = parts.device.info.memory_bytes()});
   Executor executor(
       SlotContext{.data_folder = parts.data_folder,
                   .runner_path = parts.runner_path,
                   .leases = &leases,
                   .jobs = &jobs,
+                  .capacity = &capacity,
                   .scheduler = &scheduler,
                   .hand_in = [&](FinishedAttempt finished) { submitter.Add(std::move(finished)); },
                   .start_session = parts.start_session,

@@ -81,6 +81,7 @@ class ExecutorTest : public ::testing::Test {
                     .runner_path = "/runner",
                     .leases = &leases_,
                     .jobs = &jobs_,
+                    .capacity = &capacity_,
                     .scheduler = &scheduler_,
                     .hand_in =
                         [this](FinishedAttempt finished) {
@@ -134,6 +135,7 @@ class ExecutorTest : public ::testing::Test {
   std::unique_ptr<BundleCache> bundles_ =
       BundleCache::Open(folder_.path() + "/cache", 1 << 20).value();
   JobCache jobs_{&scheduler_, bundles_.get(), [](const auto&) { return true; }, false};
+  Capacity capacity_{{.cpus = 2, .memory_bytes = 8ull << 30}};
   LeaseQueue leases_{2, &SystemClock()};
   StopSignal stop_;
   absl::Mutex mutex_;
@@ -256,6 +258,39 @@ TEST_F(ExecutorTest, RefusesShardsThatWereNotSigned) {
   const FinishedAttempt& finished = RunOne(TestJob(1, fields, submitter_), 1, 3);
   EXPECT_EQ(finished.result.outcome, job::Outcome::kDeviceFault);
   EXPECT_THAT(world_.requests, IsEmpty());
+}
+
+// It once counted as a fault of the device, of every device.
+TEST_F(ExecutorTest, ABundleThatCannotBeUnpackedIsAnOutcomeOfTheJob) {
+  const TestJob job(1, Fields({"/bin/x"}), submitter_, "no archive");
+  scheduler_.objects[crypto::Blake3("no archive")] = "no archive";
+  Start();
+  for (uint64_t id : {1, 2}) {
+    const FinishedAttempt& finished = RunOne(job, id);
+    EXPECT_EQ(finished.result, (job::Result{job::Outcome::kNotStarted, EBADMSG, {}}));
+    EXPECT_THAT(finished.detail, HasSubstr("bundle"));
+  }
+  EXPECT_EQ(scheduler_.fetches[crypto::Blake3("no archive")], 1);
+  EXPECT_THAT(world_.requests, IsEmpty());
+}
+
+TEST_F(ExecutorTest, ShardsShareTheProcessors) {
+  job::JobFields fields = Fields({"/bin/x"});
+  fields.resources.cpus = 2;
+  const TestJob job(1, fields, submitter_);
+  scheduler_.Serve(job);
+  world_.block = true;
+  Start(2);
+  leases_.Add(Leases({job.MakeAttempt(1), job.MakeAttempt(2)}));
+  AwaitRunning(1);
+  while (executor_->Running().size() < 2) std::this_thread::yield();
+  absl::SleepFor(absl::Milliseconds(50));
+  {
+    absl::MutexLock lock(&world_.mutex);
+    EXPECT_EQ(world_.requests.size(), 1u) << "both processors are taken";
+  }
+  EXPECT_TRUE(executor_->Cancel(AttemptId{1}));
+  EXPECT_TRUE(executor_->Cancel(AttemptId{2}));
 }
 
 TEST_F(ExecutorTest, WaitsForASchedulerThatIsAway) {

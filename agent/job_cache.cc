@@ -97,10 +97,16 @@ absl::StatusOr<std::shared_ptr<const VerifiedJob>> JobCache::Get(
   }
   ASSIGN_OR_RETURN(Statement statement, Verify(*attempt.job));
   ASSIGN_OR_RETURN(job::JobSpec spec, FetchSpec(attempt, statement));
-  ASSIGN_OR_RETURN(std::shared_ptr<const Bundle> bundle,
-                   FetchBundle(attempt, statement, cancelled));
-  auto verified = std::make_shared<const VerifiedJob>(VerifiedJob{
-      id, statement.grid_id, statement.spec, statement.bundle, std::move(spec), std::move(bundle)});
+  absl::StatusOr<std::shared_ptr<const Bundle>> bundle = FetchBundle(attempt, statement, cancelled);
+  std::string unusable;
+  if (absl::IsInvalidArgument(bundle.status())) {
+    unusable = std::string(bundle.status().message());
+    bundle = nullptr;
+  }
+  RETURN_IF_ERROR(bundle.status());
+  auto verified = std::make_shared<const VerifiedJob>(
+      VerifiedJob{id, statement.grid_id, statement.spec, statement.bundle, std::move(spec),
+                  *std::move(bundle), std::move(unusable)});
   absl::MutexLock lock(&mutex_);
   if (jobs_.find(id) == jobs_.end()) {
     spdlog::info("job {} \"{}\" verified: {} shards, bundle {}", id.value, verified->spec->name,

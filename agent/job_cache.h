@@ -27,6 +27,7 @@ struct VerifiedJob {
   crypto::Hash bundle_hash;
   job::JobSpec spec;
   std::shared_ptr<const Bundle> bundle;  // null: the job has none
+  std::string unusable;  // why what was signed cannot run anywhere; empty when it can
 };
 
 // Fetches, verifies and unpacks what attempts need, once a job. Any thread.
@@ -48,7 +49,8 @@ class JobCache {
 
   // The attempt's job. `cancelled` ends a download. Errors: PermissionDenied for a job that nobody
   // trusted has signed as it is or that wants what this device does not give, DataLoss for bytes
-  // that are not what was signed, Cancelled, those of BundleCache and of the calls.
+  // that are not what was signed, Cancelled, those of BundleCache and of the calls. A bundle that
+  // is what was signed and cannot be unpacked is no error but VerifiedJob::unusable.
   absl::StatusOr<std::shared_ptr<const VerifiedJob>> Get(const Attempt& attempt,
                                                          const std::function<bool()>& cancelled);
 

@@ -5,7 +5,6 @@
 
 #include <thread>
 
-#include "agent/backoff.h"
 #include "agent/testing.h"
 
 namespace corpgrid::agent {
@@ -161,21 +160,6 @@ TEST_F(LeaseQueueTest, CloseEndsAllWaits) {
   poller.join();
   slot.join();
   EXPECT_EQ(TakeId(), 0u);
-}
-
-TEST(BackoffTest, GrowsWithinItsBoundsAndStartsAnew) {
-  Backoff backoff(1);
-  EXPECT_LE(backoff.NextMs(), 2 * Backoff::kMinMs);
-  for (int i = 0; i < 1000; ++i) {
-    const int64_t ms = backoff.NextMs();
-    EXPECT_GE(ms, Backoff::kMinMs);
-    EXPECT_LE(ms, Backoff::kMaxMs);
-    if (i > 5) {
-      EXPECT_GE(ms, Backoff::kMaxMs / 2);
-    }
-  }
-  backoff.Reset();
-  EXPECT_LE(backoff.NextMs(), 2 * Backoff::kMinMs);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -13,6 +14,8 @@
 #include "agent/files.h"
 #include "agent/outputs.h"
 #include "agent/shard_request.h"
+#include "agent/transient.h"
+#include "base/backoff.h"
 #include "base/status_macros.h"
 #include "base/text.h"
 
@@ -134,7 +137,15 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
     return absl::InvalidArgumentError(
         fmt::format("there is no shard {}: what was signed has {}", shard, spec->shards));
   }
+  if (!job->unusable.empty()) {
+    return FinishedAttempt{.attempt = attempt,
+                           .result = {job::Outcome::kNotStarted, EBADMSG, {}},
+                           .detail = job->unusable};
+  }
   if (!spec->inputs.empty()) RETURN_IF_ERROR(FetchInput(attempt, spec->inputs[shard]));
+  const Capacity::Share share = context_->capacity->Take(
+      {spec->resources.cpus, spec->resources.memory_bytes}, [this] { return Cancelled(); });
+  if (!share) return absl::CancelledError("the attempt was cancelled");
   const absl::StatusOr<runner::ShardExit> exit = RunShard(job, MakeShardRequest(spec, shard));
   if (!exit.ok()) {
     return absl::InternalError(fmt::format("no sandbox: {}", std::string(exit.status().message())));

@@ -9,7 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "agent/backoff.h"
+#include "agent/capacity.h"
 #include "agent/finished.h"
 #include "agent/job_cache.h"
 #include "agent/lease_queue.h"
@@ -29,6 +29,7 @@ struct SlotContext {
   std::string runner_path;
   LeaseQueue* leases;
   JobCache* jobs;
+  Capacity* capacity;
   SchedulerClient* scheduler;
   std::function<void(FinishedAttempt)> hand_in;
   StartSession start_session;

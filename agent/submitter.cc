@@ -9,7 +9,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/clock.h"
-#include "agent/backoff.h"
+#include "agent/transient.h"
+#include "base/backoff.h"
 #include "base/status_macros.h"
 
 namespace corpgrid::agent {

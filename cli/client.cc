@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "base/status_macros.h"
-#include "cli/backoff.h"
 #include "cli/data_folder.h"
+#include "cli/patience.h"
 #include "corpgrid/v1/jobs.grpc.pb.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
@@ -65,7 +65,7 @@ rpc::ObjectsClient& Client::objects() { return *connection_->transfer; }
 
 template <typename Request, typename Response, typename Method>
 absl::StatusOr<Response> Client::Call(Method method, const Request& request, int64_t patience_ms) {
-  Backoff backoff(patience_ms);
+  Patience patience(patience_ms);
   while (true) {
     grpc::ClientContext context;
     rpc::PrepareCall(&context, kCallDeadlineMs, rpc::kTokenKey, connection_->grid.token);
@@ -75,7 +75,7 @@ absl::StatusOr<Response> Client::Call(Method method, const Request& request, int
     if (status.ok()) return response;
     if (absl::IsDeadlineExceeded(status)) return Unreachable(status);
     if (!absl::IsUnavailable(status)) return status;
-    if (GridIsGone() || !backoff.Wait()) return Unreachable(status);
+    if (GridIsGone() || !patience.Wait()) return Unreachable(status);
   }
 }
 
@@ -177,7 +177,7 @@ absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& eve
                                          const std::atomic<bool>& stop) {
   v1::GetJobRequest request;
   request.set_job_id(job_id);
-  Backoff backoff(kWatchPatienceMs);
+  Patience patience(kWatchPatienceMs);
   bool connected = true;
   while (!stop) {
     grpc::ClientContext context;
@@ -199,7 +199,7 @@ absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& eve
       const auto reader = connection_->jobs->Watch(&context, request);
       while (reader->Read(&job)) {
         connected = true;
-        backoff.Reset();
+        patience.Reset();
         if (events.on_job) events.on_job(job);
       }
       status = rpc::FromGrpc(reader->Finish());
@@ -211,7 +211,7 @@ absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& eve
     }
     if (connected && absl::IsUnavailable(status) && events.on_lost) events.on_lost();
     connected = !absl::IsUnavailable(status);
-    if (GridIsGone() || !backoff.Wait()) return Unreachable(status);
+    if (GridIsGone() || !patience.Wait()) return Unreachable(status);
   }
   return absl::CancelledError("no longer watched");
 }

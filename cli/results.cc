@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "base/status_macros.h"
-#include "cli/backoff.h"
 #include "cli/json.h"
+#include "cli/patience.h"
 #include "cli/shards.h"
 #include "cli/table.h"
 #include "crypto/signature.h"
@@ -96,7 +96,7 @@ absl::Status Fetch(Client& client, const Wanted& wanted,
   }
   PartialFile file(wanted.path);
   RETURN_IF_ERROR(file.Open());
-  Backoff backoff(kChangePatienceMs);
+  Patience patience(kChangePatienceMs);
   while (true) {
     int64_t received = 0;
     const absl::Status status =
@@ -107,7 +107,7 @@ absl::Status Fetch(Client& client, const Wanted& wanted,
         });
     if (status.ok()) return file.MoveIntoPlace();
     if (!absl::IsUnavailable(status)) return status;
-    if (client.GridIsGone() || !backoff.Wait()) return client.Unreachable(status);
+    if (client.GridIsGone() || !patience.Wait()) return client.Unreachable(status);
     count(-received);
     RETURN_IF_ERROR(file.Truncate());
   }

@@ -12,8 +12,8 @@
 #include <span>
 
 #include "base/status_macros.h"
-#include "cli/backoff.h"
 #include "cli/json.h"
+#include "cli/patience.h"
 #include "crypto/encoding.h"
 #include "fmt/format.h"
 #include "job/statement.h"
@@ -106,11 +106,11 @@ rpc::ObjectsClient::Upload UploadInput(v1::Grant grant, const job::InputFile& fi
 absl::StatusOr<std::vector<v1::StagedObject>> PutPatiently(
     Client& client, std::span<const rpc::ObjectsClient::Upload> uploads,
     const std::function<void(uint64_t)>& progress) {
-  Backoff backoff(kChangePatienceMs);
+  Patience patience(kChangePatienceMs);
   while (true) {
     auto staged = client.objects().Put(uploads, progress);
     if (staged.ok() || !absl::IsUnavailable(staged.status())) return staged;
-    if (client.GridIsGone() || !backoff.Wait()) return client.Unreachable(staged.status());
+    if (client.GridIsGone() || !patience.Wait()) return client.Unreachable(staged.status());
   }
 }
 

@@ -219,6 +219,12 @@ absl::Status JobsService::FillShards(const pb::ListShardsRequest& request,
                      out->mutable_shards(static_cast<int>(shard.id.index - request.first())));
     }
   }
+  if (Ended(row->progress)) {
+    // The rows of shards that the end of their job cut short stay as they were.
+    for (pb::Shard& shard : *out->mutable_shards()) {
+      if (shard.state() == "queued" || shard.state() == "running") shard.set_state("cancelled");
+    }
+  }
   for (const store::AttemptRecord& record : attempts) {
     pb::Shard* shard =
         out->mutable_shards(static_cast<int>(record.attempt.shard.index - request.first()));

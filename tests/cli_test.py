@@ -120,6 +120,7 @@ class CliTest(GridTest):
         job_id = self.grid.submit(self.grid.job_file(["sleep", "600"]))
         self.assertEqual(self.grid.ok("job", "cancel", job_id).json()["state"], "cancelled")
         self.grid.wait_job(job_id, 5, "cancelled")
+        self.assertEqual({shard["state"] for shard in self.grid.shards(job_id)}, {"cancelled"})
 
     def test_why_says_what_is_missing(self):
         file = self.grid.job_file(["true"], redundancy={"replicas": 2, "quorum": 2})

@@ -123,6 +123,9 @@ class Reply:
         return f"corpgrid {' '.join(map(str, self.args))} -> {self.code}\n{self.out}{self.err}"
 
 
+WATCHDOG = "while read pid; do pids=\"$pids -$pid\"; done; kill -9 $pids"
+
+
 class Grid:
     """A scheduler and agents, each a process of its own that tests may kill and start again."""
 
@@ -133,6 +136,9 @@ class Grid:
         self.data.mkdir(mode=0o711)
         self.agents, self.slots = agents, slots
         self.running = {}  # name -> Popen
+        # Ends the daemons' groups when this process is killed, which closes the pipe.
+        self.watchdog = subprocess.Popen(["/bin/sh", "-c", WATCHDOG], stdin=subprocess.PIPE,
+                                         start_new_session=True)
         self.address = None
         self.jobs_made = 0
         self.logs = ""
@@ -149,6 +155,8 @@ class Grid:
             self.running[name] = subprocess.Popen(
                 [str(arg) for arg in args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **(env or {})}, start_new_session=True)
+        self.watchdog.stdin.write(b"%d\n" % self.running[name].pid)
+        self.watchdog.stdin.flush()
         return self.running[name]
 
     def start_scheduler(self):
@@ -235,14 +243,15 @@ class Grid:
             raise AssertionError("left running:\n" + "\n".join(left())) from None
 
     def pids(self):
-        return {process.pid for process in self.running.values()}
+        return {process.pid for process in [self.watchdog, *self.running.values()]}
 
     def close(self):
         """Ends whatever still runs, keeps the ends of the logs, removes the folder."""
         self.logs = "\n".join(self.tail(log.stem) for log in sorted(self.folder.glob("*.log")))
-        for process in self.running.values():
+        for process in [self.watchdog, *self.running.values()]:
             process.kill()
             process.wait()
+        self.watchdog.stdin.close()
         for process in descendants(os.getpid()):
             if process.state != "Z":
                 os.kill(process.pid, signal.SIGKILL)
