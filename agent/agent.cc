@@ -39,11 +39,11 @@ class TerminationSignals {
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return DeviceError("a pipe", "make");
     TerminationSignals signals;
     signals.read_end_ = UniqueFd(ends[0]);
-    write_end_ = ends[1];
+    write_end = ends[1];
     struct sigaction action{};
     action.sa_handler = [](int) {
       const int saved = errno;
-      [[maybe_unused]] const ssize_t written = write(write_end_, "", 1);
+      [[maybe_unused]] const ssize_t written = write(write_end, "", 1);
       errno = saved;
     };
     action.sa_flags = SA_RESTART;
@@ -59,7 +59,7 @@ class TerminationSignals {
 
  private:
   // A handler takes no argument; the descriptor stays open for as long as the process.
-  static inline volatile sig_atomic_t write_end_ = -1;
+  static inline volatile sig_atomic_t write_end = -1;
   UniqueFd read_end_;
 };
 

@@ -18,7 +18,7 @@ absl::StatusOr<UniqueFd> TemporaryFile(const std::string& folder) {
   return file;
 }
 
-absl::Status OwnError(absl::Status status) {
+absl::Status OwnError(const absl::Status& status) {
   return absl::IsUnavailable(status) ? absl::InternalError(status.message()) : status;
 }
 

@@ -15,7 +15,7 @@ absl::StatusOr<UniqueFd> TemporaryFile(const std::string& folder);
 
 // `status` of this device's own disk, never Unavailable: that is what a scheduler is that will come
 // back.
-absl::Status OwnError(absl::Status status);
+absl::Status OwnError(const absl::Status& status);
 
 // FileError() with errno, as an OwnError().
 absl::Status DeviceError(std::string_view path, std::string_view what);

@@ -43,7 +43,8 @@ double Rate(int count, const std::function<bool(int)>& once) {
   }
   for (std::thread& thread : threads) thread.join();
   std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  return count / kThreads * kThreads / took.count();
+  const int done = count / kThreads * kThreads;
+  return done / took.count();
 }
 
 bool SpawnOnce(const std::vector<std::string>& command) {

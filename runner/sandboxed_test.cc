@@ -45,7 +45,7 @@ class Unprivileged : public testing::Environment {
 
 std::string Unprivileged::root_;
 
-[[maybe_unused]] testing::Environment* const registered =
+[[maybe_unused]] testing::Environment* const kRegistered =
     testing::AddGlobalTestEnvironment(new Unprivileged);
 
 }  // namespace

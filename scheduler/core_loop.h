@@ -105,7 +105,7 @@ absl::StatusOr<T> CoreLoop::Call(Body body) {
   core::Reply reply = CallAny(std::move(body));
   if (auto* status = std::get_if<absl::Status>(&reply)) {
     return status->ok() ? absl::InternalError("the core answered with nothing")
-                        : *std::move(status);
+                        : std::move(*status);
   }
   return std::get<T>(std::move(reply));
 }

@@ -31,7 +31,7 @@ constexpr int64_t kCallMs = 10'000;
 // A device that speaks the protocol by hand.
 class TestAgent {
  public:
-  explicit TestAgent(std::shared_ptr<grpc::Channel> channel)
+  explicit TestAgent(const std::shared_ptr<grpc::Channel>& channel)
       : key_(crypto::KeyPair::Generate()),
         stub_(pb::Scheduler::NewStub(channel)),
         objects_(pb::Objects::NewStub(channel)) {}
@@ -50,7 +50,8 @@ class TestAgent {
     return stub_->RegisterAgent(&context, request, &registered);
   }
 
-  pb::PollJobsResponse Poll(uint32_t shards, uint32_t wait_ms, std::vector<uint64_t> held = {}) {
+  pb::PollJobsResponse Poll(uint32_t shards, uint32_t wait_ms,
+                            const std::vector<uint64_t>& held = {}) {
     pb::PollJobsRequest request;
     request.set_max_shards(shards);
     request.set_wait_ms(wait_ms);
