@@ -66,8 +66,8 @@ absl::StatusOr<job::JobSpec> JobCache::FetchSpec(const Attempt& attempt,
 absl::StatusOr<std::shared_ptr<const Bundle>> JobCache::FetchBundle(
     const Attempt& attempt, const Statement& statement,
     const std::function<bool()>& cancelled) const {
-  static const crypto::Hash kNothing = crypto::Blake3("");
-  if (statement.bundle == kNothing) return nullptr;
+  static const crypto::Hash nothing = crypto::Blake3("");
+  if (statement.bundle == nothing) return nullptr;
   const uint64_t bytes = attempt.job->bundle_bytes();
   absl::StatusOr<std::shared_ptr<const Bundle>> bundle =
       bundles_->Get(statement.bundle, bytes, [&](int fd) {

@@ -188,7 +188,7 @@ void Slot::CloseSession() {
   session_job_.reset();
 }
 
-absl::StatusOr<runner::ShardExit> Slot::RunShard(std::shared_ptr<const VerifiedJob> job,
+absl::StatusOr<runner::ShardExit> Slot::RunShard(const std::shared_ptr<const VerifiedJob>& job,
                                                  const runner::ShardRequest& request) {
   for (int tries = 1;; ++tries) {
     RETURN_IF_ERROR(EnsureSession(job));

@@ -68,7 +68,7 @@ class Slot {
   absl::Status FetchInput(const Attempt& attempt, const job::Input& input) const;
   absl::Status EnsureSession(std::shared_ptr<const VerifiedJob> job);
   void CloseSession();
-  absl::StatusOr<runner::ShardExit> RunShard(std::shared_ptr<const VerifiedJob> job,
+  absl::StatusOr<runner::ShardExit> RunShard(const std::shared_ptr<const VerifiedJob>& job,
                                              const runner::ShardRequest& request);
   absl::StatusOr<FinishedAttempt> Finish(const Attempt& attempt, const job::JobSpec& spec,
                                          const runner::ShardExit& exit) const;

@@ -94,9 +94,9 @@ std::string Filter(const Image& image) {
         int left = i >= 3 ? image.At(y, i - 3) : 0, above = y > 0 ? image.At(y - 1, i) : 0;
         int corner = i >= 3 && y > 0 ? image.At(y - 1, i - 3) : 0;
         int guesses[] = {0, left, above, (left + above) / 2, Paeth(left, above, corner)};
-        int8_t difference = static_cast<int8_t>(image.At(y, i) - guesses[static_cast<int>(filter)]);
+        int difference = image.At(y, i) - guesses[static_cast<uint8_t>(filter)];
         row += static_cast<char>(difference);
-        sum += std::abs(difference);
+        sum += std::abs(static_cast<int8_t>(difference));
       }
       if (best_sum < 0 || sum < best_sum) {
         best = row;

@@ -302,8 +302,9 @@ Vec Pixel(const Scene& scene, int x, int y, int samples) {
   for (int i = 0; i < samples; ++i) {  // the first grid * grid of them stratified
     double dx = random.Uniform(), dy = random.Uniform();
     if (i < grid * grid) {
-      dx = (i % grid + dx) / grid;
-      dy = (i / grid + dy) / grid;
+      const int column = i % grid, line = i / grid;
+      dx = (column + dx) / grid;
+      dy = (line + dy) / grid;
     }
     Vec light = Radiance(scene, CameraRay(x + dx, y + dy, random), random);
     sum = sum + light * std::min(1.0, 12 / std::max(1e-9, Largest(light)));  // no fireflies
