@@ -132,6 +132,9 @@ Json ToJson(const job::JobSpec& spec) {
                     {"processes", f.limits.processes},
                     {"network", f.limits.network}};
   json["retries"] = f.retries;
+  if (f.checkpoint) {
+    json["checkpoint"] = {{"folder", f.checkpoint->folder}, {"every_ms", f.checkpoint->every_ms}};
+  }
   return json;
 }
 
@@ -161,6 +164,10 @@ std::string ToYaml(const job::JobSpec& spec) {
                       FormatDuration(f.limits.wall_ms), FormatBytes(f.limits.output_bytes),
                       FormatBytes(f.limits.disk_bytes), f.limits.processes, f.limits.network);
   text += fmt::format("retries: {}\n", f.retries);
+  if (f.checkpoint) {
+    text += fmt::format("checkpoint: {{folder: {}, every: {}}}\n", Quoted(f.checkpoint->folder),
+                        FormatDuration(f.checkpoint->every_ms));
+  }
   return text;
 }
 

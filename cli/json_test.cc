@@ -66,6 +66,15 @@ retries: 3
 )");
 }
 
+TEST(SpecView, ShowsCheckpointsOfJobsThatHaveThem) {
+  job::JobFields fields = *RenderSpec();
+  fields.checkpoint = {.folder = "state", .every_ms = 30'000};
+  const job::JobSpec spec = *job::JobSpec::Make(fields);
+  EXPECT_TRUE(ToYaml(spec).ends_with("checkpoint: {folder: \"state\", every: 30.0 s}\n"));
+  EXPECT_EQ(ToJson(spec)["checkpoint"]["every_ms"], 30'000);
+  EXPECT_FALSE(ToJson(RenderSpec()).contains("checkpoint"));
+}
+
 TEST(SpecView, JsonHasPlainNumbers) {
   const Json json = ToJson(RenderSpec());
   EXPECT_EQ(json["limits"]["wall_ms"], 600'000);

@@ -49,7 +49,8 @@ class JobFileReader {
              {"redundancy", [&](const YamlNode& n) { ReadRedundancy(n); }},
              {"limits", [&](const YamlNode& n) { ReadLimits(n); }},
              {"retries",
-              [&](const YamlNode& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }}});
+              [&](const YamlNode& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }},
+             {"checkpoint", [&](const YamlNode& n) { ReadCheckpoint(n); }}});
     CheckTogether();
     return std::move(file_);
   }
@@ -277,6 +278,24 @@ class JobFileReader {
           fmt::format("{} of outputs do not fit into limits.disk ({}), which holds them too",
                       FormatBytes(to.output_bytes), FormatBytes(to.disk_bytes)));
     }
+  }
+
+  void ReadCheckpoint(const YamlNode& node) {
+    const Checkpoint usual;
+    Checkpoint& to = file_.fields.checkpoint.emplace();
+    if (node.kind == YamlNode::Kind::kText) {
+      return Add(
+          node.at, "checkpoint",
+          fmt::format("expected {{folder: {}, every: 1min}}, got {}", usual.folder, Found(node)));
+    }
+    ReadMap(node, "checkpoint",
+            {{"folder",
+              [&](const YamlNode& n) {
+                Set(n, "checkpoint.folder", TextOf(n), to.folder, usual.folder);
+              }},
+             {"every", [&](const YamlNode& n) {
+                Set(n, "checkpoint.every", DurationOf(n), to.every_ms, usual.every_ms);
+              }}});
   }
 
   void ReadBundle(const YamlNode& node) {

@@ -43,6 +43,7 @@ resources: {cpus: 2, memory: 256MiB, vram: 0, backend: [cpu]}
 redundancy: {replicas: 2, quorum: 2, validator: exact, distinct: owner}
 limits: {wall: 10min, output: 32MiB, disk: 2GiB, processes: 64, network: false}
 retries: 5
+checkpoint: {folder: progress, every: 30s}
 )";
 
 TEST(JobFileTest, ReadsEveryKey) {
@@ -62,6 +63,7 @@ TEST(JobFileTest, ReadsEveryKey) {
   expected.redundancy = {2, 2, Validator::kExact, Distinct::kOwner};
   expected.limits = {600'000, 32 << 20, 2ull << 30, 64, false};
   expected.retries = 5;
+  expected.checkpoint = {.folder = "progress", .every_ms = 30'000};
   EXPECT_EQ(file->fields, expected);
 }
 
@@ -108,7 +110,7 @@ job.yaml:2:1: unknown key "bundel"; did you mean "bundle:"?
 job.yaml:3:7: unknown key "cmd" under "run:"; did you mean "command:"?
 job.yaml:4:9: shards: expected a number from 1 to 10000000, got 0
 job.yaml:5:1: unknown key "cpus"; did you mean "cpus:" under "resources:"?
-job.yaml:6:1: unknown key "zebra", expected one of name, bundle, run, shards, inputs, outputs, env, resources, redundancy, limits, retries
+job.yaml:6:1: unknown key "zebra", expected one of name, bundle, run, shards, inputs, outputs, env, resources, redundancy, limits, retries, checkpoint
 job.yaml:7:16: limits.wall: expected a time with its unit, as in 10min (ms, s, min, h, d), got "10 minutes"; did you mean 10min?
 job.yaml:7:28: unknown key "retries" under "limits:"; did you mean "retries:" at the top level?
 job.yaml:7:49: limits.network: expected true or false, got "yes"; did you mean true?
@@ -216,6 +218,25 @@ TEST(JobFileTest, Choices) {
       {"redundancy: {distinct: owners}",
        "job.yaml:3:24: redundancy.distinct: expected one of owner, device, got \"owners\"; did you "
        "mean owner?"},
+  });
+}
+
+TEST(JobFileTest, Checkpoints) {
+  EXPECT_EQ(
+      ParseJobFile("name: x\nrun: {command: [./t]}\ncheckpoint: {}", "job.yaml")->fields.checkpoint,
+      Checkpoint{});
+  CheckAfterHead({
+      {"checkpoint: state",
+       "job.yaml:3:13: checkpoint: expected {folder: state, every: 1min}, got \"state\""},
+      {"checkpoint: {folder: a/b}",
+       "job.yaml:3:22: checkpoint.folder: expected the name of a folder in the work folder, no "
+       "path, got \"a/b\""},
+      {"checkpoint: {every: 30}",
+       "job.yaml:3:21: checkpoint.every: expected a time with its unit, as in 10min (ms, s, min, "
+       "h, d), got \"30\"; did you mean 30s?"},
+      {"checkpoint: {evry: 30s}",
+       "job.yaml:3:14: unknown key \"evry\" under \"checkpoint:\"; did you mean \"every:\"?"},
+      {"checkpiont: {}", "job.yaml:3:1: unknown key \"checkpiont\"; did you mean \"checkpoint:\"?"},
   });
 }
 

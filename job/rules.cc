@@ -27,6 +27,7 @@ constexpr int64_t kMinWallMs = 100;
 constexpr int64_t kMaxWallMs = 30 * 86'400'000ll;
 constexpr uint32_t kMaxProcesses = 32'768;
 constexpr uint32_t kMaxRetries = 100;
+constexpr int64_t kMinCheckpointMs = 1000;
 
 class Rules {
  public:
@@ -41,6 +42,7 @@ class Rules {
     Resources();
     Redundancy();
     Limits();
+    Checkpoint();
     return std::move(problems_);
   }
 
@@ -302,6 +304,33 @@ class Rules {
     BytesBetween("limits.disk", limits.disk_bytes, kMinBytes);
     Between("limits.processes", limits.processes, 1, kMaxProcesses);
     Between("retries", fields_.retries, 0, kMaxRetries);
+  }
+
+  void Checkpoint() {
+    if (!fields_.checkpoint) return;
+    const auto& [folder, every_ms] = *fields_.checkpoint;
+    if (folder.find('/') != std::string::npos) {
+      Add("checkpoint.folder",
+          fmt::format("expected the name of a folder in the work folder, no path, got {}",
+                      Quote(folder)));
+    } else if (folder.find_first_of("{}") != std::string::npos) {
+      Add("checkpoint.folder",
+          fmt::format("a name without placeholders will do, each shard has a work folder of its "
+                      "own; got {}",
+                      Quote(folder)));
+    } else if (Text("checkpoint.folder", folder, kMaxFileNameBytes)) {
+      Component("checkpoint.folder", "the folder of checkpoints", folder, folder);
+    }
+    const std::vector<std::string>& outputs = fields_.outputs;
+    if (std::find(outputs.begin(), outputs.end(), folder) != outputs.end()) {
+      Add("checkpoint.folder",
+          fmt::format("{} is an output, which is a file; choose another name", Quote(folder)));
+    }
+    if (every_ms < kMinCheckpointMs || every_ms > kMaxWallMs) {
+      Add("checkpoint.every",
+          fmt::format("expected a time from 1s to 30d, got {}",
+                      every_ms < 0 ? "a negative one" : FormatDuration(every_ms)));
+    }
   }
 
   const JobFields& fields_;

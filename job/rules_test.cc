@@ -196,6 +196,36 @@ TEST(RulesTest, Resources) {
   });
 }
 
+TEST(RulesTest, Checkpoints) {
+  const auto at = [](std::string folder, int64_t every_ms = 1000) {
+    return [=](JobFields& f) { f.checkpoint = Checkpoint{.folder = folder, .every_ms = every_ms}; };
+  };
+  Check({
+      {at("state"), ""},
+      {at("..."), ""},
+      {at(".."),
+       "checkpoint.folder: the folder of checkpoints may not leave its folder (\"..\"), got "
+       "\"..\""},
+      {at(""),
+       "checkpoint.folder: the folder of checkpoints is written like \"file\" or "
+       "\"folder/file\", got \"\""},
+      {at("/state"),
+       "checkpoint.folder: expected the name of a folder in the work folder, no path, got "
+       "\"/state\""},
+      {at("s{shard}"),
+       "checkpoint.folder: a name without placeholders will do, each shard has a work folder of "
+       "its own; got \"s{shard}\""},
+      {at("@state"), "checkpoint.folder: names that begin with '@' are reserved, got \"@state\""},
+      {[&](auto& f) {
+         f.outputs = {"state"};
+         at("state")(f);
+       },
+       "checkpoint.folder: \"state\" is an output, which is a file; choose another name"},
+      {at("state", 999), "checkpoint.every: expected a time from 1s to 30d, got 999 ms"},
+      {at("state", -1), "checkpoint.every: expected a time from 1s to 30d, got a negative one"},
+  });
+}
+
 TEST(RulesTest, RedundancyAndLimits) {
   Check({
       {[](auto& f) { f.redundancy.replicas = f.redundancy.quorum = 16; }, ""},

@@ -13,7 +13,10 @@ namespace corpgrid::job {
 namespace {
 
 constexpr std::string_view kDomain = "corpgrid job spec";
+// A spec has the oldest version that can say what it asks for: its bytes and its hash stay what
+// they were, and a program too old for it says so. Version 2 has `checkpoint` at its end.
 constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersionWithCheckpoint = 2;
 
 // More than any rule allows; the rules give the better message for what is below.
 constexpr uint64_t kMaxItems = 10'000;
@@ -26,7 +29,7 @@ constexpr std::array<std::string_view, 2> kDistinctNames = {"owner", "device"};
 // Reads numbers that must fit a smaller type than the eight bytes they have in the encoding.
 class Reader {
  public:
-  explicit Reader(std::string_view bytes) : decoder_(bytes, kDomain, kVersion) {}
+  Reader(std::string_view bytes, uint32_t version) : decoder_(bytes, kDomain, version) {}
 
   std::string Text() { return std::string(decoder_.Text()); }
   uint64_t Number() { return decoder_.Number(); }
@@ -62,7 +65,12 @@ std::vector<std::string> ReadTexts(Reader& reader) {
   return texts;
 }
 
-JobFields ReadFields(Reader& reader) {
+// What to read `bytes` as. Of bytes of no version that we know, reading them as the newest tells.
+uint32_t VersionOf(std::string_view bytes) {
+  return crypto::Decoder(bytes, kDomain, kVersion).ok() ? kVersion : kVersionWithCheckpoint;
+}
+
+JobFields ReadFields(Reader& reader, uint32_t version) {
   JobFields fields;
   fields.name = reader.Text();
   fields.command = ReadTexts(reader);
@@ -95,6 +103,11 @@ JobFields ReadFields(Reader& reader) {
   fields.limits.processes = reader.Number32();
   fields.limits.network = reader.Bool();
   fields.retries = reader.Number32();
+  if (version == kVersionWithCheckpoint) {
+    fields.checkpoint.emplace();
+    fields.checkpoint->folder = reader.Text();
+    fields.checkpoint->every_ms = reader.Signed();
+  }
   return fields;
 }
 
@@ -125,7 +138,7 @@ absl::StatusOr<JobSpec> JobSpec::Make(JobFields fields) {
 }
 
 std::string JobSpec::Encode() const {
-  crypto::Encoder encoder(kDomain, kVersion);
+  crypto::Encoder encoder(kDomain, fields_.checkpoint ? kVersionWithCheckpoint : kVersion);
   const auto add_texts = [&](const std::vector<std::string>& texts) {
     encoder.Add(uint64_t{texts.size()});
     for (const std::string& text : texts) encoder.Add(text);
@@ -152,12 +165,16 @@ std::string JobSpec::Encode() const {
   encoder.AddSigned(limits.wall_ms).Add(limits.output_bytes).Add(limits.disk_bytes);
   encoder.Add(uint64_t{limits.processes}).AddSigned(limits.network);
   encoder.Add(uint64_t{fields_.retries});
+  if (fields_.checkpoint) {
+    encoder.Add(fields_.checkpoint->folder).AddSigned(fields_.checkpoint->every_ms);
+  }
   return encoder.bytes();
 }
 
 absl::StatusOr<JobSpec> JobSpec::Decode(std::string_view bytes) {
-  Reader reader(bytes);
-  JobFields fields = ReadFields(reader);
+  const uint32_t version = VersionOf(bytes);
+  Reader reader(bytes, version);
+  JobFields fields = ReadFields(reader, version);
   RETURN_IF_ERROR(reader.Finish());
   ASSIGN_OR_RETURN(JobSpec spec, Make(std::move(fields)));
   // Two encodings of one spec would have two hashes.

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,15 @@ struct Limits {
   bool operator==(const Limits&) const = default;
 };
 
+// A folder of the work folder that is saved while a shard runs, so that another device can go on
+// from it.
+struct Checkpoint {
+  std::string folder = "state";  // one path component
+  int64_t every_ms = 60'000;
+
+  bool operator==(const Checkpoint&) const = default;
+};
+
 // What a job asks for, before anyone checked it.
 struct JobFields {
   std::string name;
@@ -69,6 +79,7 @@ struct JobFields {
   Redundancy redundancy;
   Limits limits;
   uint32_t retries = 3;
+  std::optional<Checkpoint> checkpoint;
 
   bool operator==(const JobFields&) const = default;
 };

@@ -57,6 +57,9 @@ JobFields RandomJob(std::mt19937& random) {
   fields.limits = {100 + below(1'000'000), below(1000), (1ull + below(9)) << 30, 1 + below(99),
                    below(2) == 0};
   fields.retries = below(100);
+  if (below(2) == 0) {
+    fields.checkpoint = {.folder = fmt::format("s-{}", below(9)), .every_ms = 1000 + below(99)};
+  }
   return fields;
 }
 
@@ -79,6 +82,28 @@ TEST(JobSpecTest, TheEncodingNeverChanges) {
   fields.limits.disk_bytes = 1 << 30;  // not the default, which may change
   EXPECT_EQ(crypto::Blake3(JobSpec::Make(fields)->Encode()).Hex(),
             "995faefd8641e79b6875410064f9e23355746c7e617a2bc7a834936491370f13");
+}
+
+TEST(JobSpecTest, OnlyWhoAsksForCheckpointsNeedsTheNewerVersion) {
+  JobFields fields = Small();
+  fields.limits.disk_bytes = 1 << 30;
+  const std::string older = JobSpec::Make(fields)->Encode();
+  EXPECT_TRUE(crypto::Decoder(older, "corpgrid job spec", 1).ok());
+  fields.checkpoint = {.folder = "state", .every_ms = 30'000};
+  const std::string newer = JobSpec::Make(fields)->Encode();
+  EXPECT_EQ(crypto::Blake3(newer).Hex(),
+            "042ed8830b06fe8da309681faea0e08f922d5b967c7ee36d7f342fa11a8abb7f");
+  EXPECT_EQ(JobSpec::Decode(newer)->operator*(), fields);
+  // What a program says that knows version 1 alone.
+  EXPECT_EQ(crypto::Decoder(newer, "corpgrid job spec", 1).Finish().message(),
+            "malformed encoding: corpgrid job spec of version 2, this program reads version 1");
+  const std::string future = crypto::Encoder("corpgrid job spec", 3).bytes();
+  EXPECT_EQ(JobSpec::Decode(future).status().message(),
+            "malformed encoding: corpgrid job spec of version 3, this program reads version 2");
+  // A version 2 without what it is for would be a second encoding of one spec.
+  std::string relabelled = older;
+  relabelled[relabelled.find("corpgrid job spec") + 17 + 4] = 2;
+  EXPECT_FALSE(JobSpec::Decode(relabelled).ok());
 }
 
 TEST(JobSpecTest, EveryFieldIsInTheEncoding) {
@@ -116,6 +141,9 @@ TEST(JobSpecTest, EveryFieldIsInTheEncoding) {
       [](JobFields& f) { f.limits.processes = 9; },
       [](JobFields& f) { f.limits.network = true; },
       [](JobFields& f) { f.retries = 4; },
+      [](JobFields& f) { f.checkpoint = Checkpoint{}; },
+      [](JobFields& f) { f.checkpoint = {.folder = "other", .every_ms = 60'000}; },
+      [](JobFields& f) { f.checkpoint = {.folder = "state", .every_ms = 60'001}; },
   };
   for (size_t i = 0; i < changes.size(); ++i) {
     JobFields changed = base;

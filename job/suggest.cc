@@ -14,7 +14,7 @@
 namespace corpgrid::job {
 namespace {
 
-constexpr std::array<std::string_view, 24> kPaths = {
+constexpr std::array<std::string_view, 27> kPaths = {
     "name",
     "bundle",
     "run",
@@ -39,6 +39,9 @@ constexpr std::array<std::string_view, 24> kPaths = {
     "limits.disk",
     "limits.processes",
     "limits.network",
+    "checkpoint",
+    "checkpoint.folder",
+    "checkpoint.every",
 };
 
 // What other tools call it.
