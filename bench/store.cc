@@ -22,7 +22,6 @@ core::WriteBatch Leased(const core::MetaRow& meta, uint32_t first_shard) {
   batch.job_progress = {job.progress};
   for (uint32_t i = 0; i < kShards; ++i) {
     core::ShardRow shard = TestShard(1, first_shard + i, core::ShardState::kRunning);
-    shard.checkpoint.reset();
     shard.error.clear();
     batch.shards.push_back(shard);
     core::AttemptRow attempt = TestAttempt(first_shard + i + 1, 1, first_shard + i, 1 + i % 3);

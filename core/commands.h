@@ -87,6 +87,7 @@ struct SubmitResults {
   std::vector<HandedIn> results;
 };
 
+// The attempt's state is staged; the shard's next attempt may go on from it.
 struct ReportCheckpoint {
   DeviceId device;
   AttemptId attempt;
@@ -185,6 +186,7 @@ struct Effects {
   std::vector<AttemptId> ended;                   // their grants end
   std::vector<std::pair<AttemptId, JobId>> keep;  // staged outputs that are now the job's
   std::vector<AttemptId> drop;                    // staged outputs that nobody needs
+  std::vector<AttemptId> drop_states;             // staged states that nobody needs
   std::vector<JobId> changed;                     // jobs whose state or counts changed
 };
 

@@ -41,6 +41,14 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     const uint32_t index = row.id.index;
     job->live[index].row = std::move(row);
   }
+  for (CheckpointRow& row : snapshot.checkpoints) {
+    Job* job = grid.FindJob(row.shard.job);
+    if (!job || !job->live.contains(row.shard.index)) {
+      return absl::DataLossError(fmt::format("checkpoint of no shard {}", row.shard.index));
+    }
+    std::string holder = row.holder;
+    job->live[row.shard.index].checkpoints[std::move(holder)] = std::move(row);
+  }
   std::map<AttemptId, job::Result> results;
   for (ResultRow& row : snapshot.results) results[row.attempt] = std::move(row.result);
   for (AttemptRow& row : snapshot.attempts) {
@@ -157,19 +165,6 @@ Reply Grid::Do(const CancelJob& c, Effects* effects) {
   return absl::OkStatus();  // A job that has ended stays as it ended.
 }
 
-Reply Grid::Do(const ReportCheckpoint& c, Effects* effects) {
-  const Found found = FindAttempt(c.attempt);
-  if (!found.attempt || found.attempt->row.device != c.device ||
-      found.attempt->row.lease_token != c.lease_token ||
-      found.attempt->row.state != AttemptState::kRunning) {
-    return absl::FailedPreconditionError("this attempt is not this device's, or has ended");
-  }
-  found.shard->row.checkpoint = c.state;
-  effects->rows.shards.push_back(found.shard->row);
-  Extend(*found.attempt);
-  return absl::OkStatus();
-}
-
 Reply Grid::Do(const core::FindJob& c, Effects*) {
   const auto it = job_by_key_.find(c.idempotency_key);
   return it == job_by_key_.end() ? Submitted{} : Submitted{it->second, true};
@@ -206,6 +201,7 @@ Reply Grid::Do(const ViewDevices&, Effects*) {
 
 void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects) {
   for (auto& [index, shard] : job.live) {
+    ForgetStates(shard, effects);
     for (Attempt& attempt : shard.attempts) {
       if (IsLive(attempt.row.state)) EndAttempt(attempt, AttemptState::kCancelled, effects);
     }

@@ -63,6 +63,9 @@ class Grid {
   // What a grant table needs after Load: the live attempts.
   std::vector<Lease> LiveLeases() const;
 
+  // The attempts, live or not, whose saved states somebody may go on from.
+  std::set<AttemptId> AttemptsWithState() const;
+
  private:
   // Who counts as one for the quorum: an owner, or a device.
   using Party = std::string;
@@ -79,6 +82,7 @@ class Grid {
   struct Shard {
     ShardRow row;
     std::vector<Attempt> attempts;  // of the current try that still count: running or handed in
+    std::map<Party, CheckpointRow> checkpoints;  // of the current try, by holder
   };
 
   // A device that gave a job's shards up: it gets no more of this job for a while. Other jobs are
@@ -123,7 +127,6 @@ class Grid {
   Reply Do(const CreateJoinToken& c, Effects* effects);
   Reply Do(const SubmitJob& c, Effects* effects);
   Reply Do(const CancelJob& c, Effects* effects);
-  Reply Do(const ReportCheckpoint& c, Effects* effects);
   Reply Do(const core::FindJob& c, Effects* effects);
   Reply Do(const ViewJob& c, Effects* effects);
   Reply Do(const ViewDevices& c, Effects* effects);
@@ -154,6 +157,14 @@ class Grid {
   void Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* effects);
   void FinishShard(Job& job, Shard& shard, ShardState state, std::string error, Effects* effects);
   void Lost(Job& job, Shard& shard, Effects* effects);
+
+  // grid_checkpoint.cc: who goes on from which saved state
+  Reply Do(const ReportCheckpoint& c, Effects* effects);
+  Party HolderOf(const Job& job, const Shard& shard, const AttemptRow& attempt) const;
+  std::optional<crypto::Hash> StateFor(const Job& job, const Shard& shard,
+                                       const AttemptRow& attempt) const;
+  void ForgetStates(Shard& shard, Effects* effects);
+  void DropUnnamedState(const AttemptRow& attempt, Effects* effects);
 
   // grid_why.cc
   Reply Do(const WhyJob& c, Effects* effects);

@@ -29,11 +29,12 @@ Reply Grid::Do(const Poll& c, Effects* effects) {
     Found found = FindAttempt(id);
     Extend(*found.attempt);
     if (std::find(c.held.begin(), c.held.end(), id) != c.held.end()) continue;
-    effects->leases.push_back({.attempt = id,
-                               .shard = found.attempt->row.shard,
-                               .device = c.device,
-                               .token = found.attempt->row.lease_token,
-                               .checkpoint = found.shard->row.checkpoint});
+    effects->leases.push_back(
+        {.attempt = id,
+         .shard = found.attempt->row.shard,
+         .device = c.device,
+         .token = found.attempt->row.lease_token,
+         .checkpoint = StateFor(*found.job, *found.shard, found.attempt->row)});
   }
   const uint32_t again = static_cast<uint32_t>(effects->leases.size());
   device->wants = std::min(c.max_shards, kMaxPollShards);
@@ -173,7 +174,7 @@ bool Grid::LeaseOne(Job& job, Device& device, Effects* effects) {
                              .shard = shard.row.id,
                              .device = device.row.id,
                              .token = attempt.row.lease_token,
-                             .checkpoint = shard.row.checkpoint});
+                             .checkpoint = StateFor(job, shard, attempt.row)});
   Close(job, shard);
   shard.attempts.push_back(std::move(attempt));
   Reopen(job, shard);
@@ -198,6 +199,7 @@ void Grid::EndAttempt(Attempt& attempt, AttemptState state, Effects* effects) {
   effects->rows.attempts.push_back(attempt.row);
   effects->ended.push_back(attempt.row.id);
   if (state != AttemptState::kAgreed) effects->drop.push_back(attempt.row.id);
+  DropUnnamedState(attempt.row, effects);
   Remember(attempt);
 }
 
@@ -229,7 +231,7 @@ std::vector<Lease> Grid::LiveLeases() const {
                           .shard = attempt.row.shard,
                           .device = attempt.row.device,
                           .token = attempt.row.lease_token,
-                          .checkpoint = shard.row.checkpoint});
+                          .checkpoint = StateFor(job, shard, attempt.row)});
       }
     }
   }

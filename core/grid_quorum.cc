@@ -164,6 +164,8 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
     FinishShard(job, shard, ShardState::kFailed, shard.row.error, effects);
     return;
   }
+  // What it failed with may be in the state that it saved.
+  ForgetStates(shard, effects);
   shard.row.replicas = job.spec->redundancy.replicas;
   effects->rows.shards.push_back(shard.row);
   Reopen(job, shard);
@@ -187,6 +189,7 @@ void Grid::Lost(Job& job, Shard& shard, Effects* effects) {
 void Grid::FinishShard(Job& job, Shard& shard, ShardState state, std::string error,
                        Effects* effects) {
   Close(job, shard);
+  ForgetStates(shard, effects);
   for (Attempt& attempt : shard.attempts) {
     if (attempts_.contains(attempt.row.id)) {
       EndAttempt(attempt, attempt.result_key ? AttemptState::kDisagreed : AttemptState::kCancelled,

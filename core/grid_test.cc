@@ -311,20 +311,5 @@ TEST_F(GridTest, AfterARestartTheLeaseOfASilentDeviceLastsOneTtl) {
   EXPECT_THAT(Apply(Tick{}).leases, SizeIs(1));
 }
 
-TEST_F(GridTest, ACheckpointGoesWithTheNextLease) {
-  const DeviceId ann = Join("ann"), bob = Join("bob");
-  Submit(1, 1, 1);
-  const Lease a = PollFor(ann, 1).at(0);
-  const crypto::Hash state = crypto::Blake3("state");
-  EXPECT_FALSE(
-      std::get<absl::Status>(Apply(ReportCheckpoint{bob, a.attempt, a.token, state}).reply).ok());
-  EXPECT_TRUE(
-      std::get<absl::Status>(Apply(ReportCheckpoint{ann, a.attempt, a.token, state}).reply).ok());
-  now_ms_ += GridConfig().lease_ttl_ms();
-  Apply(Tick{});
-  Restart();
-  EXPECT_EQ(PollFor(bob, 1).at(0).checkpoint, state);
-}
-
 }  // namespace
 }  // namespace corpgrid::core

@@ -91,7 +91,6 @@ struct ShardRow {
   uint32_t faults = 0;    // attempts that a device gave up, over all tries
   AttemptId winner;       // whose outputs are kept, once done
   std::string error;
-  std::optional<crypto::Hash> checkpoint;
 };
 
 enum class AttemptState : uint8_t {
@@ -112,6 +111,15 @@ struct AttemptRow {
   std::string lease_token;  // 16 bytes
   uint32_t try_number = 0;
   AttemptState state = AttemptState::kRunning;
+};
+
+// The state that an attempt of a running shard saved last. One a shard and holder; gone when the
+// shard is done.
+struct CheckpointRow {
+  ShardId shard;
+  std::string holder;  // the party that may go on from it; empty: every one may
+  AttemptId attempt;   // whose scope has the bytes
+  crypto::Hash state;
 };
 
 // What an attempt handed in; one an attempt, never changed.
@@ -138,10 +146,13 @@ struct WriteBatch {
   std::vector<ShardRow> shards;
   std::vector<AttemptRow> attempts;
   std::vector<ResultRow> results;
+  std::vector<CheckpointRow> checkpoints;
+  std::vector<ShardId> forgotten_checkpoints;  // of these shards, all; after the rows above
 
   bool empty() const {
     return !meta && join_tokens.empty() && devices.empty() && reputations.empty() && jobs.empty() &&
-           job_progress.empty() && shards.empty() && attempts.empty() && results.empty();
+           job_progress.empty() && shards.empty() && attempts.empty() && results.empty() &&
+           checkpoints.empty() && forgotten_checkpoints.empty();
   }
 };
 
@@ -156,6 +167,7 @@ struct Snapshot {
   std::vector<ShardRow> shards;
   std::vector<AttemptRow> attempts;
   std::vector<ResultRow> results;
+  std::vector<CheckpointRow> checkpoints;
   std::vector<std::pair<std::string, JobId>> finished_keys;
 };
 

@@ -19,6 +19,10 @@ struct TestRows {
     for (const auto& row : rows.shards) shards_[row.id] = row;
     for (const auto& row : rows.attempts) attempts_[row.id] = row;
     for (const auto& row : rows.results) results_[row.attempt] = row;
+    for (const auto& row : rows.checkpoints) checkpoints_[{row.shard, row.holder}] = row;
+    for (const ShardId& shard : rows.forgotten_checkpoints) {
+      std::erase_if(checkpoints_, [&](const auto& entry) { return entry.first.first == shard; });
+    }
   }
 
   // What a store gives back on loading.
@@ -46,6 +50,7 @@ struct TestRows {
       snapshot.attempts.push_back(row);
       if (results_.contains(id)) snapshot.results.push_back(results_.at(id));
     }
+    for (const auto& [key, row] : checkpoints_) snapshot.checkpoints.push_back(row);
     return snapshot;
   }
 
@@ -57,6 +62,7 @@ struct TestRows {
   std::map<ShardId, ShardRow> shards_;
   std::map<AttemptId, AttemptRow> attempts_;
   std::map<AttemptId, ResultRow> results_;
+  std::map<std::pair<ShardId, std::string>, CheckpointRow> checkpoints_;
 };
 
 }  // namespace corpgrid::core

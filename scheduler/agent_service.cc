@@ -348,21 +348,23 @@ grpc::Status AgentService::ReportCheckpoint(grpc::ServerContext* context,
   if (!grant.ok()) return rpc::ToGrpc(grant.status());
   const auto hash = crypto::Hash::FromRaw(request->state().hash());
   if (!hash.ok()) return rpc::ToGrpc(hash.status());
-  const auto staged = grant->staged.find(kStateName);
-  if (staged == grant->staged.end() ||
+  const auto staged = grant->staged.find(request->state().name());
+  if (!IsStateName(request->state().name()) || staged == grant->staged.end() ||
       staged->second != objects::ObjectRef{*hash, request->state().size_bytes()}) {
     return {grpc::StatusCode::FAILED_PRECONDITION,
-            "the checkpoint's bytes are not staged with this hash"};
+            "the checkpoint's bytes are not staged with this name and hash"};
   }
-  // Kept before it is named: a crash in between leaves bytes that nobody asks for, never a name
-  // without bytes.
-  const std::pair<std::string, std::string> keep{StateScope(attempt), JobOwner(grant->shard.job)};
-  absl::Status status = objects_->Keep({&keep, 1});
-  if (status.ok()) {
-    status = loop_->CallStatus(core::ReportCheckpoint{.device = agent->device,
-                                                      .attempt = attempt,
-                                                      .lease_token = request->lease_token(),
-                                                      .state = *hash});
+  // The bytes are durable where they are staged: they are there before they are named, and the
+  // older ones go after they are named no more.
+  absl::Status status =
+      loop_->CallStatus(core::ReportCheckpoint{.device = agent->device,
+                                               .attempt = attempt,
+                                               .lease_token = request->lease_token(),
+                                               .state = *hash});
+  for (const std::string_view name : kStateNames) {
+    if (status.ok() && name != request->state().name()) {
+      status = objects_->Discard(StateScope(attempt), name);
+    }
   }
   return rpc::ToGrpc(status);
 }

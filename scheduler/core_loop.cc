@@ -41,6 +41,8 @@ void Merge(core::WriteBatch* to, core::WriteBatch&& from) {
   AppendRows(&to->shards, std::move(from.shards));
   AppendRows(&to->attempts, std::move(from.attempts));
   AppendRows(&to->results, std::move(from.results));
+  AppendRows(&to->checkpoints, std::move(from.checkpoints));
+  AppendRows(&to->forgotten_checkpoints, std::move(from.forgotten_checkpoints));
 }
 
 }  // namespace

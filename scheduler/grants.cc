@@ -1,5 +1,6 @@
 #include "scheduler/grants.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -11,6 +12,14 @@ namespace corpgrid::scheduler {
 namespace {
 
 constexpr std::string_view kAttemptPrefix = "attempt-";
+constexpr std::string_view kStatePrefix = "state-";
+
+AttemptId AttemptAfter(std::string_view prefix, std::string_view scope) {
+  AttemptId id;
+  if (!scope.starts_with(prefix)) return id;
+  std::from_chars(scope.data() + prefix.size(), scope.data() + scope.size(), id.value);
+  return id;
+}
 
 }  // namespace
 
@@ -98,14 +107,17 @@ std::string AttemptScope(AttemptId attempt) {
   return fmt::format("{}{}", kAttemptPrefix, attempt.value);
 }
 
-AttemptId AttemptOfScope(std::string_view scope) {
-  AttemptId id;
-  if (!scope.starts_with(kAttemptPrefix)) return id;
-  std::from_chars(scope.data() + kAttemptPrefix.size(), scope.data() + scope.size(), id.value);
-  return id;
+AttemptId AttemptOfScope(std::string_view scope) { return AttemptAfter(kAttemptPrefix, scope); }
+
+std::string StateScope(AttemptId attempt) {
+  return fmt::format("{}{}", kStatePrefix, attempt.value);
 }
 
-std::string StateScope(AttemptId attempt) { return fmt::format("state-{}", attempt.value); }
+AttemptId AttemptOfStateScope(std::string_view scope) { return AttemptAfter(kStatePrefix, scope); }
+
+bool IsStateName(std::string_view name) {
+  return std::find(kStateNames.begin(), kStateNames.end(), name) != kStateNames.end();
+}
 
 std::string UploadScope(std::string_view upload_id) { return fmt::format("upload-{}", upload_id); }
 

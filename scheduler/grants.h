@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <set>
@@ -74,9 +75,13 @@ class GrantTable {
 // The scope in which an attempt's outputs are staged, and its inverse (0 for other scopes).
 std::string AttemptScope(AttemptId attempt);
 AttemptId AttemptOfScope(std::string_view scope);
-// The scope in which an attempt's saved state is staged, and the name it has there.
+// The scope in which an attempt's saved states are staged, and its inverse (0 for other scopes). Of
+// its two names there one has the state that was reported last, so that the next upload, however it
+// ends, leaves that in place.
 std::string StateScope(AttemptId attempt);
-inline constexpr char kStateName[] = "@state";
+AttemptId AttemptOfStateScope(std::string_view scope);
+inline constexpr std::array<std::string_view, 2> kStateNames = {"@state-0", "@state-1"};
+bool IsStateName(std::string_view name);
 // The scope of a person's upload, and who keeps what a job needs and made.
 std::string UploadScope(std::string_view upload_id);
 std::string JobOwner(JobId job);

@@ -28,7 +28,10 @@ absl::StatusOr<ObjectsService::Target> ObjectsService::AuthenticateUpload(
   const AttemptId attempt{grant.attempt_id()};
   ASSIGN_OR_RETURN(const Grant found, grants_->Check(attempt, agent.device, grant.lease_token()));
   const job::JobFields& spec = *found.job->spec;
-  if (name == kStateName) return Target{StateScope(attempt), attempt, spec.limits.disk_bytes};
+  if (IsStateName(name)) {
+    if (!spec.checkpoint) return absl::PermissionDeniedError("the job has no checkpoints");
+    return Target{StateScope(attempt), attempt, spec.limits.disk_bytes};
+  }
   const bool asked_for =
       std::any_of(spec.outputs.begin(), spec.outputs.end(), [&](const std::string& output) {
         return job::Expand(output, spec, found.shard.index) == name;
@@ -37,7 +40,9 @@ absl::StatusOr<ObjectsService::Target> ObjectsService::AuthenticateUpload(
     return absl::PermissionDeniedError(fmt::format("the job has no output \"{}\"", name));
   // All outputs of the attempt share one limit; what is being sent again does not count twice.
   uint64_t used = 0;
-  for (const auto& [other, object] : found.staged) used += other == name ? 0 : object.size_bytes;
+  for (const auto& [other, object] : found.staged) {
+    used += other == name || IsStateName(other) ? 0 : object.size_bytes;
+  }
   return Target{AttemptScope(attempt), attempt,
                 spec.limits.output_bytes - std::min(used, spec.limits.output_bytes)};
 }

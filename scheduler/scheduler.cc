@@ -100,6 +100,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
     for (const AttemptId id : effects.drop) {
       if (ended_touched_[id]) staging_->Drop(AttemptScope(id));
     }
+    for (const AttemptId id : effects.drop_states) staging_->Drop(StateScope(id));
     ended_touched_.clear();
     if (!effects.leases.empty()) agent_service_->Deliver(effects.leases);
     for (const JobId id : effects.changed) watch_.Changed(id);
@@ -128,10 +129,12 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   absl::Status Listen();
 
   void RestoreStaged(AttemptId attempt) {
-    const auto staged = objects_->Staged(AttemptScope(attempt));
-    if (!staged.ok()) return;
-    for (const objects::StagedObject& object : *staged) {
-      grants_->RecordStaged(attempt, object.name, object.object);
+    for (const std::string& scope : {AttemptScope(attempt), StateScope(attempt)}) {
+      const auto staged = objects_->Staged(scope);
+      if (!staged.ok()) continue;
+      for (const objects::StagedObject& object : *staged) {
+        grants_->RecordStaged(attempt, object.name, object.object);
+      }
     }
   }
 

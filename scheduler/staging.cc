@@ -64,10 +64,14 @@ absl::Status ReconcileStaging(objects::ObjectStore* objects, const store::Store&
                               const core::Grid& grid) {
   std::set<AttemptId> live;
   for (const core::Lease& lease : grid.LiveLeases()) live.insert(lease.attempt);
+  std::set<AttemptId> with_state = grid.AttemptsWithState();
+  with_state.insert(live.begin(), live.end());
   ASSIGN_OR_RETURN(const std::vector<std::string> scopes, objects->Scopes());
   std::vector<std::pair<std::string, std::string>> keep;
   std::vector<std::string> drop;
   for (const std::string& scope : scopes) {
+    const AttemptId saver = AttemptOfStateScope(scope);
+    if (saver && !with_state.contains(saver)) drop.push_back(scope);
     const AttemptId id = AttemptOfScope(scope);
     if (!id || live.contains(id)) continue;
     const absl::StatusOr<store::AttemptRecord> record = store.Attempt(id);

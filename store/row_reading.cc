@@ -25,12 +25,6 @@ crypto::Hash ColumnReader::Hash() {
   return hash.value_or(crypto::Hash{});
 }
 
-std::optional<crypto::Hash> ColumnReader::MaybeHash() {
-  if (!query_.IsNull(column_)) return Hash();
-  ++column_;
-  return std::nullopt;
-}
-
 std::vector<job::Output> ColumnReader::Outputs() {
   const std::string_view bytes = query_.Bytes(column_++);
   std::vector<job::Output> outputs;
@@ -134,7 +128,16 @@ absl::Status Read(const sqlite::Query& query, core::ShardRow* row) {
   row->faults = read.Small();
   row->winner = {read.Unsigned()};
   row->error = read.Text();
-  row->checkpoint = read.MaybeHash();
+  return read.status();
+}
+
+absl::Status Read(const sqlite::Query& query, core::CheckpointRow* row) {
+  ColumnReader read(query);
+  row->shard.job = {read.Unsigned()};
+  row->shard.index = read.Small();
+  row->holder = read.Text();
+  row->attempt = {read.Unsigned()};
+  row->state = read.Hash();
   return read.status();
 }
 

@@ -90,17 +90,22 @@ absl::Status Write(Database& db, const core::JobProgressRow& row) {
 }
 
 absl::Status Write(Database& db, const core::ShardRow& row) {
-  constexpr std::string_view kSql =
+  return db.Run(
       "INSERT INTO job_shards(job_id, shard, state, tries, replicas, expired, faults, winner, "
-      "error, checkpoint) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(job_id, shard) "
+      "error) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(job_id, shard) "
       "DO UPDATE SET state = excluded.state, tries = excluded.tries, "
       "replicas = excluded.replicas, expired = excluded.expired, faults = excluded.faults, "
-      "winner = excluded.winner, error = excluded.error, checkpoint = excluded.checkpoint";
-  const auto run = [&](const auto& checkpoint) {
-    return db.Run(kSql, row.id.job.value, row.id.index, Number(row.state), row.tries, row.replicas,
-                  row.expired, row.faults, row.winner.value, row.error, checkpoint);
-  };
-  return row.checkpoint ? run(Blob{row.checkpoint->Raw()}) : run(sqlite::Null{});
+      "winner = excluded.winner, error = excluded.error",
+      row.id.job.value, row.id.index, Number(row.state), row.tries, row.replicas, row.expired,
+      row.faults, row.winner.value, row.error);
+}
+
+absl::Status Write(Database& db, const core::CheckpointRow& row) {
+  return db.Run(
+      "INSERT INTO checkpoints(job_id, shard, holder, attempt_id, state) VALUES(?, ?, ?, ?, ?) "
+      "ON CONFLICT(job_id, shard, holder) DO UPDATE SET attempt_id = excluded.attempt_id, "
+      "state = excluded.state",
+      row.shard.job.value, row.shard.index, row.holder, row.attempt.value, Blob{row.state.Raw()});
 }
 
 absl::Status Write(Database& db, const core::AttemptRow& row) {

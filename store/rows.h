@@ -25,7 +25,6 @@ class ColumnReader {
   uint32_t Small();
   std::string Text() { return std::string(query_.Bytes(column_++)); }
   crypto::Hash Hash();
-  std::optional<crypto::Hash> MaybeHash();
   template <typename Enum>
   Enum OneOf(Enum first, Enum last) {
     const int64_t value = Signed();
@@ -58,10 +57,10 @@ inline constexpr std::string_view kJobColumns =
     "id, idempotency_key, spec, spec_hash, bundle_hash, bundle_bytes, submitter_key, signature, "
     "submitted_wall_ms, state, next_shard, done, failed, finished_wall_ms, error";
 inline constexpr std::string_view kShardColumns =
-    "s.job_id, s.shard, s.state, s.tries, s.replicas, s.expired, s.faults, s.winner, s.error, "
-    "s.checkpoint";
+    "s.job_id, s.shard, s.state, s.tries, s.replicas, s.expired, s.faults, s.winner, s.error";
 inline constexpr std::string_view kAttemptColumns =
     "a.id, a.job_id, a.shard, a.device_id, a.owner, a.lease_token, a.try_number, a.state";
+inline constexpr std::string_view kCheckpointColumns = "job_id, shard, holder, attempt_id, state";
 inline constexpr std::string_view kResultColumns =
     "r.attempt_id, r.outcome, r.exit_code, r.outputs, r.signature, r.detail, r.wall_ms, r.cpu_ms, "
     "r.max_rss_bytes, r.stdout_tail, r.stderr_tail";
@@ -77,6 +76,7 @@ absl::Status Read(const sqlite::Query& query, core::ReputationRow* row);
 absl::Status Read(const sqlite::Query& query, core::JobRow* row);
 absl::Status Read(const sqlite::Query& query, core::ShardRow* row);
 absl::Status Read(const sqlite::Query& query, core::AttemptRow* row);
+absl::Status Read(const sqlite::Query& query, core::CheckpointRow* row);
 absl::Status Read(const sqlite::Query& query, core::ResultRow* row, int first_column = 0);
 
 // Each inserts the row or replaces the one with its key.
@@ -89,5 +89,6 @@ absl::Status Write(sqlite::Database& db, const core::JobProgressRow& row);
 absl::Status Write(sqlite::Database& db, const core::ShardRow& row);
 absl::Status Write(sqlite::Database& db, const core::AttemptRow& row);
 absl::Status Write(sqlite::Database& db, const core::ResultRow& row);
+absl::Status Write(sqlite::Database& db, const core::CheckpointRow& row);
 
 }  // namespace corpgrid::store

@@ -107,7 +107,22 @@ CREATE TABLE shard_results (
 );
 )sql";
 
-constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst}};
+// A shard may have a saved state for each party that takes part.
+constexpr std::string_view kCheckpoints = R"sql(
+CREATE TABLE checkpoints (
+  job_id BIGINT NOT NULL,
+  shard BIGINT NOT NULL,
+  holder TEXT NOT NULL,
+  attempt_id BIGINT NOT NULL REFERENCES job_attempts (id),
+  state BYTEA NOT NULL,
+  PRIMARY KEY (job_id, shard, holder),
+  FOREIGN KEY (job_id, shard) REFERENCES job_shards (job_id, shard)
+);
+ALTER TABLE job_shards DROP COLUMN checkpoint;
+)sql";
+
+constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst},
+                                    Migration{.version = 4, .sql = kCheckpoints}};
 
 }  // namespace
 

@@ -148,6 +148,9 @@ absl::StatusOr<core::Snapshot> SqliteStore::Load() {
                fmt::format("SELECT {} {} {} CROSS JOIN shard_results r ON r.attempt_id = a.id {} "
                            "ORDER BY a.id",
                            kResultColumns, running, kOfShards, where)));
+  RETURN_IF_ERROR(ReadRows(db_, &snapshot.checkpoints,
+                           fmt::format("SELECT {} FROM checkpoints ORDER BY job_id, shard, holder",
+                                       kCheckpointColumns)));
   ASSIGN_OR_RETURN(Query keys,
                    db_.Ask(fmt::format("SELECT idempotency_key, id FROM jobs JOIN job_progress p "
                                        "ON p.job_id = id WHERE NOT {} ORDER BY id",
@@ -175,7 +178,13 @@ absl::Status SqliteStore::Commit(const core::WriteBatch& batch) {
     RETURN_IF_ERROR(WriteRows(db_, batch.job_progress));
     RETURN_IF_ERROR(WriteRows(db_, batch.shards));
     RETURN_IF_ERROR(WriteRows(db_, batch.attempts));
-    return WriteRows(db_, batch.results);
+    RETURN_IF_ERROR(WriteRows(db_, batch.results));
+    RETURN_IF_ERROR(WriteRows(db_, batch.checkpoints));
+    for (const ShardId& shard : batch.forgotten_checkpoints) {
+      RETURN_IF_ERROR(db_.Run("DELETE FROM checkpoints WHERE job_id = ? AND shard = ?",
+                              shard.job.value, shard.index));
+    }
+    return absl::OkStatus();
   });
 }
 

@@ -40,9 +40,13 @@ std::string Show(const core::JobRow& r) {
                      p.error);
 }
 std::string Show(const core::ShardRow& r) {
-  return fmt::format("{}/{} {} {} {} {} {} {} {} {}", r.id.job.value, r.id.index,
+  return fmt::format("{}/{} {} {} {} {} {} {} {}", r.id.job.value, r.id.index,
                      static_cast<int>(r.state), r.tries, r.replicas, r.expired, r.faults,
-                     r.winner.value, r.error, r.checkpoint ? r.checkpoint->Hex() : "none");
+                     r.winner.value, r.error);
+}
+std::string Show(const core::CheckpointRow& r) {
+  return fmt::format("{}/{} {} {} {}", r.shard.job.value, r.shard.index, r.holder, r.attempt.value,
+                     r.state.Hex());
 }
 std::string Show(const core::AttemptRow& r) {
   return fmt::format("{} {}/{} {} {} {} {} {}", r.id.value, r.shard.job.value, r.shard.index,
@@ -106,16 +110,19 @@ TEST_F(SqliteStoreTest, EveryColumnComesBack) {
                      .next_device = 6,
                      .next_job = 7,
                      .next_attempt = 8};
-  core::WriteBatch batch{.meta = meta,
-                         .join_tokens = {TestToken(1)},
-                         .devices = {TestDevice(1)},
-                         .reputations = {TestReputation(1)},
-                         .jobs = {TestJob(1, kRunning)},
-                         .job_progress = {},
-                         .shards = {TestShard(1, 0, core::ShardState::kRunning),
-                                    TestShard(1, 1, core::ShardState::kRunning)},
-                         .attempts = {TestAttempt(1, 1, 0, 1)},
-                         .results = {TestResult(1)}};
+  core::WriteBatch batch{
+      .meta = meta,
+      .join_tokens = {TestToken(1)},
+      .devices = {TestDevice(1)},
+      .reputations = {TestReputation(1)},
+      .jobs = {TestJob(1, kRunning)},
+      .job_progress = {},
+      .shards = {TestShard(1, 0, core::ShardState::kRunning),
+                 TestShard(1, 1, core::ShardState::kRunning)},
+      .attempts = {TestAttempt(1, 1, 0, 1)},
+      .results = {TestResult(1)},
+      .checkpoints = {TestCheckpoint(1, 1, 0, ""), TestCheckpoint(1, 1, 0, "an owner")},
+      .forgotten_checkpoints = {}};
   Commit(batch);
   Reopen();
   const core::Snapshot loaded = *store_->Load();
@@ -139,6 +146,28 @@ TEST_F(SqliteStoreTest, EveryColumnComesBack) {
   EXPECT_EQ(Show(loaded.attempts[0]), Show(batch.attempts[0]));
   ASSERT_THAT(loaded.results, SizeIs(1));
   EXPECT_EQ(Show(loaded.results[0]), Show(batch.results[0]));
+  ASSERT_THAT(loaded.checkpoints, SizeIs(2));
+  EXPECT_EQ(Show(loaded.checkpoints[0]), Show(batch.checkpoints[0]));
+  EXPECT_EQ(Show(loaded.checkpoints[1]), Show(batch.checkpoints[1]));
+}
+
+TEST_F(SqliteStoreTest, ForgetsTheCheckpointsOfAShard) {
+  core::WriteBatch batch;
+  batch.devices = {TestDevice(1)};
+  batch.jobs = {TestJob(1, kRunning)};
+  batch.shards = {TestShard(1, 0, core::ShardState::kRunning),
+                  TestShard(1, 1, core::ShardState::kRunning)};
+  batch.attempts = {TestAttempt(1, 1, 0, 1), TestAttempt(2, 1, 1, 1)};
+  batch.checkpoints = {TestCheckpoint(1, 1, 0, "a"), TestCheckpoint(1, 1, 0, "b"),
+                       TestCheckpoint(2, 1, 1, "a")};
+  Commit(batch);
+  core::WriteBatch later;
+  later.checkpoints = {TestCheckpoint(1, 1, 1, "a")};
+  later.forgotten_checkpoints = {{.job = {1}, .index = 0}};
+  Commit(later);
+  const core::Snapshot loaded = *store_->Load();
+  ASSERT_THAT(loaded.checkpoints, SizeIs(1));
+  EXPECT_EQ(Show(loaded.checkpoints[0]), Show(later.checkpoints[0])) << "a later one replaces it";
 }
 
 TEST_F(SqliteStoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
@@ -150,7 +179,9 @@ TEST_F(SqliteStoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
                          .job_progress = {},
                          .shards = {TestShard(1, 0, core::ShardState::kRunning)},
                          .attempts = {TestAttempt(1, 1, 0, 1)},
-                         .results = {TestResult(1)}};
+                         .results = {TestResult(1)},
+                         .checkpoints = {},
+                         .forgotten_checkpoints = {}};
   Commit(first);
   core::WriteBatch second;
   second.join_tokens = {first.join_tokens[0]};
@@ -162,7 +193,6 @@ TEST_F(SqliteStoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
   second.job_progress = {TestJob(1, kRunning).progress};
   second.job_progress[0].done = 99;
   second.shards = {TestShard(1, 0, core::ShardState::kRunning)};
-  second.shards[0].checkpoint = {};
   second.shards[0].tries = 50;
   second.attempts = {TestAttempt(1, 1, 0, 2)};
   second.results = {TestResult(1)};

@@ -58,16 +58,22 @@ inline core::JobRow TestJob(uint64_t n, core::JobState state) {
 }
 
 inline core::ShardRow TestShard(uint64_t job, uint32_t index, core::ShardState state) {
-  return {
-      .id = {.job = {job}, .index = index},
-      .state = state,
-      .tries = index + 1,
-      .replicas = index + 2,
-      .expired = index + 3,
-      .faults = index + 4,
-      .winner = {index + 5ull},
-      .error = "why",
-      .checkpoint = index % 2 == 0 ? std::optional(crypto::Blake3("checkpoint")) : std::nullopt};
+  return {.id = {.job = {job}, .index = index},
+          .state = state,
+          .tries = index + 1,
+          .replicas = index + 2,
+          .expired = index + 3,
+          .faults = index + 4,
+          .winner = {index + 5ull},
+          .error = "why"};
+}
+
+inline core::CheckpointRow TestCheckpoint(uint64_t attempt, uint64_t job, uint32_t shard,
+                                          const std::string& holder) {
+  return {.shard = {.job = {job}, .index = shard},
+          .holder = holder,
+          .attempt = {attempt},
+          .state = crypto::Blake3(fmt::format("state of {}", attempt))};
 }
 
 inline core::AttemptRow TestAttempt(uint64_t n, uint64_t job, uint32_t shard, uint64_t device) {

@@ -1,0 +1,38 @@
+#include "base/sqlite.h"
+#include "base/testing/temp_folder.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "store/schema.h"
+#include "store/sqlite_store.h"
+#include "store/test_rows.h"
+
+namespace corpgrid::store {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+TEST(MigrationTest, AShardOfVersion1IsReadAfterItsCheckpointGotATable) {
+  const corpgrid::testing::TempFolder folder;
+  const std::string path = folder / "state.db";
+  {
+    sqlite::Database db = *sqlite::Database::Open(path);
+    ASSERT_TRUE(Migrate(db, Migrations().first(1)).ok());
+    ASSERT_TRUE(db.RunScript("INSERT INTO jobs VALUES(1, 'key', x'00', x'00', 0, x'', x'', 0, x'');"
+                             "INSERT INTO job_progress VALUES(1, 1, 1, 0, 0, 0, '');"
+                             "INSERT INTO job_shards VALUES(1, 0, 0, 2, 3, 4, 5, 0, 'why', x'00');"
+                             "UPDATE jobs SET spec_hash = zeroblob(32), bundle_hash = zeroblob(32)")
+                    .ok());
+  }
+  const auto store = OpenSqlite(path);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto loaded = (*store)->Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ASSERT_THAT(loaded->shards, SizeIs(1));
+  EXPECT_EQ(loaded->shards[0].tries, 2u);
+  EXPECT_EQ(loaded->shards[0].error, "why");
+  EXPECT_THAT(loaded->checkpoints, IsEmpty());
+}
+
+}  // namespace
+}  // namespace corpgrid::store
