@@ -27,7 +27,7 @@ struct Hello {
   uint32_t ready = 1;
 };
 
-enum class Kind : uint32_t { kRun = 1, kCancel = 2 };
+enum class Kind : uint32_t { kRun = 1, kCancel = 2, kStart = 3, kFreeze = 4, kThaw = 5 };
 
 // Followed by argc + envc strings, each with its NUL.
 struct RunRequest {
@@ -37,12 +37,27 @@ struct RunRequest {
   uint64_t log_bytes = 0;
   uint32_t argc = 0;
   uint32_t envc = 0;
+  uint32_t prepare = 0;  // 1: the work folder is emptied, and then a kStart awaited
+  uint32_t reserved = 0;
 };
 
 struct CancelRequest {
   Kind kind = Kind::kCancel;
   uint32_t sequence = 0;  // a late one must not hit the next shard
   int64_t grace_ms = 0;
+};
+
+// kStart, kFreeze (stop all processes of the shard) or kThaw (let them run).
+struct StepRequest {
+  Kind kind = Kind::kStart;
+  uint32_t sequence = 0;
+};
+
+// Answers kFreeze and kThaw; of kStart: the work folder is empty, and kStart is awaited.
+struct StepReply {
+  Kind kind = Kind::kStart;
+  uint32_t sequence = 0;
+  uint32_t done = 0;  // of kFreeze: they stand still; of kThaw: they stood still until now
 };
 
 struct RunReply {

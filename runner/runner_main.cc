@@ -82,7 +82,7 @@ void SendHello(int control, int work_fd) {
     protocol::Kind kind;
     if (request.size() < sizeof kind) Die("malformed packet", EPROTO);
     memcpy(&kind, request.data(), sizeof kind);
-    if (kind == protocol::Kind::kCancel) continue;  // its shard has just ended
+    if (kind != protocol::Kind::kRun) continue;  // its shard has just ended
     protocol::RunReply reply = shards.Run(request);
     if (send(control, &reply, sizeof reply, MSG_NOSIGNAL) != sizeof reply) _exit(0);
   }

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "platform/file.h"
 #include "platform/process.h"
@@ -33,6 +34,8 @@ constexpr int64_t kStartMs = 30'000;
 constexpr int64_t kReplyMarginMs = 120'000;
 constexpr int64_t kEndMs = 10'000;
 constexpr int64_t kLongestMs = int64_t{1000} * 86400 * 3650;
+
+int64_t NowMs() { return SystemClock().MonotonicMs(); }
 
 struct Greeting {
   Fd work;
@@ -119,7 +122,20 @@ class BubblewrapSession : public Session {
 
  private:
   absl::Status Broken(const std::string& why);
-  absl::Status AwaitNoLongerThan(int64_t ms);
+
+  // What the runner says: nothing in time, the answer to a step, or the end of the shard.
+  struct Packet {
+    enum Kind { kNothing, kStep, kReply } kind = kNothing;
+    protocol::StepReply step = {};
+    protocol::RunReply reply = {};
+    bool IsStep(protocol::Kind of) const { return kind == kStep && step.kind == of; }
+  };
+  // `running`: what Cancel() may end from then on.
+  absl::Status Send(const void* packet, size_t size, uint32_t running);
+  absl::Status Step(protocol::Kind kind);
+  absl::StatusOr<Packet> Receive(int64_t until_ms);
+  absl::Status Prepare(const std::function<absl::Status(int)>& prepare);
+  absl::StatusOr<protocol::RunReply> Await(int64_t wall_ms, const Snapshots& snapshots);
   std::string Tail(int stream, size_t max_bytes) const;
 
   platform::Process bubblewrap_;
@@ -129,7 +145,6 @@ class BubblewrapSession : public Session {
   std::mutex cancel_mutex_;
   std::atomic<uint32_t> running_ = 0;  // the sequence of the shard that runs now, 0: none
   bool broken_ = false;
-  int64_t timeout_ms_ = 0;
   uint64_t log_bytes_ = 1;
   uint64_t written_[2] = {};
   std::string packet_;
@@ -144,16 +159,6 @@ absl::Status BubblewrapSession::Broken(const std::string& why) {
       fmt::format("the sandbox broke: {}{}", why, last.empty() ? "" : " (" + last + ")"));
 }
 
-absl::Status BubblewrapSession::AwaitNoLongerThan(int64_t ms) {
-  if (ms == timeout_ms_) return absl::OkStatus();
-  timeval timeout = {ms / 1000, ms % 1000 * 1000};
-  if (setsockopt(control_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0) {
-    return SystemError("SO_RCVTIMEO", errno);
-  }
-  timeout_ms_ = ms;
-  return absl::OkStatus();
-}
-
 absl::StatusOr<ShardExit> BubblewrapSession::Run(const ShardRequest& request) {
   if (broken_) return absl::UnavailableError("the sandbox broke earlier");
   protocol::RunRequest header;
@@ -163,6 +168,7 @@ absl::StatusOr<ShardExit> BubblewrapSession::Run(const ShardRequest& request) {
   header.log_bytes = std::clamp<uint64_t>(request.log_bytes, 1, protocol::kMaxLogBytes);
   header.argc = request.argv.size();
   header.envc = request.env.size();
+  header.prepare = request.prepare ? 1 : 0;
 
   packet_.assign(reinterpret_cast<const char*>(&header), sizeof header);
   for (const std::string& word : request.argv) packet_.append(word.c_str()).push_back('\0');
@@ -176,31 +182,107 @@ absl::StatusOr<ShardExit> BubblewrapSession::Run(const ShardRequest& request) {
     return ShardExit{.end = ShardEnd::kNotStarted, .code = E2BIG};
   }
 
-  RETURN_IF_ERROR(AwaitNoLongerThan(header.wall_ms + kReplyMarginMs));
-  {
-    // A cancellation must not overtake the request, nor miss that it is sent.
-    std::lock_guard lock(cancel_mutex_);
-    ssize_t sent = send(control_.get(), packet_.data(), packet_.size(), MSG_NOSIGNAL);
-    if (sent != static_cast<ssize_t>(packet_.size())) return Broken("its runner ended");
-    running_ = header.sequence;
-  }
-  protocol::RunReply reply;
-  ssize_t n;
-  while ((n = recv(control_.get(), &reply, sizeof reply, 0)) < 0 && errno == EINTR) {
-  }
+  RETURN_IF_ERROR(Send(packet_.data(), packet_.size(), request.prepare ? 0 : header.sequence));
+  if (request.prepare) RETURN_IF_ERROR(Prepare(request.prepare));
+  const absl::StatusOr<protocol::RunReply> reply = Await(header.wall_ms, request.snapshots);
   running_ = 0;
-  if (n < 0 && errno == EAGAIN) return Broken("its runner does not answer");
-  if (n <= 0) return Broken("its runner ended");
-  if (n != sizeof reply || reply.sequence != header.sequence ||
-      reply.end > static_cast<uint32_t>(ShardEnd::kCancelled)) {
+  RETURN_IF_ERROR(reply.status());
+  for (int i = 0; i < 2; ++i) written_[i] = reply->written[i];
+  return ShardExit{.end = static_cast<ShardEnd>(reply->end),
+                   .code = reply->code,
+                   .wall_us = reply->wall_us,
+                   .cpu_us = reply->cpu_us,
+                   .max_rss_bytes = reply->max_rss_bytes};
+}
+
+absl::Status BubblewrapSession::Send(const void* packet, size_t size, uint32_t running) {
+  // A cancellation must not overtake the request, nor miss that it is sent.
+  std::lock_guard lock(cancel_mutex_);
+  ssize_t sent = send(control_.get(), packet, size, MSG_NOSIGNAL);
+  if (sent != static_cast<ssize_t>(size)) return Broken("its runner ended");
+  running_ = running;
+  return absl::OkStatus();
+}
+
+absl::Status BubblewrapSession::Step(protocol::Kind kind) {
+  const protocol::StepRequest step = {kind, sequence_};
+  return Send(&step, sizeof step, sequence_);
+}
+
+absl::StatusOr<BubblewrapSession::Packet> BubblewrapSession::Receive(int64_t until_ms) {
+  Packet packet;
+  for (;;) {
+    pollfd ready = {control_.get(), POLLIN, 0};
+    int64_t left_ms = std::clamp<int64_t>(until_ms - NowMs(), 0, INT32_MAX);
+    int n = poll(&ready, 1, static_cast<int>(left_ms));
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0 && NowMs() < until_ms) continue;
+    if (n == 0) return packet;
+    char bytes[std::max(sizeof packet.step, sizeof packet.reply)];
+    ssize_t size = recv(control_.get(), bytes, sizeof bytes, MSG_TRUNC);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return Broken("its runner ended");
+    if (size == sizeof packet.reply) {
+      packet.kind = Packet::kReply;
+      memcpy(&packet.reply, bytes, sizeof packet.reply);
+      if (packet.reply.sequence == sequence_ &&
+          packet.reply.end <= static_cast<uint32_t>(ShardEnd::kCancelled)) {
+        return packet;
+      }
+    } else if (size == sizeof packet.step) {
+      packet.kind = Packet::kStep;
+      memcpy(&packet.step, bytes, sizeof packet.step);
+      if (packet.step.sequence == sequence_) return packet;
+    }
     return Broken("its runner sent nonsense");
   }
-  for (int i = 0; i < 2; ++i) written_[i] = reply.written[i];
-  return ShardExit{.end = static_cast<ShardEnd>(reply.end),
-                   .code = reply.code,
-                   .wall_us = reply.wall_us,
-                   .cpu_us = reply.cpu_us,
-                   .max_rss_bytes = reply.max_rss_bytes};
+}
+
+absl::Status BubblewrapSession::Prepare(const std::function<absl::Status(int)>& prepare) {
+  ASSIGN_OR_RETURN(const Packet empty, Receive(NowMs() + kReplyMarginMs));
+  if (!empty.IsStep(protocol::Kind::kStart)) return Broken("its runner does not answer");
+  const absl::Status prepared = prepare(work_.get());
+  if (prepared.ok()) return Step(protocol::Kind::kStart);
+  protocol::CancelRequest cancel;
+  cancel.sequence = sequence_;
+  RETURN_IF_ERROR(Send(&cancel, sizeof cancel, 0));
+  ASSIGN_OR_RETURN(const Packet ended, Receive(NowMs() + kReplyMarginMs));
+  if (ended.kind != Packet::kReply) return Broken("its runner does not answer");
+  return prepared;
+}
+
+// Waits for the end of the shard.
+absl::StatusOr<protocol::RunReply> BubblewrapSession::Await(int64_t wall_ms,
+                                                            const Snapshots& snapshots) {
+  const int64_t every_ms = snapshots.every_ms > 0 ? snapshots.every_ms : kLongestMs;
+  int64_t end_ms = NowMs() + wall_ms + kReplyMarginMs;
+  int64_t copy_at_ms = NowMs() + every_ms;
+  // What is expected next, beside the end: the answer to a step.
+  protocol::Kind asked = protocol::Kind::kRun;
+  for (;;) {
+    const bool idle = asked == protocol::Kind::kRun;
+    ASSIGN_OR_RETURN(const Packet packet, Receive(idle ? std::min(end_ms, copy_at_ms) : end_ms));
+    if (packet.kind == Packet::kReply) return packet.reply;
+    if (packet.kind == Packet::kNothing) {
+      if (!idle || NowMs() >= end_ms) return Broken("its runner does not answer");
+      asked = protocol::Kind::kFreeze;
+      RETURN_IF_ERROR(Step(asked));
+      continue;
+    }
+    if (!packet.IsStep(asked)) return Broken("its runner sent nonsense");
+    const bool done = packet.step.done != 0;
+    if (asked == protocol::Kind::kFreeze && done) {
+      const int64_t before_ms = NowMs();
+      snapshots.copy(work_.get());
+      end_ms += NowMs() - before_ms;
+      asked = protocol::Kind::kThaw;
+      RETURN_IF_ERROR(Step(asked));
+      continue;
+    }
+    if (asked == protocol::Kind::kThaw && done) snapshots.keep();
+    asked = protocol::Kind::kRun;
+    copy_at_ms = NowMs() + every_ms;
+  }
 }
 
 std::string BubblewrapSession::Tail(int stream, size_t max_bytes) const {

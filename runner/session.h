@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,11 +26,24 @@ struct SandboxOptions {
   bool network = false;
 };
 
+// Copies of the work folder, each of one moment: while one is taken every process of the shard
+// stands still. Both functions are called by Run's thread.
+struct Snapshots {
+  int64_t every_ms = 0;  // from the end of one to the beginning of the next; 0: none
+  std::function<void(int work_fd)> copy = {};
+  std::function<void()> keep =
+      {};  // the last copy is good; not called when a process ran meanwhile
+};
+
 struct ShardRequest {
   std::vector<std::string> argv;
   std::map<std::string, std::string> env;  // all of it: nothing is inherited
   int64_t wall_ms = 0;
   uint64_t log_bytes = 1 << 20;  // of stdout and of stderr that are kept; what is beyond is dropped
+  // Fills the empty work folder before the command starts; not for long, nobody can cancel it. On
+  // an error nothing is run.
+  std::function<absl::Status(int work_fd)> prepare = {};
+  Snapshots snapshots = {};
 };
 
 struct ShardExit {
@@ -53,8 +67,9 @@ class Session {
   virtual ~Session() = default;
 
   // Runs one command in an empty /work (top-level entries of /bundle appear in it as links) and
-  // waits. When it returns, every process of the shard is dead. Errors: Unavailable when the
-  // sandbox itself broke; it is then good for nothing more.
+  // waits. When it returns, every process of the shard is dead. Errors: those of
+  // ShardRequest::prepare; Unavailable when the sandbox itself broke: it is then good for nothing
+  // more.
   virtual absl::StatusOr<ShardExit> Run(const ShardRequest& request) = 0;
 
   // Ends the shard that runs now, if any: SIGTERM, and `grace_ms` later SIGKILL.

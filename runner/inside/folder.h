@@ -26,9 +26,9 @@ size_t ForEach(int folder, F use) {
   size_t count = 0;
   Require(lseek(folder, 0, SEEK_SET) == 0, "lseek");
   for (;;) {
-    long n = syscall(SYS_getdents64, folder, buffer, sizeof buffer);
-    Require(n >= 0, "getdents64");
-    if (n == 0) return count;
+    long n = Sys(SYS_getdents64, folder, Word(buffer), sizeof buffer);
+    if (n == 0 || n == -ENOENT) return count;  // one of /proc goes with its process
+    if (n < 0) Die("getdents64", -n);
     for (long at = 0; at < n;) {
       const Entry* entry = reinterpret_cast<const Entry*>(buffer + at);
       at += entry->length;

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +16,9 @@
 
 namespace corpgrid::runner::inside {
 namespace {
+
+constexpr int64_t kFreezeUs = 500'000;
+constexpr long kFreezePauseNs = 200'000;
 
 // Calls `use(pid)` for each process but PID 1, which we are, and the init.
 template <typename F>
@@ -51,6 +56,54 @@ Processes::Processes() : proc_(open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
 void Processes::Signal(pid_t init, int signal) const {
   ForEachProcess(proc_, init, [&](pid_t pid) { kill(pid, signal); });
+}
+
+bool Processes::StandsStill(pid_t pid) const {
+  char path[64];
+  snprintf(path, sizeof path, "%d/task", pid);
+  const int tasks = openat(proc_, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (tasks < 0) return true;  // it has ended
+  bool still = true;
+  ForEach(tasks, [&](const Entry& entry) {
+    char text[4096];
+    const pid_t task = atoi(entry.name);
+    if (task <= 0 || ReadOf(tasks, task, "stat", text) == 0) return;
+    const char* name_end = strrchr(text, ')');
+    if (name_end == nullptr || strlen(name_end) < 3) return;
+    // Stopped, traced, or dead.
+    still = still && strchr("TtZXx", name_end[2]) != nullptr;
+  });
+  close(tasks);
+  return still;
+}
+
+bool Processes::Freeze(pid_t init) {
+  const int64_t end_us = NowUs() + kFreezeUs;
+  frozen_.clear();
+  // A process may be born behind the place that a look has reached, of one that was not stopped
+  // yet. So all must be found still twice in a row.
+  for (int quiet = 0; quiet < 2;) {
+    bool all = true;
+    ForEachProcess(proc_, init, [&](pid_t pid) {
+      if (StandsStill(pid)) return;
+      all = false;
+      if (std::find(frozen_.begin(), frozen_.end(), pid) != frozen_.end()) return;
+      if (kill(pid, SIGSTOP) == 0) frozen_.push_back(pid);
+    });
+    quiet = all ? quiet + 1 : 0;
+    if (NowUs() > end_us) {
+      Thaw();
+      return false;
+    }
+    timespec pause = {0, all ? 0 : kFreezePauseNs};
+    Sys(SYS_nanosleep, Word(&pause), 0);
+  }
+  return true;
+}
+
+void Processes::Thaw() {
+  for (pid_t pid : frozen_) kill(pid, SIGCONT);
+  frozen_.clear();
 }
 
 Processes::Memory Processes::MemoryOf(pid_t init, uint64_t limit_bytes) const {

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace corpgrid::runner::inside {
 
@@ -16,6 +17,11 @@ class Processes {
   // To each of them. One that is being born may be missed.
   void Signal(pid_t init, int signal) const;
 
+  // Stops all of them, every thread; false when they did not all stand still in time, which takes
+  // half a second. Thaw() lets those run again that Freeze() has stopped.
+  bool Freeze(pid_t init);
+  void Thaw();
+
   // What they take of the machine's memory: anonymous and shared pages and swap, without what they
   // only read from files, and with pages that several share counted once when that matters, that is
   // when the simple sum is above `limit_bytes`. Shared memory that nobody has mapped is not seen.
@@ -26,8 +32,11 @@ class Processes {
   Memory MemoryOf(pid_t init, uint64_t limit_bytes) const;
 
  private:
+  bool StandsStill(pid_t pid) const;
+
   int proc_;
   uint64_t page_bytes_;
+  std::vector<pid_t> frozen_;  // by us: a shard may have stopped others itself
 };
 
 }  // namespace corpgrid::runner::inside

@@ -29,6 +29,15 @@ constexpr int64_t kWatchShare = 20;
 constexpr int64_t kWallGraceUs = 1'000'000;
 constexpr int64_t kNever = INT64_MAX;
 
+// What the host may send while a shard is being run.
+union Request {
+  protocol::Kind kind;
+  protocol::CancelRequest cancel;
+  protocol::StepRequest step;
+  Request() : cancel() {}
+};
+static_assert(sizeof(protocol::CancelRequest) != sizeof(protocol::StepRequest));
+
 // What the runner, the init of a shard and its command until exec see of each other: one memory.
 struct Launch {
   char* const* argv;
@@ -139,7 +148,13 @@ protocol::RunReply ShardRunner::Run(std::string_view packet) {
   scratch_->Reset();
   streams_->Begin(request_.sequence, request_.log_bytes);
   stop_ = Stop::kNo;
-  disk_was_full_ = false;
+  disk_was_full_ = frozen_ = false;
+  if (request_.prepare != 0 && !AwaitStart()) {
+    protocol::RunReply reply;
+    reply.sequence = request_.sequence;
+    reply.end = static_cast<uint32_t>(ShardEnd::kCancelled);
+    return reply;
+  }
   launch = {argv_.data(), env_.data(), program_paths_.data(), 0, 0};
 
   start_us_ = NowUs();
@@ -181,7 +196,7 @@ void ShardRunner::Supervise() {
     for (int i = 0; n > 0 && i < Streams::kCount; ++i) {
       if (fds[2 + i].revents != 0) streams_->Drain(i);
     }
-    if (n > 0 && fds[1].revents != 0) TakeCancel();
+    if (n > 0 && fds[1].revents != 0) TakeRequest();
 
     now = NowUs();
     if (stop_ == Stop::kNo && now >= deadline_us) BeginStop(Stop::kWallLimit, kWallGraceUs);
@@ -195,19 +210,69 @@ void ShardRunner::Supervise() {
   }
 }
 
-void ShardRunner::TakeCancel() {
-  protocol::CancelRequest cancel;
-  long n = Sys(SYS_recvfrom, control_, Word(&cancel), sizeof cancel, MSG_DONTWAIT);
+// Whether the command is to start: the host has filled the work folder.
+bool ShardRunner::AwaitStart() {
+  Answer(protocol::Kind::kStart, true);
+  for (;;) {
+    Request request;
+    long n = Sys(SYS_recvfrom, control_, Word(&request), sizeof request);
+    if (n == -EINTR) continue;
+    if (n <= 0) _exit(0);  // the agent is gone
+    if (n == sizeof request.cancel && request.kind == protocol::Kind::kCancel) {
+      if (request.cancel.sequence == request_.sequence) return false;
+    } else if (n == sizeof request.step && request.kind == protocol::Kind::kStart) {
+      if (request.step.sequence == request_.sequence) return true;
+    } else if (n != sizeof request.step || request.kind == protocol::Kind::kRun) {
+      Die("malformed packet", EPROTO);
+    }
+  }
+}
+
+void ShardRunner::TakeRequest() {
+  Request request;
+  long n = Sys(SYS_recvfrom, control_, Word(&request), sizeof request, MSG_DONTWAIT);
   if (n == -EAGAIN || n == -EINTR) return;
   if (n <= 0) _exit(0);  // the agent is gone: as PID 1 we take everything with us
-  if (n != sizeof cancel || cancel.kind != protocol::Kind::kCancel) Die("malformed packet", EPROTO);
-  if (cancel.sequence != request_.sequence || stop_ != Stop::kNo) return;
+  if (n == sizeof request.cancel && request.kind == protocol::Kind::kCancel) {
+    if (request.cancel.sequence == request_.sequence) TakeCancel(request.cancel);
+  } else if (n == sizeof request.step && request.kind > protocol::Kind::kStart &&
+             request.kind <= protocol::Kind::kThaw) {
+    if (request.step.sequence == request_.sequence) TakeStep(request.step);
+  } else {
+    Die("malformed packet", EPROTO);
+  }
+}
+
+void ShardRunner::TakeCancel(const protocol::CancelRequest& cancel) {
+  if (stop_ != Stop::kNo) return;
   int64_t grace_ms = std::clamp<int64_t>(cancel.grace_ms, 0, request_.wall_ms);
   BeginStop(Stop::kCancelled, grace_ms * 1000);
 }
 
+void ShardRunner::TakeStep(const protocol::StepRequest& step) {
+  const bool was_frozen = frozen_;
+  if (step.kind == protocol::Kind::kFreeze) {
+    // Who is being ended is let run, to end.
+    if (!frozen_ && stop_ == Stop::kNo) frozen_ = processes_.Freeze(init_);
+    return Answer(step.kind, frozen_);
+  }
+  Thaw();
+  Answer(step.kind, was_frozen);
+}
+
+void ShardRunner::Answer(protocol::Kind kind, bool done) {
+  const protocol::StepReply reply = {kind, request_.sequence, done};
+  if (send(control_, &reply, sizeof reply, MSG_NOSIGNAL) != sizeof reply) _exit(0);
+}
+
+void ShardRunner::Thaw() {
+  if (frozen_) processes_.Thaw();
+  frozen_ = false;
+}
+
 void ShardRunner::BeginStop(Stop why, int64_t grace_us) {
   stop_ = why;
+  Thaw();
   processes_.Signal(init_, SIGTERM);
   kill_at_us_ = NowUs() + grace_us;
 }

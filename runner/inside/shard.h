@@ -29,7 +29,12 @@ class ShardRunner {
   bool Parse(std::string_view packet);
   void ListPrograms();
   void Supervise();
-  void TakeCancel();
+  bool AwaitStart();
+  void TakeRequest();
+  void TakeCancel(const protocol::CancelRequest& cancel);
+  void TakeStep(const protocol::StepRequest& step);
+  void Answer(protocol::Kind kind, bool done);
+  void Thaw();
   void BeginStop(Stop why, int64_t grace_us);
   void KillNow();
   void WatchMemory();
@@ -51,6 +56,7 @@ class ShardRunner {
   int init_pidfd_ = -1;
   Stop stop_ = Stop::kNo;
   bool disk_was_full_ = false;
+  bool frozen_ = false;
   int64_t start_us_ = 0, end_us_ = 0, kill_at_us_ = 0, watch_at_us_ = 0;
 };
 
