@@ -8,6 +8,7 @@
 #include <system_error>
 #include <thread>
 
+#include "agent/checkpoints.h"
 #include "agent/executor.h"
 #include "agent/heartbeat.h"
 #include "agent/submitter.h"
@@ -82,6 +83,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   JobCache jobs(&scheduler, bundles.get(), parts.trusts, parts.device.info.network_allowed());
   LeaseQueue leases(parts.slots, parts.clock);
   Submitter submitter(&scheduler, parts.key, &leases, &abort);
+  Checkpoints checkpoints(&scheduler, &abort);
   Capacity capacity({.cpus = std::max(parts.slots, parts.device.info.cpus()),
                      .memory_bytes = parts.device.info.memory_bytes()});
   Executor executor(
@@ -91,6 +93,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
                   .jobs = &jobs,
                   .capacity = &capacity,
                   .scheduler = &scheduler,
+                  .checkpoints = &checkpoints,
                   .hand_in = [&](FinishedAttempt finished) { submitter.Add(std::move(finished)); },
                   .start_session = parts.start_session,
                   .stop = stop,

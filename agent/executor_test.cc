@@ -83,6 +83,7 @@ class ExecutorTest : public ::testing::Test {
                     .jobs = &jobs_,
                     .capacity = &capacity_,
                     .scheduler = &scheduler_,
+                    .checkpoints = &checkpoints_,
                     .hand_in =
                         [this](FinishedAttempt finished) {
                           absl::MutexLock lock(&mutex_);
@@ -137,7 +138,8 @@ class ExecutorTest : public ::testing::Test {
   JobCache jobs_{&scheduler_, bundles_.get(), [](const auto&) { return true; }, false};
   Capacity capacity_{{.cpus = 2, .memory_bytes = 8ull << 30}};
   LeaseQueue leases_{2, &SystemClock()};
-  StopSignal stop_;
+  StopSignal stop_, abort_;
+  Checkpoints checkpoints_{&scheduler_, &abort_};
   absl::Mutex mutex_;
   std::deque<FinishedAttempt> finished_;
   std::unique_ptr<Executor> executor_;

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +18,17 @@ absl::StatusOr<UniqueFd> TemporaryFile(const std::string& folder) {
   if (!file.ok()) return DeviceError(folder, "make a file in");
   unlink(path.c_str());
   return file;
+}
+
+int OpenBeneath(int folder, const std::string& name, uint64_t flags) {
+  open_how how{};
+  how.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  long fd = -1;
+  do {
+    fd = syscall(SYS_openat2, folder, name.c_str(), &how, sizeof(how));
+  } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+  return static_cast<int>(fd);
 }
 
 absl::Status OwnError(const absl::Status& status) {

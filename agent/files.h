@@ -13,6 +13,10 @@ namespace corpgrid::agent {
 // An empty file in `folder` that has no name and goes with its last descriptor.
 absl::StatusOr<UniqueFd> TemporaryFile(const std::string& folder);
 
+// Opens `name` in a folder that a job may have written to, for reading: never leaves the folder,
+// follows no links, waits for nobody. `flags`: more for open(). A descriptor, or -1 with errno.
+int OpenBeneath(int folder, const std::string& name, uint64_t flags);
+
 // `status` of this device's own disk, never Unavailable: that is what a scheduler is that will come
 // back.
 absl::Status OwnError(const absl::Status& status);

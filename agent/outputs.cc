@@ -1,11 +1,7 @@
 #include "agent/outputs.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -19,18 +15,6 @@ namespace corpgrid::agent {
 namespace {
 
 constexpr size_t kCopyBytes = 256 << 10;
-
-// A descriptor, or -1 with errno.
-int OpenBeneath(int folder, const std::string& name) {
-  open_how how{};
-  how.flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  long fd = -1;
-  do {
-    fd = syscall(SYS_openat2, folder, name.c_str(), &how, sizeof(how));
-  } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
-  return static_cast<int>(fd);
-}
 
 // Whether a failed open is of the job's making, so that every device would see the same.
 bool IsTheJobs(int error) {
@@ -82,7 +66,7 @@ absl::StatusOr<Collection> CollectOutputs(int work_fd, std::span<const std::stri
   uint64_t left_bytes = limit_bytes;
   uint64_t memory_bytes = kMaxInMemoryBytes;
   for (const std::string& name : names) {
-    const UniqueFd file(OpenBeneath(work_fd, name));
+    const UniqueFd file(OpenBeneath(work_fd, name, 0));
     if (!file.ok()) {
       if (!IsTheJobs(errno)) return DeviceError(name, "open the output");
       return Missing(name, fmt::format("cannot be opened: {}", std::strerror(errno)));

@@ -99,6 +99,19 @@ absl::StatusOr<corpgrid::v1::SubmitResultResponse> RemoteScheduler::Submit(
   return reply;
 }
 
+absl::Status RemoteScheduler::ReportCheckpoint(const Attempt& attempt,
+                                               const corpgrid::v1::OutputRef& state) {
+  corpgrid::v1::ReportCheckpointRequest request;
+  *request.mutable_power() = power_();
+  request.set_attempt_id(attempt.id.value);
+  request.set_lease_token(attempt.lease_token);
+  *request.mutable_state() = state;
+  corpgrid::v1::ReportCheckpointResponse reply;
+  return Unary(kCallDeadlineMs, abort_, [&](auto* context) {
+    return scheduler_->ReportCheckpoint(context, request, &reply);
+  });
+}
+
 absl::Status RemoteScheduler::Fetch(const Attempt& attempt, const crypto::Hash& hash,
                                     uint64_t max_bytes, const Sink& sink) {
   return InSession([&](const Registration& registration) {

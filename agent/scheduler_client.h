@@ -35,6 +35,9 @@ class SchedulerClient {
       corpgrid::v1::HeartbeatRequest request) = 0;
   virtual absl::StatusOr<corpgrid::v1::SubmitResultResponse> Submit(
       corpgrid::v1::SubmitResultRequest request) = 0;
+  // `state` is staged in the attempt's scope.
+  virtual absl::Status ReportCheckpoint(const Attempt& attempt,
+                                        const corpgrid::v1::OutputRef& state) = 0;
   // Streams an object that `attempt` may read. What `sink` received before an error must be thrown
   // away. Errors: DataLoss when the bytes are not the hash's.
   virtual absl::Status Fetch(const Attempt& attempt, const crypto::Hash& hash, uint64_t max_bytes,
@@ -59,6 +62,8 @@ class RemoteScheduler final : public SchedulerClient {
       corpgrid::v1::HeartbeatRequest request) override;
   absl::StatusOr<corpgrid::v1::SubmitResultResponse> Submit(
       corpgrid::v1::SubmitResultRequest request) override;
+  absl::Status ReportCheckpoint(const Attempt& attempt,
+                                const corpgrid::v1::OutputRef& state) override;
   absl::Status Fetch(const Attempt& attempt, const crypto::Hash& hash, uint64_t max_bytes,
                      const Sink& sink) override;
   absl::StatusOr<std::vector<corpgrid::v1::StagedObject>> Put(

@@ -14,6 +14,7 @@
 #include "agent/files.h"
 #include "agent/outputs.h"
 #include "agent/shard_request.h"
+#include "agent/state.h"
 #include "agent/transient.h"
 #include "base/backoff.h"
 #include "base/status_macros.h"
@@ -146,7 +147,17 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
   const Capacity::Share share = context_->capacity->Take(
       {spec->resources.cpus, spec->resources.memory_bytes}, [this] { return Cancelled(); });
   if (!share) return absl::CancelledError("the attempt was cancelled");
-  const absl::StatusOr<runner::ShardExit> exit = RunShard(job, MakeShardRequest(spec, shard));
+  runner::ShardRequest request = MakeShardRequest(spec, shard);
+  SaveStates(attempt, spec, &request);
+  ASSIGN_OR_RETURN(const UniqueFd state, FetchState(attempt, spec));
+  absl::StatusOr<runner::ShardExit> exit = absl::UnknownError("");
+  if (state.ok()) {
+    runner::ShardRequest later = request;
+    GoOnFrom(state.get(), spec, &later);
+    exit = RunShard(job, later);
+  }
+  if (!state.ok() || absl::IsInvalidArgument(exit.status())) exit = RunShard(job, request);
+  context_->checkpoints->Forget(attempt.id);
   if (!exit.ok()) {
     return absl::InternalError(fmt::format("no sandbox: {}", std::string(exit.status().message())));
   }
@@ -169,6 +180,62 @@ absl::Status Slot::FetchInput(const Attempt& attempt, const job::Input& input) c
                                         return absl::CancelledError("the attempt was cancelled");
                                       return WriteAll(file.get(), data);
                                     });
+}
+
+absl::StatusOr<UniqueFd> Slot::FetchState(const Attempt& attempt, const job::JobSpec& spec) const {
+  if (!spec->checkpoint || attempt.state_hash.empty()) return UniqueFd();
+  ASSIGN_OR_RETURN(const crypto::Hash hash, crypto::Hash::FromRaw(attempt.state_hash));
+  ASSIGN_OR_RETURN(UniqueFd file, TemporaryFile(context_->data_folder + "/spool"));
+  const absl::Status fetched = context_->scheduler->Fetch(
+      attempt, hash, spec->limits.disk_bytes, [&](std::string_view data) {
+        if (Cancelled()) return absl::CancelledError("the attempt was cancelled");
+        return WriteAll(file.get(), data);
+      });
+  if (fetched.ok()) return file;
+  if (IsTransient(fetched) || absl::IsCancelled(fetched)) return fetched;
+  spdlog::warn("shard {} of job {} begins at its beginning, its state is not to be had: {}",
+               attempt.shard.index, attempt.shard.job.value, std::string(fetched.message()));
+  return UniqueFd();
+}
+
+void Slot::GoOnFrom(int file, const job::JobSpec& spec, runner::ShardRequest* request) {
+  request->env.emplace("CORPGRID_RESUME", "1");
+  request->prepare = [file, &spec](int work_fd) {
+    const absl::Status unpacked =
+        UnpackState(file, work_fd, spec->checkpoint->folder, spec->limits.disk_bytes);
+    if (unpacked.ok()) return unpacked;
+    spdlog::warn("job \"{}\": a saved state cannot be unpacked, the shard begins anew: {}",
+                 spec->name, std::string(unpacked.message()));
+    return absl::InvalidArgumentError(unpacked.message());
+  };
+}
+
+void Slot::SaveStates(const Attempt& attempt, const job::JobSpec& spec,
+                      runner::ShardRequest* request) {
+  state_problem_.clear();
+  if (!spec->checkpoint) return;
+  request->snapshots = {.every_ms = spec->checkpoint->every_ms,
+                        .copy = [this, &spec](int work_fd) { PackNow(spec, work_fd); },
+                        .keep =
+                            [this, &attempt] {
+                              if (packed_)
+                                context_->checkpoints->Offer(attempt, *std::move(packed_));
+                              packed_.reset();
+                            }};
+}
+
+void Slot::PackNow(const job::JobSpec& spec, int work_fd) {
+  packed_.reset();
+  auto packed = PackState(work_fd, spec->checkpoint->folder, spec->limits.disk_bytes,
+                          context_->data_folder + "/spool");
+  if (packed.ok()) {
+    packed_ = *std::move(packed);
+    state_problem_.clear();
+  } else {
+    state_problem_ =
+        fmt::format("its state was not saved: {}", std::string(packed.status().message()));
+    spdlog::warn("job \"{}\": {}", spec->name, state_problem_);
+  }
 }
 
 absl::Status Slot::EnsureSession(std::shared_ptr<const VerifiedJob> job) {
@@ -206,7 +273,7 @@ absl::StatusOr<runner::ShardExit> Slot::RunShard(const std::shared_ptr<const Ver
     if (exit.ok() && exit->end == runner::ShardEnd::kCancelled) {
       return absl::InternalError("the shard ended as cancelled, but nobody did that");
     }
-    if (exit.ok()) return exit;
+    if (exit.ok() || absl::IsInvalidArgument(exit.status())) return exit;
     CloseSession();
     if (tries == kSandboxTries) return exit;
     spdlog::warn("the sandbox of job \"{}\" broke, starting another: {}", job->spec->name,
@@ -224,6 +291,7 @@ absl::StatusOr<FinishedAttempt> Slot::Finish(const Attempt& attempt, const job::
                            .wall_us = exit.wall_us,
                            .cpu_us = exit.cpu_us,
                            .max_rss_bytes = exit.max_rss_bytes};
+  if (finished.detail.empty()) finished.detail = state_problem_;
   if (!finished.result.succeeded() || spec->outputs.empty()) return finished;
   std::vector<std::string> names;
   for (const std::string& output : spec->outputs) {
@@ -233,7 +301,7 @@ absl::StatusOr<FinishedAttempt> Slot::Finish(const Attempt& attempt, const job::
                    CollectOutputs(session_->work_fd(), names, spec->limits.output_bytes,
                                   context_->data_folder + "/spool"));
   finished.result.outcome = collection.outcome;
-  finished.detail = std::move(collection.detail);
+  if (!collection.detail.empty()) finished.detail = std::move(collection.detail);
   finished.outputs = std::move(collection.outputs);
   for (const CollectedOutput& output : finished.outputs) {
     finished.result.outputs.push_back(output.output);

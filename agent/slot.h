@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/capacity.h"
+#include "agent/checkpoints.h"
 #include "agent/finished.h"
 #include "agent/job_cache.h"
 #include "agent/lease_queue.h"
@@ -31,6 +32,7 @@ struct SlotContext {
   JobCache* jobs;
   Capacity* capacity;
   SchedulerClient* scheduler;
+  Checkpoints* checkpoints;
   std::function<void(FinishedAttempt)> hand_in;
   StartSession start_session;
   StopSignal* stop;
@@ -66,6 +68,13 @@ class Slot {
   absl::StatusOr<FinishedAttempt> Execute(const Attempt& attempt);
   absl::StatusOr<FinishedAttempt> TryOnce(const Attempt& attempt);
   absl::Status FetchInput(const Attempt& attempt, const job::Input& input) const;
+  // The state that the attempt is to go on from; no descriptor: from the beginning.
+  absl::StatusOr<UniqueFd> FetchState(const Attempt& attempt, const job::JobSpec& spec) const;
+  // Makes `request` begin with the state in `file`, which must stay open.
+  static void GoOnFrom(int file, const job::JobSpec& spec, runner::ShardRequest* request);
+  // Makes `request` save the shard's state regularly.
+  void SaveStates(const Attempt& attempt, const job::JobSpec& spec, runner::ShardRequest* request);
+  void PackNow(const job::JobSpec& spec, int work_fd);
   absl::Status EnsureSession(std::shared_ptr<const VerifiedJob> job);
   void CloseSession();
   absl::StatusOr<runner::ShardExit> RunShard(const std::shared_ptr<const VerifiedJob>& job,
@@ -80,6 +89,8 @@ class Slot {
   const std::string folder_;
   std::shared_ptr<const VerifiedJob> session_job_;
   std::unique_ptr<runner::Session> session_;
+  std::optional<SavedState> packed_;  // by the last PackNow()
+  std::string state_problem_;         // why the attempt's state was last not saved
 
   mutable absl::Mutex mutex_;
   AttemptId current_ ABSL_GUARDED_BY(mutex_);

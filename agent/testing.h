@@ -47,7 +47,7 @@ struct TestJob {
   Attempt MakeAttempt(uint64_t id, uint32_t shard = 0) const {
     return {AttemptId{id}, ShardId{JobId{ticket.job_id()}, shard},
             "lease-token-" + std::to_string(id),
-            std::make_shared<const corpgrid::v1::JobTicket>(ticket)};
+            std::make_shared<const corpgrid::v1::JobTicket>(ticket), ""};
   }
 
   std::string spec;
@@ -95,6 +95,13 @@ class FakeScheduler final : public SchedulerClient {
     }
     batch_sizes.push_back(request.results_size());
     return reply;
+  }
+  absl::Status ReportCheckpoint(const Attempt& attempt,
+                                const corpgrid::v1::OutputRef& state) override {
+    absl::MutexLock lock(&mutex);
+    if (absl::Status error = Next(&report_errors); !error.ok()) return error;
+    reports.emplace_back(attempt.id.value, state);
+    return absl::OkStatus();
   }
   absl::Status Fetch(const Attempt&, const crypto::Hash& hash, uint64_t max_bytes,
                      const Sink& sink) override {
@@ -154,7 +161,8 @@ class FakeScheduler final : public SchedulerClient {
   bool open = true;  // calls that hand in wait for it
   std::map<crypto::Hash, std::string> objects;
   std::map<crypto::Hash, int> fetches;
-  std::deque<absl::Status> fetch_errors, put_errors, submit_errors;
+  std::deque<absl::Status> fetch_errors, put_errors, submit_errors, report_errors;
+  std::vector<std::pair<uint64_t, corpgrid::v1::OutputRef>> reports;
   uint64_t refused_attempt = 0;
   bool damage = false;  // uploads arrive with other bytes
   int put_calls = 0;
@@ -184,6 +192,7 @@ inline corpgrid::v1::PollJobsResponse Leases(const std::vector<Attempt>& attempt
     lease->set_job_id(attempt.shard.job.value);
     lease->set_shard(attempt.shard.index);
     lease->set_token(attempt.lease_token);
+    lease->set_checkpoint_hash(attempt.state_hash);
   }
   return reply;
 }

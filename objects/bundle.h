@@ -25,6 +25,10 @@ using Source = std::function<absl::StatusOr<std::string>()>;
 // meanwhile.
 absl::Status PackBundle(const std::string& folder, const Sink& sink);
 
+// The same of an open folder whose content nobody vouches for: links are InvalidArgument too. It is
+// only read beneath. `name` stands for the folder in errors.
+absl::Status PackUntrusted(int folder, const std::string& name, const Sink& sink);
+
 struct UnpackLimits {
   uint64_t bytes = 8ull << 30;
   uint64_t entries = 1'000'000;

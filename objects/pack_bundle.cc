@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -32,7 +33,8 @@ struct FolderId {
 
 class Packer {
  public:
-  Packer(std::string root, fs::path real_root, const Sink& sink)
+  // Links are followed within `real_root`; none are when it is not given.
+  Packer(std::string root, std::optional<fs::path> real_root, const Sink& sink)
       : root_(std::move(root)), real_root_(std::move(real_root)), sink_(sink) {}
 
   // `path` is relative to the root; "" is the root itself, which gets no entry.
@@ -45,7 +47,7 @@ class Packer {
   std::string Full(const std::string& path) const { return root_ + "/" + path; }
 
   const std::string root_;
-  const fs::path real_root_;
+  const std::optional<fs::path> real_root_;
   const Sink& sink_;
   const UnpackLimits limits_;
   uint64_t entries_ = 0;
@@ -120,6 +122,10 @@ absl::Status Packer::AddEntry(int folder, const std::string& path, const std::st
 }
 
 absl::StatusOr<UniqueFd> Packer::OpenLinkTarget(const std::string& path) {
+  if (!real_root_) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: a link, which may lead anywhere", Full(path)));
+  }
   std::error_code error;
   const fs::path target = fs::canonical(Full(path), error);
   if (error) {
@@ -127,8 +133,8 @@ absl::StatusOr<UniqueFd> Packer::OpenLinkTarget(const std::string& path) {
         fmt::format("{}: a link that leads nowhere: {}", Full(path), error.message()));
   }
   const auto [root_end, inside] =
-      std::mismatch(real_root_.begin(), real_root_.end(), target.begin(), target.end());
-  if (root_end != real_root_.end()) {
+      std::mismatch(real_root_->begin(), real_root_->end(), target.begin(), target.end());
+  if (root_end != real_root_->end()) {
     return absl::InvalidArgumentError(
         fmt::format("{}: a link out of the folder, to {}", Full(path), target.string()));
   }
@@ -170,6 +176,14 @@ absl::Status PackBundle(const std::string& folder, const Sink& sink) {
   fs::path real = fs::canonical(folder, error);
   if (error) return FileError(folder, "open the folder", error.value());
   Packer packer(folder, std::move(real), sink);
+  RETURN_IF_ERROR(packer.AddFolder(std::move(fd), ""));
+  return sink(std::string(kTarEndBytes, '\0'));
+}
+
+absl::Status PackUntrusted(int folder, const std::string& name, const Sink& sink) {
+  UniqueFd fd(::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.ok()) return FileError(name, "open the folder", errno);
+  Packer packer(name, std::nullopt, sink);
   RETURN_IF_ERROR(packer.AddFolder(std::move(fd), ""));
   return sink(std::string(kTarEndBytes, '\0'));
 }
