@@ -28,7 +28,7 @@
 namespace corpgrid::agent {
 namespace {
 
-constexpr int64_t kPowerFreshMs = 5000;
+constexpr int64_t kPowerFreshMs = 2000;
 
 // SIGTERM and SIGINT as something to wait for. A handler that writes to a pipe, not a blocked
 // signal: what is blocked here would be blocked in every command of every shard.
@@ -66,13 +66,13 @@ class TerminationSignals {
 // The device's power status, read again when it is old.
 class Power {
  public:
-  explicit Power(const Clock* clock) : clock_(clock) {}
+  Power(std::string folder, const Clock* clock) : folder_(std::move(folder)), clock_(clock) {}
 
   corpgrid::v1::PowerStatus Now() {
     absl::MutexLock lock(&mutex_);
     const int64_t now_ms = clock_->MonotonicMs();
     if (read_ms_ == 0 || now_ms - read_ms_ >= kPowerFreshMs) {
-      const platform::PowerStatus power = platform::ReadPower();
+      const platform::PowerStatus power = platform::ReadPower(folder_);
       status_.set_source(
           power.source == platform::PowerSource::kMains     ? corpgrid::v1::PowerStatus::MAINS
           : power.source == platform::PowerSource::kBattery ? corpgrid::v1::PowerStatus::BATTERY
@@ -84,6 +84,7 @@ class Power {
   }
 
  private:
+  const std::string folder_;
   const Clock* const clock_;
   absl::Mutex mutex_;
   corpgrid::v1::PowerStatus status_ ABSL_GUARDED_BY(mutex_);
@@ -158,7 +159,7 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
                    crypto::KeyPair::LoadOrCreate(options.data_folder + "/device.key"));
   ASSIGN_OR_RETURN(Registrar::Device device, Describe(options));
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, rpc::Connect(options.scheduler));
-  Power power(&SystemClock());
+  Power power(options.power_supply, &SystemClock());
   const uint32_t slots = options.slots == 0 ? device.info.cpus() : options.slots;
   spdlog::info("device {}, {} slots, data in {}", key.public_key().ToText(), slots,
                options.data_folder);

@@ -17,13 +17,15 @@ struct Options {
   std::string runner_path;     // the corpgrid-runner program
   bool allow_network = false;  // take jobs that ask for the network
   std::string keyring_path;    // submitters whose jobs run here; empty: DATA/trusted
+  std::string power_supply = "/sys/class/power_supply";  // where the power status is read
 };
 
-// Runs until SIGTERM, SIGINT or until `stop` becomes true, then ends every shard and returns OK
-// within five seconds. Started as root it becomes an unprivileged user of its own, for good: call
-// it once, before the process has threads. Errors: FailedPrecondition when this machine cannot
-// make sandboxes or another agent has the folder, InvalidArgument for options that make no sense,
-// PermissionDenied when the grid does not admit this device.
+// Runs until SIGTERM, SIGINT or until `stop` becomes true, then hands every shard back, with its
+// state if its job saves any, and returns OK within ten seconds. Started as root it becomes an
+// unprivileged user of its own, for good: call it once, before the process has threads. Errors:
+// FailedPrecondition when this machine cannot make sandboxes or another agent has the folder,
+// InvalidArgument for options that make no sense, PermissionDenied when the grid does not admit
+// this device.
 absl::Status RunAgent(const Options& options, const std::atomic<bool>& stop);
 
 }  // namespace corpgrid::agent

@@ -24,8 +24,9 @@ constexpr uint32_t kIdleWaitMs = 20'000;
 // come, which other devices should share.
 constexpr uint32_t kBusyWaitMs = 1000;
 // For results that are finished when the agent is told to stop.
-constexpr int64_t kDrainMs = 1000;
+constexpr int64_t kDrainMs = 2000;
 constexpr int64_t kAskMs = 100;
+constexpr int64_t kAskPowerMs = 500;
 
 absl::Status MakeEmpty(const std::string& folder) {
   std::error_code error;
@@ -46,11 +47,16 @@ absl::Status RegisterFirst(SchedulerClient* scheduler, StopSignal* stop) {
   }
 }
 
-void Poll(SchedulerClient* scheduler, LeaseQueue* leases, StopSignal* stop) {
+void Poll(SchedulerClient* scheduler, const PowerFunction& power, LeaseQueue* leases,
+          StopSignal* stop) {
   Backoff backoff(reinterpret_cast<uintptr_t>(leases));
   while (true) {
     const LeaseQueue::Wanted wanted = leases->WaitForDemand();
     if (wanted.shards == 0) return;
+    if (power().source() == corpgrid::v1::PowerStatus::BATTERY) {
+      if (stop->WaitFor(kAskPowerMs)) return;
+      continue;
+    }
     corpgrid::v1::PollJobsRequest request;
     request.set_max_shards(wanted.shards);
     request.set_wait_ms(wanted.idle ? kIdleWaitMs : kBusyWaitMs);
@@ -99,18 +105,24 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
                   .stop = stop,
                   .clock = parts.clock},
       parts.slots);
-  Heartbeat heartbeat({.scheduler = &scheduler,
-                       .leases = &leases,
-                       .running = [&] { return executor.Running(); },
-                       .cancel = [&](AttemptId id) { return executor.Cancel(id); },
-                       .drop = [&](AttemptId id) { submitter.Drop(id); }});
+  Heartbeat heartbeat(
+      {.scheduler = &scheduler,
+       .leases = &leases,
+       .running = [&] { return executor.Running(); },
+       .cancel = [&](AttemptId id) { return executor.Cancel(id); },
+       .drop = [&](AttemptId id) { submitter.Drop(id); },
+       .give_back = [&](AttemptId id, const std::string& why) { executor.GiveBack(id, why); },
+       .hand_in = [&](FinishedAttempt given) { submitter.Add(std::move(given)); }});
   std::thread beating([&] { heartbeat.Run(stop); });
-  std::thread polling([&] { Poll(&scheduler, &leases, stop); });
+  std::thread polling([&] { Poll(&scheduler, parts.power, &leases, stop); });
 
   while (!stop->WaitFor(kIdleWaitMs)) continue;
   executor.Stop();
   polling.join();
   beating.join();
+  for (const Attempt& attempt : leases.TakeAllQueued()) {
+    submitter.Add(GivenBack(attempt, kStopping));
+  }
   submitter.Drain(kDrainMs);
   return absl::OkStatus();
 }

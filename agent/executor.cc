@@ -30,6 +30,13 @@ bool Executor::Cancel(AttemptId id) {
   return false;
 }
 
+bool Executor::GiveBack(AttemptId id, const std::string& why) {
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    if (slot->GiveBack(id, why)) return true;
+  }
+  return false;
+}
+
 std::vector<RunningAttempt> Executor::Running() const {
   std::vector<RunningAttempt> running;
   for (const std::unique_ptr<Slot>& slot : slots_) {
@@ -42,7 +49,7 @@ void Executor::Stop() {
   context_.stop->Stop();
   context_.leases->Close();
   while (live_ > 0) {
-    for (const std::unique_ptr<Slot>& slot : slots_) slot->CancelCurrent();
+    for (const std::unique_ptr<Slot>& slot : slots_) slot->GiveBackCurrent(kStopping);
     std::this_thread::sleep_for(kCancelAgain);
   }
   for (std::thread& thread : threads_) thread.join();

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -24,10 +25,13 @@ class Executor {
   // too early for a shard that is just being started: call again until the attempt is gone.
   bool Cancel(AttemptId id);
 
+  // Hands the attempt back, if it runs here, with its state if the job saves any; the same holds.
+  bool GiveBack(AttemptId id, const std::string& why);
+
   std::vector<RunningAttempt> Running() const;
 
-  // Sets the context's stop signal, closes the queue, ends all shards and sandboxes, and waits for
-  // that: little more than Slot::kGraceMs.
+  // Sets the context's stop signal, closes the queue, hands all shards back, ends all sandboxes,
+  // and waits for that: little more than Slot::kGraceMs, or 8 seconds where states are to be saved.
   void Stop();
 
  private:

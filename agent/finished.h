@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/attempt.h"
@@ -23,5 +24,13 @@ struct FinishedAttempt {
   int64_t cpu_us = 0;
   uint64_t max_rss_bytes = 0;
 };
+
+inline constexpr char kStopping[] = "the agent was told to stop";
+
+// What hands `attempt` back, because of `why`.
+inline FinishedAttempt GivenBack(const Attempt& attempt, std::string why) {
+  return {
+      .attempt = attempt, .result = {job::Outcome::kGivenBack, 0, {}}, .detail = std::move(why)};
+}
 
 }  // namespace corpgrid::agent

@@ -40,6 +40,14 @@ absl::Status Heartbeat::Beat() {
                    context_.scheduler->Heartbeat(std::move(request)));
   for (const auto& stop : reply.stop()) {
     const AttemptId id{stop.attempt_id()};
+    if (stop.give_back()) {
+      if (const std::optional<Attempt> queued = context_.leases->TakeQueued(id)) {
+        context_.hand_in(GivenBack(*queued, stop.reason()));
+      } else {
+        context_.give_back(id, stop.reason());
+      }
+      continue;
+    }
     const LeaseQueue::State state = context_.leases->Stop(id);
     if (state == LeaseQueue::State::kUnknown) continue;
     spdlog::info("attempt {} stopped: {}", id.value, stop.reason());

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "agent/finished.h"
 #include "agent/lease_queue.h"
 #include "agent/scheduler_client.h"
 #include "agent/slot.h"
@@ -19,8 +21,10 @@ class Heartbeat {
     SchedulerClient* scheduler;
     LeaseQueue* leases;
     std::function<std::vector<RunningAttempt>()> running;
-    std::function<bool(AttemptId)> cancel;  // one that runs
-    std::function<void(AttemptId)> drop;    // one that waits to be handed in
+    std::function<bool(AttemptId)> cancel;                         // one that runs
+    std::function<void(AttemptId)> drop;                           // one that waits to be handed in
+    std::function<void(AttemptId, const std::string&)> give_back;  // one that runs, and why
+    std::function<void(FinishedAttempt)> hand_in;
   };
 
   explicit Heartbeat(Context context) : context_(std::move(context)) {}

@@ -28,15 +28,24 @@ class HeartbeatTest : public ::testing::Test {
   FakeScheduler scheduler_;
   LeaseQueue leases_{1, &clock_};
   std::vector<uint64_t> cancelled_, dropped_;
-  Heartbeat heartbeat_{{.scheduler = &scheduler_,
-                        .leases = &leases_,
-                        .running = [] { return std::vector<RunningAttempt>{{AttemptId{1}, 0.5}}; },
-                        .cancel =
-                            [this](AttemptId id) {
-                              cancelled_.push_back(id.value);
-                              return true;
-                            },
-                        .drop = [this](AttemptId id) { dropped_.push_back(id.value); }}};
+  std::vector<std::pair<uint64_t, std::string>> given_back_;
+  std::vector<std::pair<uint64_t, job::Outcome>> handed_in_;
+  Heartbeat heartbeat_{
+      {.scheduler = &scheduler_,
+       .leases = &leases_,
+       .running = [] { return std::vector<RunningAttempt>{{AttemptId{1}, 0.5}}; },
+       .cancel =
+           [this](AttemptId id) {
+             cancelled_.push_back(id.value);
+             return true;
+           },
+       .drop = [this](AttemptId id) { dropped_.push_back(id.value); },
+       .give_back = [this](AttemptId id,
+                           const std::string& why) { given_back_.emplace_back(id.value, why); },
+       .hand_in =
+           [this](const FinishedAttempt& finished) {
+             handed_in_.emplace_back(finished.attempt.id.value, finished.result.outcome);
+           }}};
 };
 
 TEST_F(HeartbeatTest, TellsAllThatIsHeldAndHowFarItIs) {
@@ -57,6 +66,22 @@ TEST_F(HeartbeatTest, EndsWhatIsWantedNoLonger) {
   EXPECT_THAT(cancelled_, ElementsAre(1u));
   EXPECT_THAT(dropped_, ElementsAre(2u));
   EXPECT_THAT(leases_.HeldIds(), ElementsAre(1u));  // until its slot has ended it
+}
+
+TEST_F(HeartbeatTest, HandsBackWhatItIsToldTo) {
+  for (const uint64_t id : {1, 2, 3}) {
+    auto* stop = scheduler_.heartbeat_reply.add_stop();
+    stop->set_attempt_id(id);
+    stop->set_reason("battery");
+    stop->set_give_back(true);
+  }
+  ASSERT_TRUE(heartbeat_.Beat().ok());
+  EXPECT_THAT(cancelled_, ::testing::IsEmpty());
+  EXPECT_THAT(given_back_, ElementsAre(std::pair(1, "battery"), std::pair(2, "battery")))
+      << "where they do not run this does nothing";
+  EXPECT_THAT(handed_in_, ElementsAre(std::pair(3, job::Outcome::kGivenBack)));
+  EXPECT_THAT(leases_.HeldIds(), UnorderedElementsAre(1u, 2u, 3u)) << "until their verdicts";
+  EXPECT_FALSE(leases_.Take({}, 0).has_value());
 }
 
 TEST_F(HeartbeatTest, BeatsUntilItIsStopped) {

@@ -109,12 +109,43 @@ void LeaseQueue::Finished(AttemptId id, int64_t run_us, uint64_t output_bytes) {
   const auto newest = static_cast<double>(run_us);
   mean_run_us_ = mean_run_us_ == 0 ? std::max(newest, 1.0)
                                    : mean_run_us_ + kWeightOfNewest * (newest - mean_run_us_);
+  End(id, output_bytes);
+}
+
+void LeaseQueue::GivenBack(AttemptId id) {
+  absl::MutexLock lock(&mutex_);
+  End(id, 0);
+}
+
+void LeaseQueue::End(AttemptId id, uint64_t output_bytes) {
   const auto held = held_.find(id);
   if (held == held_.end() || held->second.state != State::kRunning) return;
   held->second = {State::kFinished, output_bytes};
   unjudged_bytes_ += output_bytes;
   --running_;
   if (Demand() > 0) demand_.Signal();
+}
+
+std::optional<Attempt> LeaseQueue::TakeQueued(AttemptId id) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = std::find_if(queue_.begin(), queue_.end(),
+                                  [id](const Queued& queued) { return queued.attempt.id == id; });
+  if (found == queue_.end()) return std::nullopt;
+  Attempt attempt = std::move(found->attempt);
+  queue_.erase(found);
+  held_[id].state = State::kFinished;
+  return attempt;
+}
+
+std::vector<Attempt> LeaseQueue::TakeAllQueued() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<Attempt> attempts;
+  for (Queued& queued : queue_) {
+    held_[queued.attempt.id].state = State::kFinished;
+    attempts.push_back(std::move(queued.attempt));
+  }
+  queue_.clear();
+  return attempts;
 }
 
 void LeaseQueue::Erase(AttemptId id) {

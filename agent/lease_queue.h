@@ -46,6 +46,14 @@ class LeaseQueue {
   // The attempt that was taken ended after `run_us` and waits, with its outputs, for its verdict.
   void Finished(AttemptId id, int64_t run_us, uint64_t output_bytes = 0);
 
+  // The attempt that was taken is to be handed back; it says nothing about how long shards run.
+  void GivenBack(AttemptId id);
+
+  // Takes the attempt, or all, out of what waits to run, to be handed back. They stay held until
+  // their verdict.
+  std::optional<Attempt> TakeQueued(AttemptId id);
+  std::vector<Attempt> TakeAllQueued();
+
   // Holds the attempt no longer: its verdict is known, or it was cancelled.
   void Forget(AttemptId id);
 
@@ -71,6 +79,7 @@ class LeaseQueue {
   // shards run: what waits here cannot be started by a device that has nothing to do.
   uint32_t Prefetch() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t Demand() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void End(AttemptId id, uint64_t output_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Erase(AttemptId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::deque<Queued>::iterator Next(JobId preferred) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

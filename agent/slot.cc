@@ -27,6 +27,9 @@ namespace {
 constexpr int64_t kIdleMs = 10'000;
 // A sandbox that breaks (its runner was killed) is replaced this often before the device gives up.
 constexpr int kSandboxTries = 3;
+// For the upload of the last state of a shard that is given back.
+constexpr int64_t kFlushMs = 60'000;
+constexpr int64_t kStoppingFlushMs = 3000;
 
 // What people should know beyond the outcome.
 std::string Describe(const runner::ShardExit& exit, const job::JobSpec& spec) {
@@ -90,18 +93,26 @@ void Slot::Attend(const Attempt& attempt) {
     absl::MutexLock lock(&mutex_);
     current_ = attempt.id;
     cancelled_at_ms_.reset();
+    give_back_.reset();
+    give_back_grace_ms_ = kGraceMs;
   }
   const int64_t start_ms = context_->clock->MonotonicMs();
   absl::StatusOr<FinishedAttempt> finished = Execute(attempt);
   bool cancelled = false;
+  std::optional<std::string> give_back;
   {
     absl::MutexLock lock(&mutex_);
     current_ = AttemptId{};
-    cancelled = cancelled_at_ms_.has_value();
+    give_back = give_back_;
+    cancelled = cancelled_at_ms_.has_value() && !give_back;
   }
-  if (cancelled || context_->stop->stopped()) {
-    context_->leases->Forget(attempt.id);
-    return;
+  if (cancelled) return context_->leases->Forget(attempt.id);
+  if (!give_back && context_->stop->stopped()) give_back = kStopping;
+  if (give_back && !finished.ok()) {
+    spdlog::info("shard {} of job {} given back: {}", attempt.shard.index, attempt.shard.job.value,
+                 *give_back);
+    context_->leases->GivenBack(attempt.id);
+    return context_->hand_in(GivenBack(attempt, *give_back));
   }
   int64_t run_us = 1000 * (context_->clock->MonotonicMs() - start_ms);
   if (finished.ok()) {
@@ -157,7 +168,12 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
     exit = RunShard(job, later);
   }
   if (!state.ok() || absl::IsInvalidArgument(exit.status())) exit = RunShard(job, request);
+  if (exit.ok() && exit->end == runner::ShardEnd::kCancelled) SaveLastState(attempt, spec);
   context_->checkpoints->Forget(attempt.id);
+  if (exit.ok() && exit->end == runner::ShardEnd::kCancelled) {
+    return absl::CancelledError("it was given back");
+  }
+  if (absl::IsCancelled(exit.status())) return exit.status();
   if (!exit.ok()) {
     return absl::InternalError(fmt::format("no sandbox: {}", std::string(exit.status().message())));
   }
@@ -214,6 +230,10 @@ void Slot::SaveStates(const Attempt& attempt, const job::JobSpec& spec,
                       runner::ShardRequest* request) {
   state_problem_.clear();
   if (!spec->checkpoint) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    give_back_grace_ms_ = kStateGraceMs;
+  }
   request->snapshots = {.every_ms = spec->checkpoint->every_ms,
                         .copy = [this, &spec](int work_fd) { PackNow(spec, work_fd); },
                         .keep =
@@ -222,6 +242,15 @@ void Slot::SaveStates(const Attempt& attempt, const job::JobSpec& spec,
                                 context_->checkpoints->Offer(attempt, *std::move(packed_));
                               packed_.reset();
                             }};
+}
+
+// Of a shard that was ended: no process runs any more.
+void Slot::SaveLastState(const Attempt& attempt, const job::JobSpec& spec) {
+  if (!spec->checkpoint) return;
+  PackNow(spec, session_->work_fd());
+  if (packed_) context_->checkpoints->Offer(attempt, *std::move(packed_));
+  packed_.reset();
+  context_->checkpoints->Flush(attempt.id, context_->stop->stopped() ? kStoppingFlushMs : kFlushMs);
 }
 
 void Slot::PackNow(const job::JobSpec& spec, int work_fd) {
@@ -268,6 +297,8 @@ absl::StatusOr<runner::ShardExit> Slot::RunShard(const std::shared_ptr<const Ver
     {
       absl::MutexLock lock(&mutex_);
       running_ = nullptr;
+      // What is given back has a state; or it ended by itself just before, and has a result.
+      if (give_back_ && exit.ok()) return exit;
       if (cancelled_at_ms_.has_value()) return absl::CancelledError("the attempt was cancelled");
     }
     if (exit.ok() && exit->end == runner::ShardEnd::kCancelled) {
@@ -318,20 +349,34 @@ void Slot::CancelLocked() {
   const int64_t now_ms = context_->clock->MonotonicMs();
   if (!cancelled_at_ms_.has_value()) cancelled_at_ms_ = now_ms;
   // The first call can come before the shard has started; whoever wants it gone asks again.
-  const int64_t left_ms = *cancelled_at_ms_ + kGraceMs - now_ms;
+  const int64_t grace_ms = give_back_ ? give_back_grace_ms_ : kGraceMs;
+  const int64_t left_ms = *cancelled_at_ms_ + grace_ms - now_ms;
   if (running_ != nullptr) running_->Cancel(std::max<int64_t>(left_ms, 0));
 }
 
 bool Slot::Cancel(AttemptId id) {
   absl::MutexLock lock(&mutex_);
   if (current_ != id) return false;
+  give_back_.reset();
   CancelLocked();
   return true;
 }
 
-void Slot::CancelCurrent() {
+void Slot::GiveBackLocked(const std::string& why) {
+  if (!cancelled_at_ms_.has_value()) give_back_ = why;
+  CancelLocked();
+}
+
+bool Slot::GiveBack(AttemptId id, const std::string& why) {
   absl::MutexLock lock(&mutex_);
-  if (current_) CancelLocked();
+  if (current_ != id) return false;
+  GiveBackLocked(why);
+  return true;
+}
+
+void Slot::GiveBackCurrent(const std::string& why) {
+  absl::MutexLock lock(&mutex_);
+  if (current_) GiveBackLocked(why);
 }
 
 std::optional<RunningAttempt> Slot::Running() const {

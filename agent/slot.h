@@ -49,6 +49,8 @@ class Slot {
  public:
   // A shard that is cancelled has this long between SIGTERM and SIGKILL.
   static constexpr int64_t kGraceMs = 2000;
+  // One that is handed back, of a job that saves its state, has longer to write it down.
+  static constexpr int64_t kStateGraceMs = 5000;
 
   Slot(const SlotContext* context, uint32_t index);
 
@@ -58,8 +60,11 @@ class Slot {
   // Ends the attempt if it is here, without a result; returns whether it is. Any thread, again and
   // again if need be.
   bool Cancel(AttemptId id);
-  // Ends whatever is here.
-  void CancelCurrent();
+  // Ends the attempt if it is here, saves its state if the job does so, and hands it back. As
+  // Cancel(), which goes before it.
+  bool GiveBack(AttemptId id, const std::string& why);
+  // The same with whatever is here.
+  void GiveBackCurrent(const std::string& why);
 
   std::optional<RunningAttempt> Running() const;
 
@@ -75,6 +80,7 @@ class Slot {
   // Makes `request` save the shard's state regularly.
   void SaveStates(const Attempt& attempt, const job::JobSpec& spec, runner::ShardRequest* request);
   void PackNow(const job::JobSpec& spec, int work_fd);
+  void SaveLastState(const Attempt& attempt, const job::JobSpec& spec);
   absl::Status EnsureSession(std::shared_ptr<const VerifiedJob> job);
   void CloseSession();
   absl::StatusOr<runner::ShardExit> RunShard(const std::shared_ptr<const VerifiedJob>& job,
@@ -82,6 +88,7 @@ class Slot {
   absl::StatusOr<FinishedAttempt> Finish(const Attempt& attempt, const job::JobSpec& spec,
                                          const runner::ShardExit& exit) const;
   bool Cancelled() const;
+  void GiveBackLocked(const std::string& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CancelLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string InputFolder() const { return folder_ + "/input"; }
 
@@ -96,6 +103,8 @@ class Slot {
   AttemptId current_ ABSL_GUARDED_BY(mutex_);
   runner::Session* running_ ABSL_GUARDED_BY(mutex_) = nullptr;  // while a shard runs in it
   std::optional<int64_t> cancelled_at_ms_ ABSL_GUARDED_BY(mutex_);
+  std::optional<std::string> give_back_ ABSL_GUARDED_BY(mutex_);  // why, when that ends it
+  int64_t give_back_grace_ms_ ABSL_GUARDED_BY(mutex_) = kGraceMs;
 };
 
 }  // namespace corpgrid::agent

@@ -191,6 +191,12 @@ void AddAgent(CommandTree& tree) {
       ->add_option("--trust", arguments->trusted,
                    "Run the jobs of these submitters: keys, or files of keys; remembered")
       ->type_name("FILE");
+  agent
+      ->add_option("--power-supply", options.power_supply,
+                   "Where the power status is read, for a machine that has it elsewhere")
+      ->capture_default_str()
+      ->type_name("FOLDER")
+      ->envname("CORPGRID_POWER_SUPPLY");
   agent->add_flag("--allow-network", options.allow_network,
                   "Also run jobs that ask for the network");
 }

@@ -33,7 +33,7 @@ namespace v1 = corpgrid::v1;
 constexpr int64_t kTickMs = 50;
 constexpr int64_t kSchedulerStartMs = 30'000;
 constexpr int64_t kAgentsStartMs = 30'000;
-constexpr int64_t kStopMs = 8'000;
+constexpr int64_t kStopMs = 12'000;
 constexpr size_t kReasonLines = 8;
 
 void Sleep(int64_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }

@@ -142,6 +142,7 @@ struct Verdict {
 struct Stop {
   AttemptId attempt;
   std::string reason;
+  bool give_back = false;  // save its state, then hand it back; else it is wanted no longer
 };
 
 struct RunningAttempt {

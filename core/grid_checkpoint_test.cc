@@ -48,6 +48,12 @@ class GridCheckpointTest : public ::testing::Test, protected TestGrid {
     return std::get<absl::Status>(last_.reply);
   }
 
+  static HandedIn Back(const Lease& lease) {
+    HandedIn in = Result(lease, "");
+    in.row.result = {.outcome = job::Outcome::kGivenBack, .exit_code = 0, .outputs = {}};
+    return in;
+  }
+
   void Expire() {
     now_ms_ += GridConfig().lease_ttl_ms();
     last_ = Apply(Tick{});
@@ -192,6 +198,66 @@ TEST_F(GridCheckpointTest, AReportExtendsTheLease) {
     Apply(Tick{});
   }
   EXPECT_TRUE(HandIn(a, Result(a, "x")).accepted);
+}
+
+TEST_F(GridCheckpointTest, ADeviceThatGoesOnBatteryIsToldToSaveAndGiveBack) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  SubmitLong(2, 1, 1);
+  const std::vector<Lease> leases = PollFor(ann, 2);
+  HandIn(leases.at(1), Result(leases.at(1), "x"));
+  now_ms_ += GridConfig().lease_ttl_ms() - 1;
+  const auto stops = std::get<std::vector<Stop>>(
+      Apply(Heartbeat{ann, Power::kBattery, {{leases.at(0).attempt, 0.5}}}).reply);
+  ASSERT_THAT(stops, SizeIs(1));
+  EXPECT_EQ(stops[0].attempt, leases.at(0).attempt);
+  EXPECT_TRUE(stops[0].give_back);
+  now_ms_ += GridConfig().lease_ttl_ms() - 1;
+  Apply(Tick{});
+  ASSERT_TRUE(Report(leases.at(0), "state").ok()) << "it has a lease for as long as that takes";
+  EXPECT_TRUE(HandIn(leases.at(0), Back(leases.at(0))).accepted);
+  EXPECT_THAT(last_.drop_states, IsEmpty());
+  EXPECT_EQ(attempts_.at(leases.at(0).attempt).state, AttemptState::kGivenBack);
+  EXPECT_EQ(PollFor(bob, 1).at(0).checkpoint, crypto::Blake3("state"));
+}
+
+TEST_F(GridCheckpointTest, GivingBackIsNobodysFault) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  const JobId job = SubmitLong(1, 1, 1);
+  for (int i = 0; i < 100; ++i) {
+    const std::vector<Lease> got = PollFor(ann, 1);
+    ASSERT_THAT(got, SizeIs(1)) << i;
+    EXPECT_TRUE(HandIn(got[0], Back(got[0])).accepted);
+    EXPECT_TRUE(HandIn(got[0], Back(got[0])).accepted) << "a repeated call";
+    now_ms_ += Grid::kMaxFaultPauseMs;
+    Apply(Tick{});
+  }
+  const ReputationRow& reputation = reputations_[ann];
+  EXPECT_EQ(reputation.faults + reputation.expired + reputation.refused, 0u);
+  const Lease b = PollFor(bob, 1).at(0);
+  EXPECT_EQ(attempts_.at(b.attempt).try_number, 0u);
+  HandIn(b, Result(b, "x"));
+  EXPECT_EQ(jobs_.at(job).progress.state, JobState::kDone);
+}
+
+// Else one device that gives back at once could keep a shard from everyone.
+TEST_F(GridCheckpointTest, WhoGivesBackWaitsForTheSameJob) {
+  const DeviceId ann = Join("ann");
+  SubmitLong(1, 1, 1);
+  const Lease a = PollFor(ann, 1).at(0);
+  HandIn(a, Back(a));
+  EXPECT_THAT(PollFor(ann, 1), IsEmpty());
+  now_ms_ += Grid::kFaultPauseMs;
+  EXPECT_THAT(Apply(Tick{}).leases, SizeIs(1));
+}
+
+TEST_F(GridCheckpointTest, AWaitingDeviceGetsWorkWhenItIsPluggedInAgain) {
+  const DeviceId ann = Join("ann");
+  SubmitLong(1, 1, 1);
+  EXPECT_THAT(
+      Apply(Poll{.device = ann, .max_shards = 1, .power = Power::kBattery, .held = {}}).leases,
+      IsEmpty());
+  EXPECT_THAT(Apply(Heartbeat{ann, Power::kBattery, {}}).leases, IsEmpty());
+  EXPECT_THAT(Apply(Heartbeat{ann, Power::kMains, {}}).leases, SizeIs(1));
 }
 
 TEST_F(GridCheckpointTest, ASnapshotWhoseStateHasNoShardIsDamaged) {

@@ -58,16 +58,21 @@ Reply Grid::Do(const Heartbeat& c, Effects*) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
   device->last_seen_ms = meta_.time_ms;
+  if (device->power == Power::kBattery && c.power != Power::kBattery) work_added_ = true;
   device->power = c.power;
   std::vector<Stop> stops;
   for (const AttemptProgress& progress : c.attempts) {
     const Found found = FindAttempt(progress.attempt);
     if (!found.attempt || found.attempt->row.device != c.device) {
-      stops.push_back({progress.attempt, "its lease ran out, or the job has ended"});
+      stops.push_back({progress.attempt, "its lease ran out, or the job has ended", false});
       continue;
     }
     found.attempt->fraction = std::clamp(progress.fraction, -1.0, 1.0);
-    if (found.attempt->row.state == AttemptState::kRunning) Extend(*found.attempt);
+    if (found.attempt->row.state != AttemptState::kRunning) continue;
+    Extend(*found.attempt);
+    if (c.power == Power::kBattery) {
+      stops.push_back({progress.attempt, "the device went on battery", true});
+    }
   }
   return stops;
 }
@@ -205,11 +210,12 @@ void Grid::EndAttempt(Attempt& attempt, AttemptState state, Effects* effects) {
 
 void Grid::Remember(const Attempt& attempt) {
   const AttemptState state = attempt.row.state;
-  remembered_[attempt.row.id] = {
-      .device = attempt.row.device,
-      .token = attempt.row.lease_token,
-      .was_accepted = attempt.result_key || state == AttemptState::kFaulted,
-      .expired = state == AttemptState::kExpired};
+  remembered_[attempt.row.id] = {.device = attempt.row.device,
+                                 .token = attempt.row.lease_token,
+                                 .was_accepted = attempt.result_key ||
+                                                 state == AttemptState::kFaulted ||
+                                                 state == AttemptState::kGivenBack,
+                                 .expired = state == AttemptState::kExpired};
   remembered_order_.push_back(attempt.row.id);
   if (remembered_order_.size() > kMaxRemembered) {
     remembered_.erase(remembered_order_.front());

@@ -77,6 +77,15 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
     Lost(job, shard, effects);
     return {id, true, ""};
   }
+  if (in.row.result.outcome == job::Outcome::kGivenBack) {
+    // Nobody's fault. But who would give it back again and again should not get it each time.
+    PauseAfterFault(job, device.row.id);
+    Close(job, shard);
+    EndAttempt(attempt, AttemptState::kGivenBack, effects);
+    std::erase_if(shard.attempts, [&](const Attempt& a) { return a.row.id == id; });
+    Reopen(job, shard);
+    return {id, true, ""};
+  }
   job.pauses.erase(device.row.id);
   device.leases.erase(id);
   attempt.row.state = AttemptState::kSubmitted;

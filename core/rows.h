@@ -100,7 +100,8 @@ enum class AttemptState : uint8_t {
   kDisagreed,
   kExpired,
   kCancelled,
-  kFaulted
+  kFaulted,
+  kGivenBack
 };
 
 struct AttemptRow {

@@ -22,6 +22,8 @@ std::string_view ToText(Outcome outcome) {
       return "command not started";
     case Outcome::kDeviceFault:
       return "device fault";
+    case Outcome::kGivenBack:
+      return "given back";
   }
   return "unknown outcome";
 }

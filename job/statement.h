@@ -10,7 +10,7 @@
 
 namespace corpgrid::job {
 
-// How an attempt ended. All but kDeviceFault speak of the job itself and take part in the quorum.
+// How an attempt ended. All but the last two speak of the job itself and take part in the quorum.
 enum class Outcome : uint8_t {
   kExited = 1,       // the command ended by itself: see exit_code
   kSignaled = 2,     // a signal ended it: see exit_code for its number
@@ -21,6 +21,7 @@ enum class Outcome : uint8_t {
       6,            // it ended well without one of its outputs, or with one that is no regular file
   kNotStarted = 7,  // the command could not be executed: see exit_code for errno
   kDeviceFault = 8,  // the device failed (its disk, its sandbox); says nothing about the job
+  kGivenBack = 9,    // the device went on battery or was told to stop; nobody's fault
 };
 
 std::string_view ToText(Outcome outcome);

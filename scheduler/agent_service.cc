@@ -47,7 +47,7 @@ absl::StatusOr<core::ResultRow> ParseResult(const pb::Result& result) {
   core::ResultRow row;
   row.attempt = AttemptId{result.attempt_id()};
   if (result.outcome() < static_cast<uint32_t>(job::Outcome::kExited) ||
-      result.outcome() > static_cast<uint32_t>(job::Outcome::kDeviceFault)) {
+      result.outcome() > static_cast<uint32_t>(job::Outcome::kGivenBack)) {
     return absl::InvalidArgumentError(fmt::format("no outcome {}", result.outcome()));
   }
   row.result.outcome = static_cast<job::Outcome>(result.outcome());
@@ -281,6 +281,7 @@ grpc::Status AgentService::Heartbeat(grpc::ServerContext* context,
     pb::HeartbeatResponse::Stop* out = response->add_stop();
     out->set_attempt_id(stop.attempt.value);
     out->set_reason(stop.reason);
+    out->set_give_back(stop.give_back);
   }
   return grpc::Status::OK;
 }

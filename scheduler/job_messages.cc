@@ -53,6 +53,8 @@ const char* ToText(core::AttemptState state) {
       return "cancelled";
     case core::AttemptState::kFaulted:
       return "faulted";
+    case core::AttemptState::kGivenBack:
+      return "given back";
   }
   return "unknown";
 }

@@ -150,14 +150,14 @@ absl::Status Read(const sqlite::Query& query, core::AttemptRow* row) {
   row->owner = read.Text();
   row->lease_token = read.Text();
   row->try_number = read.Small();
-  row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kFaulted);
+  row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kGivenBack);
   return read.status();
 }
 
 absl::Status Read(const sqlite::Query& query, core::ResultRow* row, int first_column) {
   ColumnReader read(query, first_column);
   row->attempt = {read.Unsigned()};
-  row->result.outcome = read.OneOf(job::Outcome::kExited, job::Outcome::kDeviceFault);
+  row->result.outcome = read.OneOf(job::Outcome::kExited, job::Outcome::kGivenBack);
   row->result.exit_code = static_cast<int32_t>(read.Signed());
   row->result.outputs = read.Outputs();
   row->signature = read.Text();
