@@ -112,6 +112,14 @@ absl::Status CoreLoop::LoadGrid() {
 
 int64_t CoreLoop::GridTimeMs() const { return clock_->MonotonicMs() + time_offset_ms_; }
 
+void CoreLoop::LeaveOutStall(int64_t now_ms) {
+  const int64_t turn_ms = now_ms - last_turn_ms_.value_or(now_ms);
+  last_turn_ms_ = now_ms;
+  if (turn_ms <= kStallMs) return;
+  spdlog::warn("the scheduler stood still for {} ms; leases last that much longer", turn_ms);
+  time_offset_ms_ -= turn_ms - kStallMs;
+}
+
 std::vector<CoreLoop::Waiting> CoreLoop::TakeBatch() {
   absl::MutexLock lock(&mutex_);
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
@@ -133,6 +141,7 @@ void CoreLoop::Run() {
       if (stopping_ && batch.empty()) return;
     }
     const int64_t now_ms = clock_->MonotonicMs();
+    LeaveOutStall(now_ms);
     const bool tick = now_ms - last_tick_ms_ >= kTickMs;
     if (tick) {
       last_tick_ms_ = now_ms;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -38,6 +39,9 @@ class CoreLoop {
   using Done = std::function<void(core::Reply)>;
 
   static constexpr int64_t kTickMs = 50;
+  // A turn that took longer counts as this long for the core. The scheduler itself stood still (its
+  // machine slept, its disk stalled) and heard no heartbeat meanwhile, which is no device's fault.
+  static constexpr int64_t kStallMs = 1000;
   static constexpr size_t kMaxBatch = 512;
   static constexpr size_t kMaxQueue = 100'000;  // beyond it commands are answered ResourceExhausted
 
@@ -81,6 +85,7 @@ class CoreLoop {
   // Commits `rows`; on failure reloads. OK when the rows are durable.
   absl::Status Commit(core::WriteBatch rows);
   int64_t GridTimeMs() const;
+  void LeaveOutStall(int64_t now_ms);
 
   const core::GridConfig config_;
   store::Store* const store_;
@@ -93,6 +98,7 @@ class CoreLoop {
   int64_t time_offset_ms_ = 0;  // grid time less the machine's monotonic time
   uint64_t batch_ = 0;
   int64_t last_tick_ms_ = 0;
+  std::optional<int64_t> last_turn_ms_;
 
   absl::Mutex mutex_;
   std::vector<Waiting> queue_ ABSL_GUARDED_BY(mutex_);

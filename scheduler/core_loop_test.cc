@@ -2,6 +2,7 @@
 
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/test_rows.h"
@@ -123,6 +124,56 @@ TEST_F(CoreLoopTest, ACommitThatLandedInSpiteOfItsErrorIsAcknowledged) {
   EXPECT_TRUE(loop_->CallStatus(Token("b")).ok());
   EXPECT_EQ(store_.rows.tokens_.size(), 2u);
   EXPECT_EQ(store_.rows.meta_.batch, 2u);
+}
+
+class MovedClock final : public Clock {
+ public:
+  int64_t MonotonicMs() const override { return now_ms; }
+  int64_t WallMs() const override { return now_ms; }
+  std::atomic<int64_t> now_ms = 1000;
+};
+
+TEST_F(CoreLoopTest, ASchedulerThatStoodStillEndsNobodysLease) {
+  MovedClock clock;
+  FaultyStore store;
+  CountingListener listener;
+  auto loop = CoreLoop::Load({}, &store, &clock, &listener).value();
+  loop->Start();
+  const auto pass = [&](int64_t ms) {
+    clock.now_ms += ms;
+    for (const int ticks = listener.ticks; listener.ticks < ticks + 2;) {
+      clock.now_ms += CoreLoop::kTickMs;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  };
+  ASSERT_TRUE(loop->CallStatus(Token("a")).ok());
+  core::RegisterDevice join;
+  join.device.public_key = "key";
+  join.device.cpus = 4;
+  join.device.memory_bytes = 8ull << 30;
+  join.device.backends = 1;
+  join.join_secret_hash = crypto::Blake3("a");
+  const DeviceId device = loop->Call<core::Registered>(join)->device;
+  job::JobFields fields;
+  fields.name = "test";
+  fields.command = {"/bin/true"};
+  core::SubmitJob submit{.idempotency_key = "job",
+                         .spec = *job::JobSpec::Make(fields),
+                         .spec_hash = {},
+                         .bundle_hash = {},
+                         .bundle_bytes = 0,
+                         .submitter_key = "",
+                         .signature = ""};
+  ASSERT_TRUE(loop->Call<core::Submitted>(submit).ok());
+  ASSERT_TRUE(loop->CallStatus(core::Poll{device, 1, core::Power::kMains, {}}).ok());
+  const auto leases = [&] {
+    return loop->Call<std::vector<core::DeviceView>>(core::ViewDevices{})->at(0).leases;
+  };
+  ASSERT_EQ(leases(), 1u);
+  pass(3'600'000);
+  EXPECT_EQ(leases(), 1u);
+  for (int i = 0; i < 12; ++i) pass(CoreLoop::kStallMs * 9 / 10);
+  EXPECT_EQ(leases(), 0u) << "who is silent while the scheduler listens loses it";
 }
 
 TEST_F(CoreLoopTest, CallsAfterTheEndAreAnswered) {
