@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <system_error>
 #include <thread>
 
 #include "agent/checkpoints.h"
 #include "agent/executor.h"
 #include "agent/heartbeat.h"
+#include "agent/journal.h"
 #include "agent/submitter.h"
 #include "agent/transient.h"
 #include "base/backoff.h"
@@ -72,6 +74,39 @@ void Poll(SchedulerClient* scheduler, const PowerFunction& power, LeaseQueue* le
   }
 }
 
+// Hands in what an earlier run of this agent has finished, as far as somebody still waits for it.
+void HandInLeft(const std::string& grid_id, const Journal& journal, SchedulerClient* scheduler,
+                LeaseQueue* leases, Submitter* submitter, StopSignal* stop) {
+  std::vector<FinishedAttempt> left = journal.TakeLeft(grid_id);
+  if (left.empty()) return;
+  // Asked first: a result that comes too late would count against the device.
+  corpgrid::v1::HeartbeatRequest request;
+  for (const FinishedAttempt& finished : left) {
+    request.add_attempts()->set_attempt_id(finished.attempt.id.value);
+  }
+  Backoff backoff(reinterpret_cast<uintptr_t>(leases));
+  absl::StatusOr<corpgrid::v1::HeartbeatResponse> reply = scheduler->Heartbeat(request);
+  while (!reply.ok() && !stop->WaitFor(backoff.NextMs())) reply = scheduler->Heartbeat(request);
+  if (!reply.ok()) return;  // for the next run
+  std::set<uint64_t> unwanted;
+  for (const auto& told : reply->stop()) {
+    if (!told.give_back()) unwanted.insert(told.attempt_id());
+  }
+  for (FinishedAttempt& finished : left) {
+    const AttemptId id = finished.attempt.id;
+    if (unwanted.contains(id.value)) {
+      journal.Forget(id);
+      continue;
+    }
+    uint64_t output_bytes = 0;
+    for (const job::Output& output : finished.result.outputs) output_bytes += output.size_bytes;
+    leases->Adopt(id, output_bytes);
+    submitter->Add(std::move(finished));
+  }
+  spdlog::info("{} shards were finished before a restart, {} of them are still wanted", left.size(),
+               left.size() - unwanted.size());
+}
+
 absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   const auto scheduler_stub = corpgrid::v1::Scheduler::NewStub(parts.channel);
   const auto objects_stub = corpgrid::v1::Objects::NewStub(parts.channel);
@@ -84,27 +119,41 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/spool"));
   ASSIGN_OR_RETURN(const std::unique_ptr<BundleCache> bundles,
                    BundleCache::Open(parts.data_folder + "/cache", parts.cache_bytes));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal,
+                   Journal::Open(parts.data_folder + "/finished"));
   RETURN_IF_ERROR(RegisterFirst(&scheduler, stop));
+  const auto registration = scheduler.CurrentRegistration();
+  if (!registration.ok()) return absl::OkStatus();  // told to stop before
+  const std::string grid_id = (*registration)->grid_id;
 
   JobCache jobs(&scheduler, bundles.get(), parts.trusts, parts.device.info.network_allowed());
   LeaseQueue leases(parts.slots, parts.clock);
-  Submitter submitter(&scheduler, parts.key, &leases, &abort);
+  Submitter submitter(&scheduler, parts.key, &leases, journal.get(), &abort);
+  HandInLeft(grid_id, *journal, &scheduler, &leases, &submitter, stop);
+  const auto hand_in = [&](FinishedAttempt finished) {
+    const absl::Status kept = journal->Keep(grid_id, finished);
+    if (!kept.ok()) {
+      spdlog::warn("a restart would repeat attempt {}: {}", finished.attempt.id.value,
+                   std::string(kept.message()));
+    }
+    submitter.Add(std::move(finished));
+  };
   Checkpoints checkpoints(&scheduler, &abort);
   Capacity capacity({.cpus = std::max(parts.slots, parts.device.info.cpus()),
                      .memory_bytes = parts.device.info.memory_bytes()});
-  Executor executor(
-      SlotContext{.data_folder = parts.data_folder,
-                  .runner_path = parts.runner_path,
-                  .leases = &leases,
-                  .jobs = &jobs,
-                  .capacity = &capacity,
-                  .scheduler = &scheduler,
-                  .checkpoints = &checkpoints,
-                  .hand_in = [&](FinishedAttempt finished) { submitter.Add(std::move(finished)); },
-                  .start_session = parts.start_session,
-                  .stop = stop,
-                  .clock = parts.clock},
-      parts.slots);
+  Executor executor(SlotContext{.data_folder = parts.data_folder,
+                                .runner_path = parts.runner_path,
+                                .leases = &leases,
+                                .jobs = &jobs,
+                                .capacity = &capacity,
+                                .scheduler = &scheduler,
+                                .checkpoints = &checkpoints,
+                                .journal = journal.get(),
+                                .hand_in = hand_in,
+                                .start_session = parts.start_session,
+                                .stop = stop,
+                                .clock = parts.clock},
+                    parts.slots);
   Heartbeat heartbeat(
       {.scheduler = &scheduler,
        .leases = &leases,
@@ -112,7 +161,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
        .cancel = [&](AttemptId id) { return executor.Cancel(id); },
        .drop = [&](AttemptId id) { submitter.Drop(id); },
        .give_back = [&](AttemptId id, const std::string& why) { executor.GiveBack(id, why); },
-       .hand_in = [&](FinishedAttempt given) { submitter.Add(std::move(given)); }});
+       .hand_in = hand_in});
   std::thread beating([&] { heartbeat.Run(stop); });
   std::thread polling([&] { Poll(&scheduler, parts.power, &leases, stop); });
 

@@ -112,6 +112,13 @@ void LeaseQueue::Finished(AttemptId id, int64_t run_us, uint64_t output_bytes) {
   End(id, output_bytes);
 }
 
+void LeaseQueue::Adopt(AttemptId id, uint64_t output_bytes) {
+  absl::MutexLock lock(&mutex_);
+  if (held_.emplace(id, Held{State::kFinished, output_bytes}).second) {
+    unjudged_bytes_ += output_bytes;
+  }
+}
+
 void LeaseQueue::GivenBack(AttemptId id) {
   absl::MutexLock lock(&mutex_);
   End(id, 0);

@@ -43,6 +43,9 @@ class LeaseQueue {
   // Nothing when `idle_ms` passed without one, or after Close().
   std::optional<Attempt> Take(JobId preferred, int64_t idle_ms);
 
+  // Holds an attempt that is finished already, from before a restart of the agent.
+  void Adopt(AttemptId id, uint64_t output_bytes);
+
   // The attempt that was taken ended after `run_us` and waits, with its outputs, for its verdict.
   void Finished(AttemptId id, int64_t run_us, uint64_t output_bytes = 0);
 

@@ -1,5 +1,6 @@
 #include "agent/outputs.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 
@@ -23,10 +24,12 @@ bool IsTheJobs(int error) {
 }
 
 // Copies up to `limit_bytes` of `from` into `output`; false when there is more.
-absl::StatusOr<bool> Copy(int from, bool in_memory, uint64_t limit_bytes,
-                          const std::string& spool_folder, CollectedOutput* output) {
-  if (!in_memory) {
-    ASSIGN_OR_RETURN(output->file, TemporaryFile(spool_folder));
+absl::StatusOr<bool> Copy(int from, uint64_t limit_bytes, const std::string& spool_path,
+                          CollectedOutput* output) {
+  if (output->is_large) {
+    output->file = UniqueFd(
+        open(spool_path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!output->file.ok()) return DeviceError(spool_path, "make");
   }
   crypto::Hasher hasher;
   uint64_t offset = 0;
@@ -36,7 +39,7 @@ absl::StatusOr<bool> Copy(int from, bool in_memory, uint64_t limit_bytes,
     offset += data.size();
     if (offset > limit_bytes) return false;
     hasher.Update(data);
-    if (in_memory) {
+    if (output->in_memory()) {
       output->data.append(data);
     } else {
       RETURN_IF_ERROR(WriteAll(output->file.get(), data));
@@ -61,10 +64,11 @@ Collection TooLarge(uint64_t limit_bytes, const std::string& name) {
 }  // namespace
 
 absl::StatusOr<Collection> CollectOutputs(int work_fd, std::span<const std::string> names,
-                                          uint64_t limit_bytes, const std::string& spool_folder) {
+                                          uint64_t limit_bytes, const std::string& spool_path) {
   Collection collection;
   uint64_t left_bytes = limit_bytes;
   uint64_t memory_bytes = kMaxInMemoryBytes;
+  int large = 0;
   for (const std::string& name : names) {
     const UniqueFd file(OpenBeneath(work_fd, name, 0));
     if (!file.ok()) {
@@ -79,13 +83,13 @@ absl::StatusOr<Collection> CollectOutputs(int work_fd, std::span<const std::stri
 
     CollectedOutput output;
     output.output.name = name;
-    const bool in_memory = size_bytes <= memory_bytes;
-    ASSIGN_OR_RETURN(
-        const bool whole,
-        Copy(file.get(), in_memory, in_memory ? size_bytes : left_bytes, spool_folder, &output));
+    output.is_large = size_bytes > memory_bytes;
+    ASSIGN_OR_RETURN(const bool whole, Copy(file.get(), output.is_large ? left_bytes : size_bytes,
+                                            fmt::format("{}{}", spool_path, large), &output));
+    large += output.is_large;
     if (!whole) return TooLarge(limit_bytes, name);
     left_bytes -= output.output.size_bytes;
-    if (in_memory) memory_bytes -= output.output.size_bytes;
+    if (output.in_memory()) memory_bytes -= output.output.size_bytes;
     collection.outputs.push_back(std::move(output));
   }
   return collection;

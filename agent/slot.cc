@@ -106,7 +106,10 @@ void Slot::Attend(const Attempt& attempt) {
     give_back = give_back_;
     cancelled = cancelled_at_ms_.has_value() && !give_back;
   }
-  if (cancelled) return context_->leases->Forget(attempt.id);
+  if (cancelled) {
+    context_->journal->Forget(attempt.id);
+    return context_->leases->Forget(attempt.id);
+  }
   if (!give_back && context_->stop->stopped()) give_back = kStopping;
   if (give_back && !finished.ok()) {
     spdlog::info("shard {} of job {} given back: {}", attempt.shard.index, attempt.shard.job.value,
@@ -330,7 +333,7 @@ absl::StatusOr<FinishedAttempt> Slot::Finish(const Attempt& attempt, const job::
   }
   ASSIGN_OR_RETURN(Collection collection,
                    CollectOutputs(session_->work_fd(), names, spec->limits.output_bytes,
-                                  context_->data_folder + "/spool"));
+                                  context_->journal->OutputPath(attempt.id)));
   finished.result.outcome = collection.outcome;
   if (!collection.detail.empty()) finished.detail = std::move(collection.detail);
   finished.outputs = std::move(collection.outputs);

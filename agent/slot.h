@@ -13,6 +13,7 @@
 #include "agent/checkpoints.h"
 #include "agent/finished.h"
 #include "agent/job_cache.h"
+#include "agent/journal.h"
 #include "agent/lease_queue.h"
 #include "agent/scheduler_client.h"
 #include "agent/stop_signal.h"
@@ -33,6 +34,7 @@ struct SlotContext {
   Capacity* capacity;
   SchedulerClient* scheduler;
   Checkpoints* checkpoints;
+  const Journal* journal;
   std::function<void(FinishedAttempt)> hand_in;
   StartSession start_session;
   StopSignal* stop;

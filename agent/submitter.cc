@@ -16,8 +16,8 @@
 namespace corpgrid::agent {
 
 Submitter::Submitter(SchedulerClient* scheduler, const crypto::KeyPair* key, LeaseQueue* leases,
-                     StopSignal* abort)
-    : scheduler_(scheduler), key_(key), leases_(leases), abort_(abort) {
+                     const Journal* journal, StopSignal* abort)
+    : scheduler_(scheduler), key_(key), leases_(leases), journal_(journal), abort_(abort) {
   threads_.emplace_back([this] { RunStaging(&large_); });
   threads_.emplace_back([this] { RunStaging(&small_); });
   threads_.emplace_back([this] { RunSubmitting(); });
@@ -43,6 +43,7 @@ void Submitter::Add(FinishedAttempt finished) {
 }
 
 void Submitter::End(AttemptId id) {
+  journal_->Forget(id);
   leases_->Forget(id);
   absl::MutexLock lock(&mutex_);
   if (--pending_ == 0) drained_.SignalAll();

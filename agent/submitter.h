@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/batch_queue.h"
+#include "agent/journal.h"
 #include "agent/lease_queue.h"
 #include "agent/scheduler_client.h"
 #include "agent/stop_signal.h"
@@ -29,10 +30,10 @@ class Submitter {
   // of its commit is shared. A result that comes alone goes at once.
   static constexpr int64_t kPaceMs = 10;
 
-  // All pointers must outlive the submitter. An attempt whose verdict is known leaves `leases`.
-  // `abort` ends the lanes' waits and calls; the destructor sets it.
+  // All pointers must outlive the submitter. An attempt whose verdict is known leaves `leases` and
+  // `journal`. `abort` ends the lanes' waits and calls; the destructor sets it.
   Submitter(SchedulerClient* scheduler, const crypto::KeyPair* key, LeaseQueue* leases,
-            StopSignal* abort);
+            const Journal* journal, StopSignal* abort);
   ~Submitter();
   Submitter(const Submitter&) = delete;
   Submitter& operator=(const Submitter&) = delete;
@@ -63,6 +64,7 @@ class Submitter {
   SchedulerClient* const scheduler_;
   const crypto::KeyPair* const key_;
   LeaseQueue* const leases_;
+  const Journal* const journal_;
   StopSignal* const abort_;
   BatchQueue large_;
   BatchQueue small_;

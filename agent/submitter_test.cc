@@ -38,8 +38,10 @@ class SubmitterTest : public ::testing::Test {
   FakeScheduler scheduler_;
   LeaseQueue leases_{1, &clock_};
   StopSignal abort_;
+  corpgrid::testing::TempFolder folder_;
+  std::unique_ptr<Journal> journal_ = Journal::Open(folder_.path()).value();
   std::unique_ptr<Submitter> submitter_ =
-      std::make_unique<Submitter>(&scheduler_, &key_, &leases_, &abort_);
+      std::make_unique<Submitter>(&scheduler_, &key_, &leases_, journal_.get(), &abort_);
 };
 
 TEST_F(SubmitterTest, SignsWhatTheSchedulerWillCheck) {
@@ -92,7 +94,7 @@ TEST_F(SubmitterTest, LargeOutputsComeFromTheirFile) {
   finished.result = {job::Outcome::kExited, 0, {{"big", crypto::Blake3(data), data.size()}}};
   UniqueFd file = TemporaryFile(folder.path()).value();
   ASSERT_TRUE(WriteAll(file.get(), data).ok());
-  finished.outputs.push_back({finished.result.outputs[0], "", std::move(file)});
+  finished.outputs.push_back({finished.result.outputs[0], "", std::move(file), true});
   submitter_->Add(std::move(finished));
   ASSERT_TRUE(submitter_->Drain(10'000));
   EXPECT_EQ((scheduler_.staged[{1, "big"}]), data);

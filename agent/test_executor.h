@@ -80,6 +80,7 @@ class ExecutorTest : public ::testing::Test {
                     .capacity = &capacity_,
                     .scheduler = &scheduler_,
                     .checkpoints = &checkpoints_,
+                    .journal = journal_.get(),
                     .hand_in =
                         [this](FinishedAttempt finished) {
                           absl::MutexLock lock(&mutex_);
@@ -140,6 +141,7 @@ class ExecutorTest : public ::testing::Test {
   Capacity capacity_{{.cpus = 2, .memory_bytes = 8ull << 30}};
   LeaseQueue leases_{2, &SystemClock()};
   StopSignal stop_, abort_;
+  std::unique_ptr<Journal> journal_ = Journal::Open(folder_.path() + "/finished").value();
   Checkpoints checkpoints_{&scheduler_, &abort_};
   absl::Mutex mutex_;
   std::deque<FinishedAttempt> finished_;
