@@ -20,11 +20,11 @@ class Unprivileged : public testing::Environment {
  public:
   void SetUp() override {
     char name[] = "/tmp/corpgrid-runner-XXXXXX";
-    root_ = mkdtemp(name);
-    fs::copy(fs::read_symlink("/proc/self/exe").parent_path() / "corpgrid-runner", root_);
-    chmod((root_ + "/corpgrid-runner").c_str(), 0755);
+    root = mkdtemp(name);
+    fs::copy(fs::read_symlink("/proc/self/exe").parent_path() / "corpgrid-runner", root);
+    chmod((root + "/corpgrid-runner").c_str(), 0755);
     if (geteuid() == 0) {
-      SandboxOptions options = {.runner_path = root_ + "/corpgrid-runner",
+      SandboxOptions options = {.runner_path = root + "/corpgrid-runner",
                                 .bundle_dir = "",
                                 .input_dir = "",
                                 .disk_bytes = 1 << 20,
@@ -32,18 +32,18 @@ class Unprivileged : public testing::Environment {
                                 .processes = 1};
       status_as_root = Session::Start(options).status();
     }
-    auto user = sandbox::BecomeUnprivileged(root_);
+    auto user = sandbox::BecomeUnprivileged(root);
     ASSERT_TRUE(user.ok()) << user.status();
   }
   void TearDown() override {
     std::error_code error;  // where /tmp is not everyone's, the empty folder stays
-    fs::remove_all(root_, error);
+    fs::remove_all(root, error);
   }
 
-  static std::string root_;
+  static std::string root;
 };
 
-std::string Unprivileged::root_;
+std::string Unprivileged::root;
 
 [[maybe_unused]] testing::Environment* const kRegistered =
     testing::AddGlobalTestEnvironment(new Unprivileged);
@@ -82,7 +82,7 @@ std::set<pid_t> MyProcesses() {
 }
 
 SandboxedTest::SandboxedTest() {
-  std::string name = Unprivileged::root_ + "/test-XXXXXX";
+  std::string name = Unprivileged::root + "/test-XXXXXX";
   folder_ = mkdtemp(name.data());
 }
 
@@ -93,7 +93,7 @@ SandboxedTest::~SandboxedTest() {
 }
 
 SandboxOptions SandboxedTest::Options() const {
-  return {.runner_path = Unprivileged::root_ + "/corpgrid-runner",
+  return {.runner_path = Unprivileged::root + "/corpgrid-runner",
           .bundle_dir = "",
           .input_dir = "",
           .disk_bytes = 32 << 20,
