@@ -1,6 +1,7 @@
 #include "scheduler/core_loop.h"
 
 #include <algorithm>
+#include <array>
 #include <future>
 #include <iterator>
 #include <utility>
@@ -13,36 +14,11 @@
 namespace corpgrid::scheduler {
 namespace {
 
-template <typename Row>
-void AppendRows(std::vector<Row>* to, std::vector<Row>&& from) {
-  to->insert(to->end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
-}
-
-// The last row of a key is the one that counts; earlier ones would be written for nothing.
-template <typename Row, typename Key>
-void KeepLast(std::vector<Row>* rows, Key Row::* key) {
-  std::stable_sort(rows->begin(), rows->end(),
-                   [&](const Row& a, const Row& b) { return a.*key < b.*key; });
-  auto out = rows->begin();
-  for (auto it = rows->begin(); it != rows->end(); ++it) {
-    if (std::next(it) != rows->end() && (*std::next(it)).*key == (*it).*key) continue;
-    if (out != it) *out = std::move(*it);
-    ++out;
-  }
-  rows->erase(out, rows->end());
-}
-
-void Merge(core::WriteBatch* to, core::WriteBatch&& from) {
-  AppendRows(&to->join_tokens, std::move(from.join_tokens));
-  AppendRows(&to->devices, std::move(from.devices));
-  AppendRows(&to->reputations, std::move(from.reputations));
-  AppendRows(&to->jobs, std::move(from.jobs));
-  AppendRows(&to->job_progress, std::move(from.job_progress));
-  AppendRows(&to->shards, std::move(from.shards));
-  AppendRows(&to->attempts, std::move(from.attempts));
-  AppendRows(&to->results, std::move(from.results));
-  AppendRows(&to->checkpoints, std::move(from.checkpoints));
-  AppendRows(&to->forgotten_checkpoints, std::move(from.forgotten_checkpoints));
+std::array<uint8_t, 32> RandomSeed() {
+  std::array<uint8_t, 32> seed;
+  const std::string bytes = crypto::RandomBytes(seed.size());
+  std::copy(bytes.begin(), bytes.end(), seed.begin());
+  return seed;
 }
 
 }  // namespace
@@ -50,15 +26,15 @@ void Merge(core::WriteBatch* to, core::WriteBatch&& from) {
 absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Load(const core::GridConfig& config,
                                                          store::Store* store, const Clock* clock,
                                                          EffectsListener* listener) {
-  auto loop = std::unique_ptr<CoreLoop>(new CoreLoop(config, store, clock, listener));
-  RETURN_IF_ERROR(loop->LoadGrid());
-  loop->grid_id_ = loop->grid_->meta().grid_id;
+  auto loop = std::unique_ptr<CoreLoop>(new CoreLoop(clock, listener));
+  ASSIGN_OR_RETURN(loop->grid_, store::DurableGrid::Load(config, store, clock, RandomSeed));
+  loop->grid_id_ = loop->grid_->grid().meta().grid_id;
   return loop;
 }
 
 void CoreLoop::Start() {
   thread_ = std::thread([this] {
-    listener_->OnReloaded(*grid_);
+    listener_->OnReloaded(grid_->grid());
     Run();
   });
 }
@@ -99,25 +75,12 @@ absl::Status CoreLoop::CallStatus(Body body) {
   return status ? *status : absl::OkStatus();
 }
 
-absl::Status CoreLoop::LoadGrid() {
-  ASSIGN_OR_RETURN(core::Snapshot snapshot, store_->Load());
-  batch_ = snapshot.meta.batch;
-  // Grid time never goes back, whatever the machine's clock did while the scheduler was down.
-  time_offset_ms_ = std::max(time_offset_ms_, snapshot.meta.time_ms - clock_->MonotonicMs());
-  snapshot.meta.time_ms = GridTimeMs();
-  ASSIGN_OR_RETURN(core::Grid grid, core::Grid::Load(config_, std::move(snapshot)));
-  grid_ = std::make_unique<core::Grid>(std::move(grid));
-  return absl::OkStatus();
-}
-
-int64_t CoreLoop::GridTimeMs() const { return clock_->MonotonicMs() + time_offset_ms_; }
-
 void CoreLoop::LeaveOutStall(int64_t now_ms) {
   const int64_t turn_ms = now_ms - last_turn_ms_.value_or(now_ms);
   last_turn_ms_ = now_ms;
   if (turn_ms <= kStallMs) return;
   spdlog::warn("the scheduler stood still for {} ms; leases last that much longer", turn_ms);
-  time_offset_ms_ -= turn_ms - kStallMs;
+  grid_->LeaveOut(turn_ms - kStallMs);
 }
 
 std::vector<CoreLoop::Waiting> CoreLoop::TakeBatch() {
@@ -153,20 +116,11 @@ void CoreLoop::Run() {
 }
 
 void CoreLoop::ApplyBatch(std::vector<Waiting> batch) {
-  core::Command command;
-  command.time_ms = GridTimeMs();
-  command.wall_ms = clock_->WallMs();
-  std::vector<core::Effects> all;
-  all.reserve(batch.size());
-  core::WriteBatch rows;
-  for (Waiting& waiting : batch) {
-    const std::string seed = crypto::RandomBytes(command.seed.size());
-    std::copy(seed.begin(), seed.end(), command.seed.begin());
-    command.body = std::move(waiting.body);
-    core::Effects& effects = all.emplace_back(grid_->Apply(command));
-    Merge(&rows, std::move(effects.rows));
-  }
-  const absl::Status committed = rows.empty() ? absl::OkStatus() : Commit(std::move(rows));
+  std::vector<Body> bodies;
+  bodies.reserve(batch.size());
+  for (Waiting& waiting : batch) bodies.push_back(std::move(waiting.body));
+  std::vector<core::Effects> all = grid_->Apply(std::move(bodies));
+  const absl::Status committed = Commit();
   for (size_t i = 0; i < batch.size(); ++i) {
     if (!committed.ok()) {
       batch[i].done(committed);
@@ -177,33 +131,23 @@ void CoreLoop::ApplyBatch(std::vector<Waiting> batch) {
   }
 }
 
-absl::Status CoreLoop::Commit(core::WriteBatch rows) {
-  KeepLast(&rows.job_progress, &core::JobProgressRow::id);
-  KeepLast(&rows.reputations, &core::ReputationRow::device);
-  KeepLast(&rows.shards, &core::ShardRow::id);
-  KeepLast(&rows.attempts, &core::AttemptRow::id);
-  rows.meta = grid_->meta();
-  rows.meta->batch = batch_ + 1;
-  const absl::Status status = store_->Commit(rows);
-  if (status.ok()) {
-    ++batch_;
-    return status;
-  }
+absl::Status CoreLoop::Commit() {
+  const absl::Status status = grid_->Commit();
+  if (status.ok()) return status;
   spdlog::error("commit failed, reading the state back: {}", status.ToString());
-  const uint64_t attempted = batch_ + 1;
-  absl::Status loaded = LoadGrid();
-  while (!loaded.ok()) {
+  absl::StatusOr<bool> landed = grid_->Reload();
+  while (!landed.ok()) {
     {
       absl::MutexLock lock(&mutex_);
       if (stopping_) return status;
     }
-    spdlog::error("cannot read the state back, trying again: {}", loaded.ToString());
+    spdlog::error("cannot read the state back, trying again: {}", landed.status().ToString());
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    loaded = LoadGrid();
+    landed = grid_->Reload();
   }
-  listener_->OnReloaded(*grid_);
+  listener_->OnReloaded(grid_->grid());
   // The error may have come after the transaction landed; the store knows.
-  if (batch_ == attempted) return absl::OkStatus();
+  if (*landed) return absl::OkStatus();
   return absl::Status(
       status.code(),
       fmt::format("the change was not made, the grid's state could not be written: {}",

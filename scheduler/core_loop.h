@@ -13,7 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "core/grid.h"
-#include "store/store.h"
+#include "store/durable_grid.h"
 
 namespace corpgrid::scheduler {
 
@@ -35,7 +35,7 @@ class EffectsListener {
 // answered with that error and memory is read back from the store.
 class CoreLoop {
  public:
-  using Body = decltype(core::Command::body);
+  using Body = store::DurableGrid::Body;
   using Done = std::function<void(core::Reply)>;
 
   static constexpr int64_t kTickMs = 50;
@@ -73,30 +73,22 @@ class CoreLoop {
     Done done;
   };
 
-  CoreLoop(const core::GridConfig& config, store::Store* store, const Clock* clock,
-           EffectsListener* listener)
-      : config_(config), store_(store), clock_(clock), listener_(listener) {}
+  CoreLoop(const Clock* clock, EffectsListener* listener) : clock_(clock), listener_(listener) {}
 
   core::Reply CallAny(Body body);
-  absl::Status LoadGrid();
   void Run();
   std::vector<Waiting> TakeBatch();
   void ApplyBatch(std::vector<Waiting> batch);
-  // Commits `rows`; on failure reloads. OK when the rows are durable.
-  absl::Status Commit(core::WriteBatch rows);
-  int64_t GridTimeMs() const;
+  // Commits what was applied; on failure reloads. OK when it is durable.
+  absl::Status Commit();
   void LeaveOutStall(int64_t now_ms);
 
-  const core::GridConfig config_;
-  store::Store* const store_;
   const Clock* const clock_;
   EffectsListener* const listener_;
   std::string grid_id_;
 
   // Of the core's thread alone.
-  std::unique_ptr<core::Grid> grid_;
-  int64_t time_offset_ms_ = 0;  // grid time less the machine's monotonic time
-  uint64_t batch_ = 0;
+  std::unique_ptr<store::DurableGrid> grid_;
   int64_t last_tick_ms_ = 0;
   std::optional<int64_t> last_turn_ms_;
 
