@@ -86,8 +86,9 @@ absl::StatusOr<bool> DurableGrid::Reload() {
   ASSIGN_OR_RETURN(core::Snapshot snapshot, store_->Load());
   const uint64_t batch = snapshot.meta.batch;
   // Grid time never goes back, whatever the machine's clock did while the scheduler was down.
-  const int64_t offset_ms =
-      std::max(time_offset_ms_, snapshot.meta.time_ms - clock_->MonotonicMs());
+  int64_t reached_ms = snapshot.meta.time_ms;
+  if (grid_) reached_ms = std::max(reached_ms, grid_->meta().time_ms);
+  const int64_t offset_ms = std::max(time_offset_ms_, reached_ms - clock_->MonotonicMs());
   snapshot.meta.time_ms = clock_->MonotonicMs() + offset_ms;
   ASSIGN_OR_RETURN(core::Grid grid, core::Grid::Load(config_, std::move(snapshot)));
   grid_ = std::make_unique<core::Grid>(std::move(grid));

@@ -73,5 +73,13 @@ TEST_F(DurableGridTest, GridTimeNeverGoesBack) {
   EXPECT_EQ(store_->Load()->meta.time_ms, before_ms + 20);
 }
 
+TEST_F(DurableGridTest, ReadingBackDoesNotForgetTheTimeThatWasReached) {
+  clock_.now_ms = 60'000;
+  grid_->Apply({core::Tick{}});  // nothing to commit
+  clock_.now_ms = 50'000;
+  ASSERT_TRUE(grid_->Reload().ok());
+  EXPECT_EQ(grid_->grid().meta().time_ms, 60'000);
+}
+
 }  // namespace
 }  // namespace corpgrid::store
