@@ -1,0 +1,62 @@
+// What strikes a device by itself.
+
+#include <algorithm>
+
+#include "sim/agent.h"
+
+namespace corpgrid::sim {
+
+void Agent::Trouble() {
+  Faults& faults = *parts_.faults;
+  Random& random = faults.random();
+  if (std::max(down_until_ms_, asleep_until_ms_) > now_ms()) return;
+  if (faults.Strike(Fault::kPartitionToScheduler)) {
+    parts_.network->CutToScheduler(index_, now_ms() + random.Between(1'000, 120'000));
+  }
+  if (faults.Strike(Fault::kPartitionFromScheduler)) {
+    parts_.network->CutFromScheduler(index_, now_ms() + random.Between(1'000, 120'000));
+  }
+  if (faults.Strike(Fault::kOnBattery)) {
+    battery_until_ms_ = now_ms() + random.Between(10'000, 900'000);
+  }
+  if (faults.Strike(Fault::kDeviceSlept)) {
+    slept_at_ms_ = now_ms();
+    asleep_until_ms_ = now_ms() + random.Between(5'000, 1'800'000);
+  }
+  if (faults.Strike(Fault::kAgentCrashed)) {
+    Lose();
+    down_until_ms_ = now_ms() + random.Between(200, 60'000);
+  }
+  if (faults.Strike(Fault::kOtherVersion)) {
+    Lose();
+    knows_power_ = random.Below(4) != 0;
+    knows_held_ = random.Below(4) != 0;
+    knows_progress_ = random.Below(4) != 0;
+    down_until_ms_ = now_ms() + random.Between(500, 5'000);
+  }
+  if (faults.Strike(Fault::kStaleDeviceInfo)) {
+    Lose();
+    parts_.world->Refit(index_, &random);
+    down_until_ms_ = now_ms() + random.Between(500, 5'000);
+  }
+}
+
+void Agent::Lose() {
+  held_.clear();
+  session_ = 0;
+  register_ = poll_ = heartbeat_ = submit_ = {};
+  asleep_until_ms_ = 0;
+}
+
+void Agent::CalmDown() {
+  down_until_ms_ = 0;
+  battery_until_ms_ = 0;
+  if (asleep_until_ms_ > now_ms()) asleep_until_ms_ = now_ms();
+  for (Held& held : held_) {
+    held.end_ms = std::min(held.end_ms, now_ms() + 60'000);
+    held.late_until_ms = std::min(held.late_until_ms, now_ms());
+  }
+  WakeAt(now_ms());
+}
+
+}  // namespace corpgrid::sim

@@ -1,0 +1,268 @@
+#include "sim/checker.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fmt/format.h"
+
+namespace corpgrid::sim {
+namespace {
+
+constexpr size_t kMaxMessages = 10;
+
+bool Suits(const core::DeviceRow& has, const job::JobFields& wants) {
+  const bool backend = std::any_of(
+      wants.resources.backends.begin(), wants.resources.backends.end(),
+      [&](job::Backend b) { return (has.backends >> static_cast<unsigned>(b) & 1) != 0; });
+  return backend && has.cpus >= wants.resources.cpus &&
+         has.memory_bytes >= wants.resources.memory_bytes &&
+         has.vram_bytes >= wants.resources.vram_bytes &&
+         (has.network_allowed || !wants.limits.network);
+}
+
+}  // namespace
+
+Checker::Checker(World* world, const EventQueue* events, const core::GridConfig& config,
+                 Digest* digest)
+    : world_(world), events_(events), config_(config), digest_(digest) {
+  for (uint32_t i = 0; i < world->devices().size(); ++i) {
+    agent_by_key_[world->devices()[i].info.public_key] = i;
+  }
+}
+
+void Checker::Fail(std::string what) {
+  ++violations_;
+  if (messages_.size() < kMaxMessages) {
+    messages_.push_back(fmt::format("at {} ms: {}", events_->now_ms(), what));
+  }
+}
+
+bool Checker::HasEnded(core::JobState state) {
+  return state != core::JobState::kQueued && state != core::JobState::kRunning;
+}
+
+bool Checker::IsLive(core::AttemptState state) {
+  return state == core::AttemptState::kRunning || state == core::AttemptState::kSubmitted;
+}
+
+uint64_t Checker::PartyOf(const JobTruth& job, DeviceId device) const {
+  if (job.spec->redundancy.distinct == job::Distinct::kDevice) return device.value;
+  const auto it = devices_.find(device);
+  return it == devices_.end() ? 0 : world_->devices()[it->second.agent].owner + 1;
+}
+
+void Checker::Applied(const std::vector<Request>& requests,
+                      const std::vector<core::Effects>& effects, int64_t time_ms) {
+  applied_ = &requests;
+  if (time_ms < applied_ms_)
+    Fail(fmt::format("grid time went from {} to {}", applied_ms_, time_ms));
+  applied_ms_ = time_ms;
+  fresh_.clear();
+  for (size_t i = 0; i < requests.size(); ++i) AppliedOne(requests[i], effects[i]);
+}
+
+void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
+  const auto hear = [&](DeviceId id) -> DeviceFact* {
+    const auto it = devices_.find(id);
+    if (it == devices_.end()) return nullptr;
+    it->second.contact_ms = applied_ms_;
+    return &it->second;
+  };
+  const auto plug = [&](DeviceFact* device, core::Power power) {
+    if (!device) return;
+    device->power = power;
+    device->power_load = loads_;
+  };
+  if (const auto* poll = std::get_if<core::Poll>(&request.body)) {
+    plug(hear(poll->device), poll->power);
+  } else if (const auto* beat = std::get_if<core::Heartbeat>(&request.body)) {
+    plug(hear(beat->device), beat->power);
+    for (const core::AttemptProgress& progress : beat->attempts) {
+      const auto it = attempts_.find(progress.attempt);
+      if (it != attempts_.end() && it->second.device == beat->device) {
+        it->second.heard_ms = applied_ms_;
+      }
+    }
+  } else if (const auto* submit = std::get_if<core::SubmitResults>(&request.body)) {
+    hear(submit->device);
+  } else if (const auto* join = std::get_if<core::RegisterDevice>(&request.body)) {
+    const auto* registered = std::get_if<core::Registered>(&effects.reply);
+    if (registered) {
+      DeviceFact& device = devices_[registered->device];
+      device.agent = agent_by_key_.at(join->device.public_key);
+      device.applied = join->device;
+      device.contact_ms = applied_ms_;
+    }
+  }
+  for (const core::Lease& lease : effects.leases) CheckLease(lease);
+}
+
+void Checker::CheckLease(const core::Lease& lease) {
+  const bool again = attempts_.contains(lease.attempt) ||
+                     std::find(fresh_.begin(), fresh_.end(), lease.attempt) != fresh_.end();
+  if (again) return;
+  fresh_.push_back(lease.attempt);
+  const auto device = devices_.find(lease.device);
+  if (device == devices_.end()) {
+    Fail(fmt::format("attempt {} was leased to a device that never joined", lease.attempt.value));
+    return;
+  }
+  const DeviceFact& fact = device->second;
+  if (fact.power == core::Power::kBattery && fact.power_load == loads_) {
+    Fail(fmt::format("attempt {} was leased to a device on battery", lease.attempt.value));
+  }
+  const JobTruth* job = world_->FindJob(lease.shard.job);
+  if (job && !Suits(fact.applied, *job->spec)) {
+    Fail(fmt::format("attempt {} was leased to a device that does not suit its job",
+                     lease.attempt.value));
+  }
+}
+
+void Checker::Released(const Request& request, const core::Effects& effects) {
+  const auto* submit = std::get_if<core::SubmitJob>(&request.body);
+  const auto* submitted = std::get_if<core::Submitted>(&effects.reply);
+  if (submit && submitted) {
+    const JobTruth* truth = world_->FindKey(submit->idempotency_key);
+    if (!truth || truth->id != submitted->job || !jobs_.contains(submitted->job)) {
+      Fail(fmt::format("job {} was acknowledged for {}, which the store does not have as that",
+                       submitted->job.value, submit->idempotency_key));
+    }
+  }
+  const auto* join = std::get_if<core::RegisterDevice>(&request.body);
+  const auto* registered = std::get_if<core::Registered>(&effects.reply);
+  if (join && registered) {
+    const auto it = devices_.find(registered->device);
+    if (it == devices_.end() || it->second.row.public_key != join->device.public_key) {
+      Fail(fmt::format("device {} was admitted without being in the store",
+                       registered->device.value));
+    }
+  }
+  for (const core::Lease& lease : effects.leases) {
+    const auto it = attempts_.find(lease.attempt);
+    if (it == attempts_.end() || it->second.device != lease.device ||
+        it->second.token != lease.token || it->second.shard != lease.shard) {
+      Fail(fmt::format("attempt {} was given to a device, but the store does not have it as that",
+                       lease.attempt.value));
+    }
+  }
+  if (const auto* verdicts = std::get_if<std::vector<core::Verdict>>(&effects.reply)) {
+    ReleasedVerdicts(request, *verdicts);
+  }
+  ReleasedBytes(effects);
+  if (std::holds_alternative<core::Tick>(request.body)) CheckOverdue(applied_ms_);
+}
+
+void Checker::ReleasedVerdicts(const Request& request, const std::vector<core::Verdict>& verdicts) {
+  const auto* submit = std::get_if<core::SubmitResults>(&request.body);
+  if (!submit || submit->results.size() != verdicts.size()) {
+    Fail("not a verdict for each result");
+    return;
+  }
+  for (size_t i = 0; i < verdicts.size(); ++i) {
+    const core::HandedIn& in = submit->results[i];
+    digest_->Add(in.row.attempt.value * 2 + (verdicts[i].accepted ? 1 : 0));
+    const auto it = attempts_.find(in.row.attempt);
+    const bool own = it != attempts_.end() && it->second.token == in.lease_token &&
+                     devices_.at(it->second.device).agent == request.node;
+    if (verdicts[i].accepted) {
+      if (!own) {
+        Fail(fmt::format("a result for attempt {} was accepted from a device that had no lease",
+                         in.row.attempt.value));
+      } else if (!it->second.vote && it->second.state != core::AttemptState::kFaulted) {
+        Fail(fmt::format("a result for attempt {} was accepted, but is not in the store",
+                         in.row.attempt.value));
+      }
+    } else if (own && it->second.state == core::AttemptState::kRunning &&
+               in.proof == core::Proof::kGood) {
+      Fail(fmt::format("a good result for attempt {} was refused under a live lease: {}",
+                       in.row.attempt.value, verdicts[i].reason));
+    }
+  }
+}
+
+void Checker::ReleasedBytes(const core::Effects& effects) {
+  for (const auto& [attempt, job] : effects.keep) {
+    const auto it = attempts_.find(attempt);
+    if (it == attempts_.end() || !it->second.winner || it->second.shard.job != job) {
+      Fail(fmt::format("the outputs of attempt {} are kept, but it did not win", attempt.value));
+    } else if (std::exchange(it->second.kept, true)) {
+      Fail(fmt::format("the outputs of attempt {} are kept twice", attempt.value));
+    }
+  }
+  for (const AttemptId attempt : effects.drop) {
+    const auto it = attempts_.find(attempt);
+    if (it != attempts_.end() && it->second.winner) {
+      Fail(fmt::format("the outputs of attempt {} are dropped, but it won", attempt.value));
+    }
+  }
+}
+
+int64_t Checker::DeadlineMs(const AttemptFact& fact) const {
+  const JobTruth& job = TruthOf(jobs_.at(fact.shard.job));
+  const int64_t heard_ms = std::max(fact.start_ms, devices_.at(fact.device).contact_ms);
+  return std::min(heard_ms + config_.lease_ttl_ms(),
+                  fact.start_ms + job.spec->limits.wall_ms + core::Grid::kMaxQueuedMs);
+}
+
+void Checker::CheckOverdue(int64_t time_ms) {
+  while (!deadlines_.empty() && deadlines_.top().first <= time_ms) {
+    const AttemptId id = deadlines_.top().second;
+    deadlines_.pop();
+    const auto it = attempts_.find(id);
+    if (it == attempts_.end() || it->second.state != core::AttemptState::kRunning) continue;
+    const int64_t deadline_ms = DeadlineMs(it->second);
+    if (deadline_ms <= time_ms) {
+      Fail(fmt::format("the lease of attempt {} should have ended {} ms ago", id.value,
+                       time_ms - deadline_ms));
+    } else {
+      deadlines_.push({deadline_ms, id});
+    }
+  }
+}
+
+void Checker::Acknowledged(const JobTruth& job, const core::Submitted& reply) {
+  if (job.id != reply.job || !jobs_.contains(reply.job)) {
+    Fail(fmt::format("{} was accepted as job {}, but it is job {}", job.key, reply.job.value,
+                     job.id.value));
+  }
+}
+
+void Checker::Seen(const JobTruth& job, const core::Submitted& reply,
+                   const std::optional<core::JobProgressRow>& progress) {
+  if (!reply.job) {
+    Fail(fmt::format("{} was accepted and is not known any more", job.key));
+    return;
+  }
+  const auto it = jobs_.find(job.id);
+  if (reply.job != job.id || it == jobs_.end()) {
+    Fail(fmt::format("{} was job {} and is now job {}", job.key, job.id.value, reply.job.value));
+  } else if (progress && HasEnded(progress->state) && progress->state != it->second.state) {
+    Fail(fmt::format("job {} was shown as ended otherwise than it did", job.id.value));
+  }
+}
+
+bool Checker::Starved(const JobTruth& job) const {
+  const auto it = jobs_.find(job.id);
+  if (it == jobs_.end()) return false;
+  std::map<uint64_t, bool> fit;  // parties
+  for (const auto& [id, device] : devices_) {
+    if (Suits(device.row, *job.spec)) fit[PartyOf(job, id)] = true;
+  }
+  const uint32_t quorum = job.spec->redundancy.quorum;
+  if (fit.size() < quorum) return true;
+  for (const auto& [index, shard] : it->second.shards) {
+    std::map<uint64_t, size_t> votes;
+    size_t best = 0;
+    size_t left = fit.size();
+    for (const AttemptId id : shard.live) {
+      const AttemptFact& fact = attempts_.at(id);
+      if (!fact.vote) continue;
+      best = std::max(best, ++votes[*fact.vote]);
+      if (fit.contains(PartyOf(job, fact.device))) --left;
+    }
+    if (best + left < quorum) return true;
+  }
+  return false;
+}
+
+}  // namespace corpgrid::sim

@@ -1,0 +1,167 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <queue>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "core/grid.h"
+#include "sim/digest.h"
+#include "sim/event_queue.h"
+#include "sim/messages.h"
+#include "sim/world.h"
+
+namespace corpgrid::sim {
+
+// Knows what is true, watches what the scheduler is asked, what reaches its store and what it says,
+// and notes every contradiction. It looks only at what changed, so its cost does not grow with the
+// grid. What it checks:
+//  - an answer goes out only when what it says is in the store, and stays true after a crash;
+//  - a shard is decided once, by equal results of as many different owners as its job asks for,
+//    each of which its device really signed and uploaded under its own live lease;
+//  - a lease is given to a device that suits the job and is not on battery, never twice at the same
+//    time to one owner for a shard; it ends when its time is over, not before, and never comes
+//    back;
+//  - no job that was accepted is lost, doubled or ended without a reason;
+//  - numbers are used once and grid time never goes back.
+class Checker {
+ public:
+  // All must outlive the checker.
+  Checker(World* world, const EventQueue* events, const core::GridConfig& config, Digest* digest);
+
+  // The scheduler's side, in this order for a batch: what was applied, at which grid time; whether
+  // its rows landed; each reply that goes out.
+  void Applied(const std::vector<Request>& requests, const std::vector<core::Effects>& effects,
+               int64_t time_ms);
+  void Landed(const core::WriteBatch& batch);
+  void Unknown(const core::WriteBatch& batch);  // the commit failed; it may have landed
+  void Released(const Request& request, const core::Effects& effects);
+
+  void Crashed() { applied_ = nullptr; }
+  void Loaded(const core::Snapshot& snapshot);
+  void Reloaded(const core::Grid& grid);
+  void CannotLoad(const absl::Status& status);
+
+  // What a person was told.
+  void Acknowledged(const JobTruth& job, const core::Submitted& reply);
+  void Seen(const JobTruth& job, const core::Submitted& reply,
+            const std::optional<core::JobProgressRow>& progress);
+
+  // Whether nobody who could still vote can bring a shard of `job` to its quorum.
+  bool Starved(const JobTruth& job) const;
+
+  void Fail(std::string what);
+  uint64_t violations() const { return violations_; }
+  const std::vector<std::string>& messages() const { return messages_; }
+  uint64_t jobs(core::JobState state) const { return jobs_ended_[static_cast<size_t>(state)]; }
+  uint64_t shards_done() const { return shards_done_; }
+  uint64_t lies_accepted() const { return lies_accepted_; }
+  size_t live_attempts() const { return live_attempts_; }
+
+ private:
+  struct DeviceFact {
+    uint32_t agent = 0;
+    core::DeviceRow row;      // in the store
+    core::DeviceRow applied;  // in the core's memory
+    core::Power power = core::Power::kUnknown;
+    uint64_t power_load = 0;  // the load since which the power is known
+    int64_t contact_ms = 0;
+  };
+  struct AttemptFact {
+    ShardId shard;
+    DeviceId device;
+    std::string token;
+    uint32_t try_number = 0;
+    core::AttemptState state = core::AttemptState::kRunning;
+    int64_t start_ms = 0;  // or of the load since which the lease runs anew
+    int64_t heard_ms = 0;  // when the lease was last extended by name
+    std::optional<uint64_t> vote;
+    bool winner = false;
+    bool kept = false;
+  };
+  struct ShardFact {
+    uint32_t tries = 0;
+    uint32_t expired = 0;
+    uint32_t faults = 0;
+    uint32_t wrong = 0;           // votes for what is not true
+    std::vector<AttemptId> live;  // running or handed in
+    std::vector<AttemptId> agreed;
+  };
+  struct JobFact {
+    uint32_t truth = 0;  // index in the world
+    core::JobState state = core::JobState::kQueued;
+    uint32_t next_shard = 0;
+    uint32_t done = 0;
+    uint32_t failed = 0;
+    uint32_t live_attempts = 0;
+    std::vector<bool> decided;  // by shard
+    std::map<uint32_t, ShardFact> shards;
+  };
+
+  const JobTruth& TruthOf(const JobFact& job) const { return world_->jobs()[job.truth]; }
+  uint64_t PartyOf(const JobTruth& job, DeviceId device) const;
+  static bool HasEnded(core::JobState state);
+  static bool IsLive(core::AttemptState state);
+
+  // checker.cc
+  void AppliedOne(const Request& request, const core::Effects& effects);
+  void CheckLease(const core::Lease& lease);
+  void ReleasedVerdicts(const Request& request, const std::vector<core::Verdict>& verdicts);
+  void ReleasedBytes(const core::Effects& effects);
+  void CheckOverdue(int64_t time_ms);
+  int64_t DeadlineMs(const AttemptFact& fact) const;
+
+  // checker_rows.cc: what reached the store
+  void LandedMeta(const core::MetaRow& row);
+  void LandedDevice(const core::DeviceRow& row);
+  void LandedJob(const core::JobRow& row);
+  void LandedAttempt(const core::AttemptRow& row, const core::WriteBatch& batch);
+  AttemptFact* NewAttempt(const core::AttemptRow& row, JobFact* job);
+  void LandedVote(const core::ResultRow* row, AttemptId id, AttemptFact* fact, JobFact* job);
+  bool WasHandedIn(const core::ResultRow& row, const AttemptFact& fact) const;
+  void LandedShard(const core::ShardRow& row);
+  void CheckQuorum(const JobFact& job, const ShardFact& shard, const core::ShardRow& row,
+                   uint32_t try_number);
+  void Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row);
+  void LandedProgress(const core::JobProgressRow& row);
+  void Retire(AttemptId id);
+
+  World* const world_;
+  const EventQueue* const events_;
+  const core::GridConfig config_;
+  Digest* const digest_;
+
+  const std::vector<Request>* applied_ = nullptr;  // the batch that is being decided
+  int64_t applied_ms_ = 0;
+  std::vector<AttemptId> fresh_;  // leased in this batch
+  // A commit that failed: a later load tells whether it landed.
+  std::optional<core::WriteBatch> unknown_;
+  std::vector<Request> unknown_requests_;
+  bool resurrecting_ = false;
+
+  core::MetaRow meta_;
+  uint64_t last_attempt_ = 0;  // before the batch that lands
+  uint64_t loads_ = 0;
+  absl::flat_hash_map<std::string, uint32_t> agent_by_key_;
+  std::map<DeviceId, DeviceFact> devices_;
+  absl::flat_hash_map<AttemptId, AttemptFact> attempts_;
+  std::deque<AttemptId> retired_;  // ended ones, the oldest first
+  std::map<JobId, JobFact> jobs_;
+  size_t live_attempts_ = 0;
+  size_t unfinished_jobs_ = 0;
+  using Deadline = std::pair<int64_t, AttemptId>;
+  std::priority_queue<Deadline, std::vector<Deadline>, std::greater<>> deadlines_;
+
+  uint64_t jobs_ended_[5] = {};
+  uint64_t shards_done_ = 0;
+  uint64_t lies_accepted_ = 0;
+  uint64_t violations_ = 0;
+  std::vector<std::string> messages_;
+};
+
+}  // namespace corpgrid::sim

@@ -1,0 +1,102 @@
+// What comes back from the store: all that reached it, and nothing else.
+
+#include <utility>
+
+#include "fmt/format.h"
+#include "sim/checker.h"
+
+namespace corpgrid::sim {
+
+void Checker::CannotLoad(const absl::Status& status) {
+  if (absl::IsUnavailable(status) || absl::IsResourceExhausted(status)) return;  // It may pass.
+  Fail(fmt::format("the state cannot be read: {}", status.ToString()));
+}
+
+void Checker::Loaded(const core::Snapshot& snapshot) {
+  if (unknown_ && snapshot.meta.batch == meta_.batch + 1) {
+    const core::WriteBatch batch = *std::move(unknown_);
+    resurrecting_ = true;
+    Landed(batch);
+    resurrecting_ = false;
+  }
+  if (snapshot.meta.batch != meta_.batch) {
+    Fail(fmt::format("the store is at batch {}, not {}", snapshot.meta.batch, meta_.batch));
+    return;
+  }
+  size_t live = 0;
+  for (const core::AttemptRow& row : snapshot.attempts) {
+    const auto it = attempts_.find(row.id);
+    if (!IsLive(row.state)) continue;
+    ++live;
+    if (it == attempts_.end() || it->second.state != row.state || it->second.device != row.device ||
+        it->second.token != row.lease_token) {
+      Fail(fmt::format("attempt {} came back as another one", row.id.value));
+    }
+  }
+  if (live != live_attempts_) {
+    Fail(fmt::format("{} live attempts came back, not {}", live, live_attempts_));
+  }
+  for (const core::ShardRow& row : snapshot.shards) {
+    const auto job = jobs_.find(row.id.job);
+    if (job == jobs_.end() || !job->second.shards.contains(row.id.index) ||
+        job->second.shards.at(row.id.index).tries != row.tries) {
+      Fail(fmt::format("shard {} of job {} came back otherwise", row.id.index, row.id.job.value));
+    }
+  }
+  if (snapshot.jobs.size() != unfinished_jobs_ ||
+      snapshot.jobs.size() + snapshot.finished_keys.size() != jobs_.size()) {
+    Fail(fmt::format("{} unfinished of {} jobs came back, not {} of {}", snapshot.jobs.size(),
+                     snapshot.jobs.size() + snapshot.finished_keys.size(), unfinished_jobs_,
+                     jobs_.size()));
+  }
+  for (const core::JobRow& row : snapshot.jobs) {
+    const auto job = jobs_.find(row.id);
+    if (job == jobs_.end() || job->second.state != row.progress.state ||
+        job->second.done != row.progress.done ||
+        job->second.next_shard != row.progress.next_shard) {
+      Fail(fmt::format("job {} came back otherwise", row.id.value));
+    }
+  }
+  for (const core::DeviceRow& row : snapshot.devices) {
+    const auto device = devices_.find(row.id);
+    if (device == devices_.end() || device->second.row.public_key != row.public_key ||
+        device->second.row.owner != row.owner) {
+      Fail(fmt::format("device {} came back otherwise", row.id.value));
+    }
+  }
+}
+
+void Checker::Reloaded(const core::Grid& grid) {
+  ++loads_;
+  applied_ = nullptr;
+  const int64_t time_ms = grid.meta().time_ms;
+  if (time_ms < meta_.time_ms) {
+    Fail(fmt::format("grid time went from {} to {} over a restart", meta_.time_ms, time_ms));
+  }
+  if (grid.meta().next_attempt < meta_.next_attempt || grid.meta().next_job < meta_.next_job ||
+      grid.meta().next_device < meta_.next_device) {
+    Fail("numbers that were given out are going to be given out again after a restart");
+  }
+  applied_ms_ = time_ms;
+  size_t live = 0;
+  for (const core::Lease& lease : grid.LiveLeases()) {
+    ++live;
+    const auto it = attempts_.find(lease.attempt);
+    if (it != attempts_.end()) it->second.start_ms = it->second.heard_ms = time_ms;
+    if (it == attempts_.end() || it->second.token != lease.token ||
+        it->second.device != lease.device || it->second.shard != lease.shard) {
+      Fail(fmt::format("the lease of attempt {} is another one after a restart",
+                       lease.attempt.value));
+    }
+  }
+  if (live != live_attempts_) {
+    Fail(fmt::format("{} leases are live after a restart, not {}", live, live_attempts_));
+  }
+  std::erase_if(devices_, [](const auto& entry) { return !entry.second.row.id; });
+  for (auto& [id, device] : devices_) {
+    device.applied = device.row;
+    device.contact_ms = time_ms;
+  }
+}
+
+}  // namespace corpgrid::sim

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace corpgrid::sim {
+
+// What a run is like. The same options give the same run.
+struct Options {
+  uint64_t seed = 1;
+  // How long there are faults: simulated time or events, whichever ends first; 0 is no bound. A
+  // calm phase follows, until all is done.
+  int64_t fault_ms = 0;
+  uint64_t fault_events = 0;
+  uint32_t devices = 64;
+  bool faults = true;
+  // Called now and then with what was done so far.
+  std::function<void(uint64_t events, int64_t now_ms)> progress;
+};
+
+}  // namespace corpgrid::sim

@@ -1,0 +1,133 @@
+#include "sim/person.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace corpgrid::sim {
+namespace {
+
+constexpr int64_t kWakeMs = 1'000;
+constexpr int64_t kTimeoutMs = 5'000;
+constexpr int64_t kLookMs = 10'000;  // how often one asks whether a job is done
+constexpr size_t kMaxOld = 32;
+
+bool HasEnded(core::JobState state) {
+  return state != core::JobState::kQueued && state != core::JobState::kRunning;
+}
+
+}  // namespace
+
+Person::Person(uint32_t node, uint64_t seed, uint32_t wants, bool makes_tokens, const Parts& parts)
+    : parts_(parts), node_(node), wants_(wants), random_(seed) {
+  if (!makes_tokens) return;
+  for (uint32_t i = 0; i < parts.world->owners().size(); ++i) tokens_.push_back(i);
+}
+
+uint64_t Person::Send(Body body) {
+  Request request;
+  request.node = node_;
+  request.call = ++calls_;
+  request.body = std::move(body);
+  parts_.network->Send(std::move(request));
+  return calls_;
+}
+
+void Person::Wake() {
+  const int64_t now_ms = parts_.events->now_ms();
+  parts_.events->Add(now_ms + kWakeMs, EventKind::kUserWake, node_);
+  if (!tokens_.empty()) {
+    const Owner& owner = parts_.world->owners()[tokens_.back()];
+    token_call_ = Send(core::CreateJoinToken{{.secret_hash = owner.join_secret,
+                                              .owner = owner.name,
+                                              .uses_left = owner.devices,
+                                              .idempotency_key = owner.name}});
+  }
+  Faults& faults = *parts_.faults;
+  while (!calm_ && open_.size() < wants_) {
+    open_.push_back({.job = parts_.world->NewJob(),
+                     .submitted = false,
+                     .cancel = false,
+                     .call = 0,
+                     .next_ms = now_ms});
+  }
+  for (Open& open : open_) {
+    if (open.submitted && !open.cancel && faults.Strike(Fault::kJobCancelled)) {
+      open.cancel = true;
+    }
+    if (open.next_ms <= now_ms) Ask(&open);
+  }
+  if (!old_.empty() && faults.Strike(Fault::kOldKeyReused)) {
+    Open again{.job = old_[random_.Below(old_.size())],
+               .submitted = false,
+               .cancel = false,
+               .call = 0,
+               .next_ms = now_ms};
+    Ask(&again);
+  }
+}
+
+void Person::Ask(Open* open) {
+  JobTruth& job = parts_.world->jobs()[open->job];
+  const int64_t now_ms = parts_.events->now_ms();
+  open->next_ms = now_ms + (open->submitted ? kLookMs : kTimeoutMs);
+  if (!open->submitted) {
+    const core::SubmitJob submit{.idempotency_key = job.key,
+                                 .spec = job.spec,
+                                 .spec_hash = {},
+                                 .bundle_hash = {},
+                                 .bundle_bytes = 0,
+                                 .submitter_key = "",
+                                 .signature = ""};
+    open->call = Send(submit);
+    if (parts_.faults->Strike(Fault::kSubmitRepeated)) open->call = Send(submit);
+    return;
+  }
+  if (open->cancel) {
+    job.cancel_asked = true;
+    Send(core::CancelJob{job.id});
+  }
+  open->call = Send(core::FindJob{job.key});
+}
+
+void Person::Receive(const Answer& answer) {
+  if (answer.call == token_call_ && token_call_ != 0) {
+    const auto* status = std::get_if<absl::Status>(&answer.reply);
+    token_call_ = 0;
+    if (status && status->ok()) tokens_.pop_back();
+    return;
+  }
+  const auto* submitted = std::get_if<core::Submitted>(&answer.reply);
+  if (!submitted) return;
+  const auto open = std::find_if(open_.begin(), open_.end(),
+                                 [&](const Open& o) { return o.call == answer.call; });
+  if (open == open_.end()) return;
+  const JobTruth& job = parts_.world->jobs()[open->job];
+  if (!open->submitted) {
+    parts_.checker->Acknowledged(job, *submitted);
+    open->submitted = true;
+    open->next_ms = parts_.events->now_ms() + kLookMs;
+    return;
+  }
+  parts_.checker->Seen(job, *submitted, answer.progress);
+  if (!answer.progress || !HasEnded(answer.progress->state)) return;
+  if (old_.size() < kMaxOld) {
+    old_.push_back(open->job);
+  } else {
+    old_[random_.Below(kMaxOld)] = open->job;
+  }
+  open_.erase(open);
+}
+
+std::vector<uint32_t> Person::Waiting() const {
+  std::vector<uint32_t> jobs;
+  for (const Open& open : open_) jobs.push_back(open.job);
+  return jobs;
+}
+
+bool Person::GiveUp(uint32_t job) {
+  const auto open =
+      std::find_if(open_.begin(), open_.end(), [&](const Open& o) { return o.job == job; });
+  return open != open_.end() && !std::exchange(open->cancel, true);
+}
+
+}  // namespace corpgrid::sim

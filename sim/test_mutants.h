@@ -1,0 +1,194 @@
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "sim/seams.h"
+
+// Schedulers with a deliberate bug each, made at the seams so that the code under test stays as it
+// is.
+namespace corpgrid::sim {
+
+struct RepliesBeforeTheCommit : Seams {
+  bool RepliesEarly() override { return true; }
+};
+
+struct LosesResults : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    rows->results.clear();
+    return true;
+  }
+};
+
+struct LosesProgress : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    rows->job_progress.clear();
+    return true;
+  }
+};
+
+struct LosesEndsOfLeases : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    std::erase_if(rows->attempts, [](const core::AttemptRow& row) {
+      return row.state == core::AttemptState::kExpired;
+    });
+    return true;
+  }
+};
+
+struct LosesACommit : Seams {
+  bool BeforeWrite(core::WriteBatch*) override { return ++commits % 1'000 != 0; }
+  int commits = 0;
+};
+
+struct IgnoresFailedCommits : Seams {
+  absl::Status AfterWrite(absl::Status) override { return absl::OkStatus(); }
+};
+
+// Takes any device's word for any attempt.
+struct TakesForeignLeases : Seams {
+  void AfterApply(core::Effects* effects) override {
+    for (const core::Lease& lease : effects->leases) leases[lease.attempt] = lease;
+  }
+  void BeforeApply(Body* body) override {
+    auto* submit = std::get_if<core::SubmitResults>(body);
+    if (!submit || submit->results.size() < 2) return;
+    core::HandedIn& last = submit->results.back();  // what a thief adds to its own
+    const auto it = leases.find(last.row.attempt);
+    if (it == leases.end()) return;
+    submit->device = it->second.device;
+    last.lease_token = it->second.token;
+    last.proof = core::Proof::kGood;
+  }
+  std::map<AttemptId, core::Lease> leases;
+};
+
+struct TakesForgedSignatures : Seams {
+  void BeforeApply(Body* body) override {
+    auto* submit = std::get_if<core::SubmitResults>(body);
+    if (!submit) return;
+    for (core::HandedIn& in : submit->results) {
+      if (in.proof == core::Proof::kBadSignature) in.proof = core::Proof::kGood;
+    }
+  }
+};
+
+struct TakesResultsWithoutBytes : Seams {
+  void BeforeApply(Body* body) override {
+    auto* submit = std::get_if<core::SubmitResults>(body);
+    if (!submit) return;
+    for (core::HandedIn& in : submit->results) {
+      if (in.proof == core::Proof::kBytesMissing) in.proof = core::Proof::kGood;
+    }
+  }
+};
+
+struct NeverEndsLeases : Seams {
+  void BeforeApply(Body* body) override {
+    if (std::holds_alternative<core::Tick>(*body)) *body = core::FindJob{};
+  }
+};
+
+struct DoesNotHearHeartbeats : Seams {
+  void BeforeApply(Body* body) override {
+    if (auto* beat = std::get_if<core::Heartbeat>(body)) beat->attempts.clear();
+  }
+};
+
+struct ChangesJobs : Seams {
+  explicit ChangesJobs(std::function<void(job::Redundancy*)> change) : change(std::move(change)) {}
+  void BeforeApply(Body* body) override {
+    auto* submit = std::get_if<core::SubmitJob>(body);
+    if (!submit) return;
+    job::JobFields fields = *submit->spec;
+    change(&fields.redundancy);
+    submit->spec = *job::JobSpec::Make(std::move(fields));
+  }
+  std::function<void(job::Redundancy*)> change;
+};
+
+struct IgnoresBatteries : Seams {
+  void BeforeApply(Body* body) override {
+    if (auto* poll = std::get_if<core::Poll>(body)) poll->power = core::Power::kMains;
+    if (auto* beat = std::get_if<core::Heartbeat>(body)) beat->power = core::Power::kMains;
+  }
+};
+
+struct BelievesInLargeDevices : Seams {
+  void BeforeApply(Body* body) override {
+    auto* join = std::get_if<core::RegisterDevice>(body);
+    if (join) join->device.memory_bytes *= 16;
+  }
+};
+
+struct KeepsOutputsTwice : Seams {
+  void AfterApply(core::Effects* effects) override {
+    if (!effects->keep.empty()) effects->keep.push_back(effects->keep.front());
+  }
+};
+
+struct DropsTheWinner : Seams {
+  void AfterApply(core::Effects* effects) override {
+    for (const auto& [attempt, job] : effects->keep) effects->drop.push_back(attempt);
+  }
+};
+
+// Forgets something when it starts again.
+struct Forgets : Seams {
+  explicit Forgets(std::function<void(core::Snapshot*)> forget) : forget(std::move(forget)) {}
+  void AfterLoad(core::Snapshot* snapshot) override { forget(snapshot); }
+  std::function<void(core::Snapshot*)> forget;
+};
+
+struct Mutant {
+  std::string name;
+  std::function<std::unique_ptr<Seams>()> make;
+
+  friend void PrintTo(const Mutant& mutant, std::ostream* out) { *out << mutant.name; }
+};
+
+template <typename T, typename... Args>
+Mutant Make(std::string name, Args... args) {
+  return {std::move(name), [args...] { return std::make_unique<T>(args...); }};
+}
+
+inline std::vector<Mutant> Mutants() {
+  return {
+      Make<RepliesBeforeTheCommit>("RepliesBeforeTheCommit"),
+      Make<LosesResults>("LosesResults"),
+      Make<LosesProgress>("LosesProgress"),
+      Make<LosesEndsOfLeases>("LosesEndsOfLeases"),
+      Make<LosesACommit>("LosesACommit"),
+      Make<IgnoresFailedCommits>("IgnoresFailedCommits"),
+      Make<TakesForeignLeases>("TakesForeignLeases"),
+      Make<TakesForgedSignatures>("TakesForgedSignatures"),
+      Make<TakesResultsWithoutBytes>("TakesResultsWithoutBytes"),
+      Make<NeverEndsLeases>("NeverEndsLeases"),
+      Make<DoesNotHearHeartbeats>("DoesNotHearHeartbeats"),
+      Make<ChangesJobs>("CountsDevicesNotOwners",
+                        [](job::Redundancy* r) { r->distinct = job::Distinct::kDevice; }),
+      Make<ChangesJobs>("CountsOneVoteForAll", [](job::Redundancy* r) { r->quorum = 1; }),
+      Make<IgnoresBatteries>("IgnoresBatteries"),
+      Make<BelievesInLargeDevices>("BelievesInLargeDevices"),
+      Make<KeepsOutputsTwice>("KeepsOutputsTwice"),
+      Make<DropsTheWinner>("DropsTheWinner"),
+      Make<Forgets>("TimeGoesBack", [](core::Snapshot* s) { s->meta.time_ms /= 2; }),
+      Make<Forgets>("GivesNumbersTwice",
+                    [](core::Snapshot* s) {
+                      s->meta.next_attempt = std::max<uint64_t>(s->meta.next_attempt, 4) - 3;
+                    }),
+      Make<Forgets>("ForgetsOldKeys", [](core::Snapshot* s) { s->finished_keys.clear(); }),
+      Make<Forgets>("ForgetsALease",
+                    [](core::Snapshot* s) {
+                      if (!s->attempts.empty()) s->attempts.pop_back();
+                    }),
+      Make<Forgets>("ForgetsVotes", [](core::Snapshot* s) { s->results.clear(); }),
+  };
+}
+
+}  // namespace corpgrid::sim

@@ -1,0 +1,142 @@
+#include "sim/world.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "fmt/format.h"
+
+namespace corpgrid::sim {
+namespace {
+
+constexpr uint32_t kMaxOwners = 24;
+constexpr uint64_t kGiB = 1ull << 30;
+
+crypto::Hash HashOf(uint64_t a, uint64_t b, uint64_t c) {
+  uint64_t state = a * 0x9e3779b97f4a7c15 ^ b * 0xc2b2ae3d27d4eb4f ^ c;
+  crypto::Hash hash;
+  for (size_t i = 0; i < hash.bytes.size(); i += sizeof state) {
+    const uint64_t word = Random::SplitMix(&state);
+    std::memcpy(hash.bytes.data() + i, &word, sizeof word);
+  }
+  return hash;
+}
+
+job::Result Success(const JobTruth& job, const crypto::Hash& hash) {
+  job::Result result{.outcome = job::Outcome::kExited, .exit_code = 0, .outputs = {}};
+  for (const std::string& name : job.spec->outputs) result.outputs.push_back({name, hash, 1000});
+  return result;
+}
+
+job::Result Failure(int status) {
+  return {.outcome = job::Outcome::kExited, .exit_code = status, .outputs = {}};
+}
+
+}  // namespace
+
+World::World(uint64_t seed, uint32_t devices) : random_(seed) {
+  const uint32_t owners = std::min(devices, kMaxOwners);
+  const uint64_t liars = random_.Below(owners / 3 + 1);
+  const bool collude = random_.Below(2) == 0;
+  for (uint32_t i = 0; i < owners; ++i) {
+    owners_.push_back({.name = fmt::format("owner-{}", i),
+                       .join_secret = HashOf(seed, i, 1),
+                       .devices = 0,
+                       .lies = i < liars,
+                       .group = i < liars && collude ? 1 + i % 2 : 0});
+  }
+  for (uint32_t i = 0; i < devices; ++i) {
+    DeviceTruth device;
+    // Each owner has a device; the rest is spread unevenly.
+    device.owner = i < owners ? i : static_cast<uint32_t>(random_.Below(owners / 2 + 1));
+    device.info.public_key = std::string(HashOf(seed, i, 2).Raw());
+    device.info.name = fmt::format("device-{}", i);
+    ++owners_[device.owner].devices;
+    devices_.push_back(std::move(device));
+    Refit(i, &random_);
+  }
+}
+
+void World::Refit(uint32_t device, Random* random) {
+  core::DeviceRow& info = devices_[device].info;
+  info.version = fmt::format("0.{}.0", random->Between(1, 4));
+  info.site = fmt::format("site-{}", random->Below(3));
+  info.cpus = 2u << random->Below(4);
+  info.memory_bytes = kGiB << random->Between(2, 6);
+  info.backends = 1u << static_cast<unsigned>(job::Backend::kCpu);
+  info.vram_bytes = 0;
+  if (random->Below(3) == 0) {
+    info.backends |= 1u << static_cast<unsigned>(job::Backend::kVulkan);
+    info.vram_bytes = kGiB << random->Between(2, 5);
+  }
+  info.network_allowed = random->Below(4) != 0;
+}
+
+uint32_t World::NewJob() {
+  job::JobFields fields;
+  const uint32_t index = static_cast<uint32_t>(jobs_.size());
+  fields.name = fmt::format("job-{}", index);
+  fields.command = {"/bin/true"};
+  fields.shards = static_cast<uint32_t>(random_.Between(1, 48));
+  fields.outputs = {"out"};
+  fields.retries = static_cast<uint32_t>(random_.Below(4));
+  fields.limits.wall_ms = random_.Between(60'000, 600'000);
+  fields.resources.cpus = static_cast<uint32_t>(random_.Between(1, 2));
+  fields.redundancy.quorum = static_cast<uint32_t>(random_.Between(1, 3));
+  fields.redundancy.replicas = fields.redundancy.quorum + static_cast<uint32_t>(random_.Below(2));
+  // One owner cannot outvote itself, so devices count only where a quorum is asked for.
+  const bool devices_count = random_.Below(8) == 0;
+  fields.redundancy.distinct = devices_count ? job::Distinct::kDevice : job::Distinct::kOwner;
+  if (random_.Below(8) == 0) fields.resources.memory_bytes = 6 * kGiB;
+  if (random_.Below(10) == 0) fields.limits.network = true;
+  if (random_.Below(10) == 0) {
+    fields.resources.backends = {job::Backend::kVulkan};
+    fields.resources.vram_bytes = 4 * kGiB;
+  }
+  const auto spec = job::JobSpec::Make(std::move(fields));
+  JobTruth job(fmt::format("key-{}", index), *spec);
+  const uint64_t kind = random_.Below(20);
+  job.nature = kind == 0 ? Nature::kFails : kind == 1 ? Nature::kRandom : Nature::kSound;
+  job.run_ms = random_.Between(100, 8'000);
+  job_by_key_[job.key] = index;
+  jobs_.push_back(std::move(job));
+  return index;
+}
+
+const JobTruth* World::FindJob(JobId id) const {
+  const auto it = job_by_id_.find(id);
+  return it == job_by_id_.end() ? nullptr : &jobs_[it->second];
+}
+
+JobTruth* World::FindKey(const std::string& key) {
+  const auto it = job_by_key_.find(key);
+  return it == job_by_key_.end() ? nullptr : &jobs_[it->second];
+}
+
+void World::Name(JobTruth* job, JobId id) {
+  job->id = id;
+  job_by_id_[id] = job_by_key_.at(job->key);
+}
+
+job::Result World::Truth(const JobTruth& job, ShardId shard, uint64_t salt) const {
+  if (job.nature == Nature::kFails) return Failure(3);
+  return Success(
+      job, HashOf(shard.job.value, shard.index, job.nature == Nature::kRandom ? salt * 2 + 1 : 0));
+}
+
+job::Result World::Lie(const JobTruth& job, ShardId shard, uint64_t liar) const {
+  if ((shard.index + liar) % 4 == 0) return Failure(100 + static_cast<int>(liar % 100));
+  return Success(job, HashOf(shard.job.value, shard.index, liar * 2 + 2));
+}
+
+uint64_t World::Vote(const job::Result& result) {
+  uint64_t vote = static_cast<uint64_t>(result.outcome) << 32 ^
+                  static_cast<uint64_t>(static_cast<uint32_t>(result.exit_code));
+  if (!result.outputs.empty()) {
+    uint64_t word = 0;
+    std::memcpy(&word, result.outputs[0].hash.bytes.data(), sizeof word);
+    vote ^= word;
+  }
+  return Random::SplitMix(&vote);
+}
+
+}  // namespace corpgrid::sim

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "core/rows.h"
+#include "job/spec.h"
+#include "job/statement.h"
+#include "sim/random.h"
+
+// What is true in a simulated grid, whatever the scheduler believes: who owns which device, who
+// lies, what each shard's result is.
+namespace corpgrid::sim {
+
+struct Owner {
+  std::string name;
+  crypto::Hash join_secret;
+  uint32_t devices = 0;
+  bool lies = false;
+  uint32_t group = 0;  // of owners who tell the same lie; 0: none
+};
+
+struct DeviceTruth {
+  uint32_t owner = 0;
+  core::DeviceRow info;  // as the device reports itself; id and owner are the grid's
+};
+
+enum class Nature : uint8_t {
+  kSound,   // every honest device computes the same
+  kFails,   // every honest device sees its command fail
+  kRandom,  // no two results agree
+};
+
+struct JobTruth {
+  JobTruth(std::string key, job::JobSpec spec) : key(std::move(key)), spec(std::move(spec)) {}
+
+  std::string key;  // the idempotency key
+  job::JobSpec spec;
+  Nature nature = Nature::kSound;
+  int64_t run_ms = 0;  // of a shard, about
+  JobId id;            // once it is in the store
+  bool cancel_asked = false;
+};
+
+class World {
+ public:
+  World(uint64_t seed, uint32_t devices);
+
+  const std::vector<Owner>& owners() const { return owners_; }
+  const std::vector<DeviceTruth>& devices() const { return devices_; }
+  std::vector<JobTruth>& jobs() { return jobs_; }
+  const std::vector<JobTruth>& jobs() const { return jobs_; }
+
+  // Makes up a job and returns its index.
+  uint32_t NewJob();
+  // The job with this id: null while none is known to be in the store.
+  const JobTruth* FindJob(JobId id) const;
+  JobTruth* FindKey(const std::string& key);
+  void Name(JobTruth* job, JobId id);
+
+  // Other hardware or another version for a device.
+  void Refit(uint32_t device, Random* random);
+
+  // What an honest device computes; `salt` makes the results of Nature::kRandom differ.
+  job::Result Truth(const JobTruth& job, ShardId shard, uint64_t salt) const;
+  // A wrong result: the same for the same `liar`.
+  job::Result Lie(const JobTruth& job, ShardId shard, uint64_t liar) const;
+  // Two results agree when these are equal. Cheaper than Result::Key().
+  static uint64_t Vote(const job::Result& result);
+
+ private:
+  Random random_;
+  std::vector<Owner> owners_;
+  std::vector<DeviceTruth> devices_;
+  std::vector<JobTruth> jobs_;
+  absl::flat_hash_map<std::string, uint32_t> job_by_key_;
+  absl::flat_hash_map<JobId, uint32_t> job_by_id_;
+};
+
+}  // namespace corpgrid::sim
