@@ -53,6 +53,7 @@ class MemoryStorage final : public Storage {
   absl::StatusOr<std::unique_ptr<store::Store>> Open() override;
   void FailNextCommit(Fault fault) override { next_commit_ = fault; }
   void FailNextLoad() override { fail_load_ = true; }
+  bool dead() const override { return down_; }
   void Mend() override;
   void Crash(bool torn, bool lost) override;
 

@@ -30,6 +30,7 @@ std::string CommandOf(const Options& options) {
     line += fmt::format(" --days {}", static_cast<double>(options.fault_ms) / kDayMs);
   }
   if (options.fault_events > 0) line += fmt::format(" --events {}", options.fault_events);
+  if (options.store == StoreKind::kSqlite) line += " --store sqlite";
   if (!options.faults) line += " --no-faults";
   return line;
 }

@@ -161,15 +161,16 @@ bool Scheduler::Commit(Batch* batch) {
   }
   if (parts_.faults->Strike(Fault::kCrashInsideCommit)) {
     parts_.storage->FailNextCommit(Fault::kCrashInsideCommit);
-    grid_->Commit().IgnoreError();  // Nobody lives to hear what came of it.
-    Crash();
-    return false;
   }
   for (const Fault fault :
        {Fault::kDiskFull, Fault::kDiskError, Fault::kSyncError, Fault::kCommitOutcomeUnknown}) {
     if (parts_.faults->Strike(fault)) parts_.storage->FailNextCommit(fault);
   }
   const absl::Status status = grid_->Commit();
+  if (parts_.storage->dead()) {  // Nobody lives to hear what came of it.
+    Crash();
+    return false;
+  }
   if (!status.ok()) {
     unresolved_ = std::move(*batch);
     if (parts_.faults->Strike(Fault::kReadError)) parts_.storage->FailNextLoad();

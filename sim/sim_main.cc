@@ -26,6 +26,7 @@ constexpr const char* kExamples = R"(Examples:
   corpgrid-sim                                     one simulated day of 64 devices
   corpgrid-sim --seed 7 --days 30 --devices 200    a month of a larger grid
   corpgrid-sim --runs 100 --events 500000          a hundred short runs, seeds 1 to 100
+  corpgrid-sim --store sqlite --events 200000      on SQLite, whose disk tears and loses writes
   corpgrid-sim --json | jq .violations
 Exit status: 0 without violations, 1 with some, 2 for options that make no sense.)";
 
@@ -33,6 +34,7 @@ struct Arguments {
   Options options;
   double days = 0;
   uint64_t runs = 1;
+  std::string store = "memory";
   bool no_faults = false;
   bool json = false;
 };
@@ -50,6 +52,9 @@ void Declare(CLI::App* app, Arguments* args) {
   app->add_option("--devices", args->options.devices, "devices in the grid")
       ->capture_default_str()
       ->check(CLI::Range(1u, kMaxDevices));
+  app->add_option("--store", args->store, "what the scheduler's state is kept in")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"memory", "sqlite"}));
   app->add_flag("--no-faults", args->no_faults, "a grid in which nothing goes wrong");
   app->add_flag("--json", args->json, "the report as one JSON object");
 }
@@ -68,6 +73,7 @@ int Run(Arguments args) {
   Options& options = args.options;
   if (args.days == 0 && options.fault_events == 0) args.days = 1;
   options.fault_ms = std::llround(args.days * kDayMs);
+  options.store = args.store == "sqlite" ? StoreKind::kSqlite : StoreKind::kMemory;
   options.faults = !args.no_faults;
   const int64_t start_ms = SystemClock().MonotonicMs();
   Report sum;

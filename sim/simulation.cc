@@ -5,6 +5,7 @@
 
 #include "fmt/format.h"
 #include "sim/memory_store.h"
+#include "sim/sqlite_storage.h"
 
 namespace corpgrid::sim {
 namespace {
@@ -39,6 +40,12 @@ core::GridConfig ConfigOf(uint64_t seed) {
   return config;
 }
 
+std::unique_ptr<Storage> NewStorage(const Options& options) {
+  const uint64_t seed = SeedOf(options.seed, kDisk);
+  if (options.store == StoreKind::kSqlite) return std::make_unique<SqliteStorage>(seed);
+  return std::make_unique<MemoryStorage>(seed);
+}
+
 int64_t TickMsOf(uint64_t seed) { return 100 << SeedOf(seed, kShape) % 4; }
 
 }  // namespace
@@ -49,7 +56,7 @@ Simulation::Simulation(Options options, Seams* seams)
       world_(SeedOf(options_.seed, kTruth), options_.devices),
       network_(SeedOf(options_.seed, kWire), options_.devices, &events_, &faults_),
       checker_(&world_, &events_, ConfigOf(options_.seed), &digest_),
-      storage_(std::make_unique<MemoryStorage>(SeedOf(options_.seed, kDisk))),
+      storage_(NewStorage(options_)),
       scheduler_(SeedOf(options_.seed, kDaemon), options_.devices, ConfigOf(options_.seed),
                  TickMsOf(options_.seed),
                  {.events = &events_,

@@ -53,6 +53,19 @@ TEST(SimulationTest, EveryKindOfFaultStrikes) {
   EXPECT_GE(kFaultKinds, 20u);
 }
 
+TEST(SimulationTest, TheDaemonsStoreComesThroughOnADiskThatFails) {
+  Report sum;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    Options options = Small(seed);
+    options.store = StoreKind::kSqlite;
+    Add(Simulation(options).Run(), &sum);
+  }
+  EXPECT_EQ(sum.violations, 0u) << sum.messages.at(0);
+  EXPECT_GT(sum.faults[static_cast<size_t>(Fault::kDiskFull)], 0u);
+  EXPECT_GT(sum.faults[static_cast<size_t>(Fault::kTornWrite)], 0u);
+  EXPECT_GT(sum.shards_done, 500u);
+}
+
 TEST(SimulationTest, FaultsForAGivenTimeThenCalm) {
   Options options = Small(6);
   options.fault_events = 0;

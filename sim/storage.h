@@ -16,11 +16,12 @@ class Storage {
   // The store with everything that survived. The last one must be gone.
   virtual absl::StatusOr<std::unique_ptr<store::Store>> Open() = 0;
 
-  // Makes the next commit meet `fault`: one of the disk's faults, or kCrashInsideCommit, after
-  // which nothing works until Crash.
+  // Makes the next commit, or one soon after, meet `fault`: one of the disk's faults, or
+  // kCrashInsideCommit, after which the storage is dead until Crash and Open.
   virtual void FailNextCommit(Fault fault) = 0;
   // Makes the next load fail.
   virtual void FailNextLoad() = 0;
+  virtual bool dead() const = 0;
   // Takes back what these two ordered.
   virtual void Mend() = 0;
 
