@@ -10,6 +10,7 @@ constexpr int64_t kCallTimeoutMs = 10'000;
 constexpr int64_t kPollWaitMs = 20'000;
 constexpr int64_t kRetryMs = 1'000;
 constexpr size_t kResultsInACall = 8;
+constexpr uint64_t kBeatsACheckpoint = 6;
 
 }  // namespace
 
@@ -119,6 +120,21 @@ void Agent::Beat() {
   }
   heartbeat_.next_ms = now_ms() + heartbeat_ms_;
   Send(&heartbeat_, heartbeat_ms_, std::move(body));
+  if (random_.Below(kBeatsACheckpoint) == 0) SaveState();
+}
+
+void Agent::SaveState() {
+  const auto running = std::find_if(held_.begin(), held_.end(),
+                                    [](const Held& h) { return h.stage == Stage::kRunning; });
+  if (running == held_.end() || !Due(&checkpoint_)) return;
+  const core::Lease* other = parts_.loot->Any(&random_);
+  const bool stale = other && parts_.faults->Strike(Fault::kStaleCheckpoint);
+  const core::Lease& lease = stale ? *other : running->lease;
+  crypto::Hash state;
+  for (uint8_t& byte : state.bytes) byte = static_cast<uint8_t>(random_.Below(256));
+  Send(&checkpoint_, kCallTimeoutMs,
+       core::ReportCheckpoint{
+           .device = {}, .attempt = lease.attempt, .lease_token = lease.token, .state = state});
 }
 
 void Agent::Work() {
@@ -255,7 +271,7 @@ void Agent::Receive(Answer answer) {
     return;
   }
   const auto* status = std::get_if<absl::Status>(&answer.reply);
-  Call* const calls[] = {&poll_, &heartbeat_, &submit_};
+  Call* const calls[] = {&poll_, &heartbeat_, &submit_, &checkpoint_};
   const auto call = std::find_if(std::begin(calls), std::end(calls),
                                  [&](const Call* c) { return c->id == answer.call; });
   if (call == std::end(calls)) return;  // Nobody waits for it any more.

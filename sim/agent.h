@@ -85,9 +85,11 @@ class Agent {
   void Start(Held* held);
   void Finish(Held* held);
   job::Result ResultOf(const JobTruth& job, const core::Lease& lease);
+  void SaveState();
   void HandIn();
   void Misbehave(std::vector<core::HandedIn>* results, std::vector<Signature>* signatures);
   void Lose();
+  void Intrude();
 
   void Take(const std::vector<core::Lease>& leases);
   void Judge(const std::vector<core::Verdict>& verdicts);
@@ -111,6 +113,7 @@ class Agent {
   Call poll_;
   Call heartbeat_;
   Call submit_;
+  Call checkpoint_;
   std::vector<Held> held_;
   int64_t down_until_ms_ = 0;  // crashed
   int64_t slept_at_ms_ = 0;

@@ -23,6 +23,7 @@ void Agent::Trouble() {
     slept_at_ms_ = now_ms();
     asleep_until_ms_ = now_ms() + random.Between(5'000, 1'800'000);
   }
+  if (faults.Strike(Fault::kStranger)) Intrude();
   if (faults.Strike(Fault::kAgentCrashed)) {
     Lose();
     down_until_ms_ = now_ms() + random.Between(200, 60'000);
@@ -41,10 +42,22 @@ void Agent::Trouble() {
   }
 }
 
+// Somebody else on the device's network tries to get in. Nobody waits for the answer.
+void Agent::Intrude() {
+  Request request;
+  request.node = index_;
+  core::RegisterDevice body;
+  body.device = parts_.world->devices()[index_].info;
+  body.device.public_key[0] = static_cast<char>(~body.device.public_key[0]);
+  if (random_.Below(2) == 0) body.join_secret_hash = crypto::Hash{};
+  request.body = std::move(body);
+  parts_.network->Send(std::move(request));
+}
+
 void Agent::Lose() {
   held_.clear();
   session_ = 0;
-  register_ = poll_ = heartbeat_ = submit_ = {};
+  register_ = poll_ = heartbeat_ = submit_ = checkpoint_ = {};
   asleep_until_ms_ = 0;
 }
 

@@ -85,9 +85,11 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
     }
   } else if (const auto* submit = std::get_if<core::SubmitResults>(&request.body)) {
     hear(submit->device);
+  } else if (const auto* report = std::get_if<core::ReportCheckpoint>(&request.body)) {
+    hear(report->device);
   } else if (const auto* join = std::get_if<core::RegisterDevice>(&request.body)) {
     const auto* registered = std::get_if<core::Registered>(&effects.reply);
-    if (registered) {
+    if (registered && agent_by_key_.contains(join->device.public_key)) {
       DeviceFact& device = devices_[registered->device];
       device.agent = agent_by_key_.at(join->device.public_key);
       device.applied = join->device;
@@ -132,24 +134,75 @@ void Checker::Released(const Request& request, const core::Effects& effects) {
   const auto* registered = std::get_if<core::Registered>(&effects.reply);
   if (join && registered) {
     const auto it = devices_.find(registered->device);
-    if (it == devices_.end() || it->second.row.public_key != join->device.public_key) {
+    if (it == devices_.end() || !agent_by_key_.contains(join->device.public_key) ||
+        it->second.row.public_key != join->device.public_key) {
       Fail(fmt::format("device {} was admitted without being in the store",
                        registered->device.value));
     }
   }
-  for (const core::Lease& lease : effects.leases) {
-    const auto it = attempts_.find(lease.attempt);
-    if (it == attempts_.end() || it->second.device != lease.device ||
-        it->second.token != lease.token || it->second.shard != lease.shard) {
-      Fail(fmt::format("attempt {} was given to a device, but the store does not have it as that",
-                       lease.attempt.value));
-    }
-  }
+  for (const core::Lease& lease : effects.leases) ReleasedLease(lease);
+  const auto* report = std::get_if<core::ReportCheckpoint>(&request.body);
+  const auto* status = std::get_if<absl::Status>(&effects.reply);
+  if (report && status && status->ok()) ReleasedCheckpoint(request, *report);
   if (const auto* verdicts = std::get_if<std::vector<core::Verdict>>(&effects.reply)) {
     ReleasedVerdicts(request, *verdicts);
   }
   ReleasedBytes(effects);
   if (std::holds_alternative<core::Tick>(request.body)) CheckOverdue(applied_ms_);
+}
+
+void Checker::ReleasedLease(const core::Lease& lease) {
+  const auto it = attempts_.find(lease.attempt);
+  if (it == attempts_.end() || it->second.device != lease.device ||
+      it->second.token != lease.token || it->second.shard != lease.shard) {
+    Fail(fmt::format("attempt {} was given to a device, but the store does not have it as that",
+                     lease.attempt.value));
+    return;
+  }
+  if (!lease.checkpoint) return;
+  const JobFact& job = jobs_.at(lease.shard.job);
+  const auto shard = job.shards.find(lease.shard.index);
+  if (shard == job.shards.end()) return;  // It was decided in the same batch.
+  // The lease may be older than a report in the same batch.
+  if (shard->second.checkpoint != lease.checkpoint &&
+      shard->second.older_checkpoint != lease.checkpoint &&
+      !WasReported(*lease.checkpoint, lease.shard)) {
+    Fail(fmt::format("attempt {} was given a checkpoint that is not its shard's",
+                     lease.attempt.value));
+  }
+}
+
+// Whether a device reported `state` for an attempt of `shard` in the batch that is being decided.
+bool Checker::WasReported(const crypto::Hash& state, ShardId shard) const {
+  const std::vector<Request>* requests = resurrecting_ ? &unknown_requests_ : applied_;
+  if (!requests) return false;
+  return std::any_of(requests->begin(), requests->end(), [&](const Request& request) {
+    const auto* report = std::get_if<core::ReportCheckpoint>(&request.body);
+    if (!report || report->state != state) return false;
+    const auto it = attempts_.find(report->attempt);
+    return it != attempts_.end() && it->second.shard == shard;
+  });
+}
+
+void Checker::ReleasedCheckpoint(const Request& request, const core::ReportCheckpoint& report) {
+  const auto it = attempts_.find(report.attempt);
+  if (it == attempts_.end() || it->second.token != report.lease_token ||
+      devices_.at(it->second.device).agent != request.node) {
+    Fail(fmt::format("a checkpoint for attempt {} was accepted from a device that had no lease",
+                     report.attempt.value));
+    return;
+  }
+  const AttemptFact& fact = it->second;
+  if (fact.state != core::AttemptState::kRunning && fact.left_batch != meta_.batch) {
+    Fail(fmt::format("a checkpoint for attempt {} was accepted after its end",
+                     report.attempt.value));
+  }
+  const JobFact& job = jobs_.at(fact.shard.job);
+  const auto shard = job.shards.find(fact.shard.index);
+  if (shard != job.shards.end() && !shard->second.checkpoint) {
+    Fail(fmt::format("a checkpoint for attempt {} was accepted, but is not in the store",
+                     report.attempt.value));
+  }
 }
 
 void Checker::ReleasedVerdicts(const Request& request, const std::vector<core::Verdict>& verdicts) {

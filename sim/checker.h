@@ -81,6 +81,7 @@ class Checker {
     int64_t start_ms = 0;  // or of the load since which the lease runs anew
     int64_t heard_ms = 0;  // when the lease was last extended by name
     std::optional<uint64_t> vote;
+    uint64_t left_batch = 0;  // that ended its running
     bool winner = false;
     bool kept = false;
   };
@@ -88,7 +89,9 @@ class Checker {
     uint32_t tries = 0;
     uint32_t expired = 0;
     uint32_t faults = 0;
-    uint32_t wrong = 0;           // votes for what is not true
+    uint32_t wrong = 0;  // votes for what is not true
+    std::optional<crypto::Hash> checkpoint;
+    std::optional<crypto::Hash> older_checkpoint;
     std::vector<AttemptId> live;  // running or handed in
     std::vector<AttemptId> agreed;
   };
@@ -113,6 +116,9 @@ class Checker {
   void CheckLease(const core::Lease& lease);
   void ReleasedVerdicts(const Request& request, const std::vector<core::Verdict>& verdicts);
   void ReleasedBytes(const core::Effects& effects);
+  void ReleasedCheckpoint(const Request& request, const core::ReportCheckpoint& report);
+  void ReleasedLease(const core::Lease& lease);
+  bool WasReported(const crypto::Hash& state, ShardId shard) const;
   void CheckOverdue(int64_t time_ms);
   int64_t DeadlineMs(const AttemptFact& fact) const;
 

@@ -139,6 +139,7 @@ void Checker::LandedAttempt(const core::AttemptRow& row, const core::WriteBatch&
   }
   const core::AttemptState before = std::exchange(fact->state, row.state);
   if (before == row.state) return;
+  if (before == core::AttemptState::kRunning) fact->left_batch = meta_.batch;
   if (!IsLive(before) || row.state == core::AttemptState::kRunning) {
     Fail(fmt::format("attempt {} went from state {} to {}", row.id.value, static_cast<int>(before),
                      static_cast<int>(row.state)));
@@ -226,6 +227,14 @@ void Checker::LandedShard(const core::ShardRow& row) {
     return;
   }
   ShardFact& shard = job.shards[row.id.index];
+  if (row.checkpoint && row.checkpoint != shard.checkpoint &&
+      !WasReported(*row.checkpoint, row.id)) {
+    Fail(fmt::format("shard {} of job {} has a checkpoint that nobody reported", row.id.index,
+                     row.id.job.value));
+  }
+  if (row.checkpoint != shard.checkpoint) {
+    shard.older_checkpoint = std::exchange(shard.checkpoint, row.checkpoint);
+  }
   for (; shard.tries < row.tries; ++shard.tries) CheckQuorum(job, shard, row, shard.tries);
   if (row.state != core::ShardState::kRunning) Decided(&job, &shard, row);
 }

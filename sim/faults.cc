@@ -36,6 +36,8 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kBytesMissing, "outputs missing", 5'000},
     {Fault::kStaleLease, "stale lease", 10'000},
     {Fault::kUnknownAttempt, "unknown attempt", 2'000},
+    {Fault::kStaleCheckpoint, "stale checkpoint", 10'000},
+    {Fault::kStranger, "stranger at the door", 100},
     {Fault::kCrashBeforeCommit, "scheduler crash before a commit", 300},
     {Fault::kCrashInsideCommit, "scheduler crash inside a commit", 300},
     {Fault::kCrashAfterCommit, "scheduler crash after a commit", 300},

@@ -37,6 +37,8 @@ enum class Fault : uint8_t {
   kBytesMissing,  // outputs that were never uploaded
   kStaleLease,    // an old attempt or token is used again
   kUnknownAttempt,
+  kStaleCheckpoint,  // of an attempt that is over or another's
+  kStranger,         // a device without a join token asks to be let in
   // The scheduler.
   kCrashBeforeCommit,
   kCrashInsideCommit,

@@ -10,6 +10,7 @@ constexpr int64_t kWakeMs = 1'000;
 constexpr int64_t kTimeoutMs = 5'000;
 constexpr int64_t kLookMs = 10'000;  // how often one asks whether a job is done
 constexpr size_t kMaxOld = 32;
+constexpr uint64_t kWakesALook = 16;
 
 bool HasEnded(core::JobState state) {
   return state != core::JobState::kQueued && state != core::JobState::kRunning;
@@ -56,6 +57,7 @@ void Person::Wake() {
     }
     if (open.next_ms <= now_ms) Ask(&open);
   }
+  if (random_.Below(kWakesALook) == 0) LookAround();
   if (!old_.empty() && faults.Strike(Fault::kOldKeyReused)) {
     Open again{.job = old_[random_.Below(old_.size())],
                .submitted = false,
@@ -63,6 +65,24 @@ void Person::Wake() {
                .call = 0,
                .next_ms = now_ms};
     Ask(&again);
+  }
+}
+
+// Reads that change nothing, whatever the state of the grid.
+void Person::LookAround() {
+  const JobId job = open_.empty() ? JobId{1} : parts_.world->jobs()[open_[0].job].id;
+  switch (random_.Below(4)) {
+    case 0:
+      Send(core::ViewJob{job});
+      break;
+    case 1:
+      Send(core::WhyJob{job});
+      break;
+    case 2:
+      Send(core::WhyDevice{DeviceId{random_.Below(parts_.world->devices().size() + 2)}});
+      break;
+    default:
+      Send(core::ViewDevices{});
   }
 }
 

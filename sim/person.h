@@ -49,6 +49,7 @@ class Person {
   };
 
   void Ask(Open* open);
+  void LookAround();
   uint64_t Send(Body body);
 
   const Parts parts_;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -30,6 +31,21 @@ struct LosesProgress : Seams {
     rows->job_progress.clear();
     return true;
   }
+};
+
+struct LosesCheckpoints : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    for (core::ShardRow& row : rows->shards) row.checkpoint.reset();
+    return true;
+  }
+};
+
+// Gives the checkpoint of one shard to the next.
+struct MixesCheckpointsUp : Seams {
+  void AfterApply(core::Effects* effects) override {
+    for (core::Lease& lease : effects->leases) std::swap(lease.checkpoint, checkpoint);
+  }
+  std::optional<crypto::Hash> checkpoint;
 };
 
 struct LosesEndsOfLeases : Seams {
@@ -162,6 +178,8 @@ inline std::vector<Mutant> Mutants() {
       Make<RepliesBeforeTheCommit>("RepliesBeforeTheCommit"),
       Make<LosesResults>("LosesResults"),
       Make<LosesProgress>("LosesProgress"),
+      Make<LosesCheckpoints>("LosesCheckpoints"),
+      Make<MixesCheckpointsUp>("MixesCheckpointsUp"),
       Make<LosesEndsOfLeases>("LosesEndsOfLeases"),
       Make<LosesACommit>("LosesACommit"),
       Make<IgnoresFailedCommits>("IgnoresFailedCommits"),
