@@ -118,6 +118,10 @@ void Agent::Beat() {
   for (const Held& held : held_) {
     body.attempts.push_back({held.lease.attempt, knows_progress_ ? 0.5 : -1});
   }
+  const core::Lease* other = parts_.loot->Any(&random_);
+  if (other && parts_.faults->Strike(Fault::kStaleLease)) {
+    body.attempts.push_back({other->attempt, 0.5});
+  }
   heartbeat_.next_ms = now_ms() + heartbeat_ms_;
   Send(&heartbeat_, heartbeat_ms_, std::move(body));
   if (random_.Below(kBeatsACheckpoint) == 0) SaveState();

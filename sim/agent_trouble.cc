@@ -49,7 +49,10 @@ void Agent::Intrude() {
   core::RegisterDevice body;
   body.device = parts_.world->devices()[index_].info;
   body.device.public_key[0] = static_cast<char>(~body.device.public_key[0]);
-  if (random_.Below(2) == 0) body.join_secret_hash = crypto::Hash{};
+  const uint32_t owner = parts_.world->devices()[index_].owner;
+  if (parts_.checker->AllJoined(owner)) {  // else the token might let the stranger in
+    body.join_secret_hash = parts_.world->owners()[owner].join_secret;
+  }
   request.body = std::move(body);
   parts_.network->Send(std::move(request));
 }

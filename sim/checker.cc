@@ -24,7 +24,11 @@ bool Suits(const core::DeviceRow& has, const job::JobFields& wants) {
 
 Checker::Checker(World* world, const EventQueue* events, const core::GridConfig& config,
                  Digest* digest)
-    : world_(world), events_(events), config_(config), digest_(digest) {
+    : world_(world),
+      events_(events),
+      config_(config),
+      digest_(digest),
+      joined_(world->owners().size()) {
   for (uint32_t i = 0; i < world->devices().size(); ++i) {
     agent_by_key_[world->devices()[i].info.public_key] = i;
   }
@@ -58,6 +62,7 @@ void Checker::Applied(const std::vector<Request>& requests,
     Fail(fmt::format("grid time went from {} to {}", applied_ms_, time_ms));
   applied_ms_ = time_ms;
   fresh_.clear();
+  ++rounds_;
   for (size_t i = 0; i < requests.size(); ++i) AppliedOne(requests[i], effects[i]);
 }
 
@@ -142,13 +147,47 @@ void Checker::Released(const Request& request, const core::Effects& effects) {
   }
   for (const core::Lease& lease : effects.leases) ReleasedLease(lease);
   const auto* report = std::get_if<core::ReportCheckpoint>(&request.body);
+  const auto* poll = std::get_if<core::Poll>(&request.body);
   const auto* status = std::get_if<absl::Status>(&effects.reply);
+  const auto* beat = std::get_if<core::Heartbeat>(&request.body);
+  const auto* stops = std::get_if<std::vector<core::Stop>>(&effects.reply);
+  if (beat && stops) ReleasedStops(*beat, *stops);
+  if (poll && status && status->ok()) ReleasedPoll(*poll, effects);
   if (report && status && status->ok()) ReleasedCheckpoint(request, *report);
   if (const auto* verdicts = std::get_if<std::vector<core::Verdict>>(&effects.reply)) {
     ReleasedVerdicts(request, *verdicts);
   }
   ReleasedBytes(effects);
   if (std::holds_alternative<core::Tick>(request.body)) CheckOverdue(applied_ms_);
+}
+
+// A device is told to stop what is not its own or has ended, and nothing else.
+void Checker::ReleasedStops(const core::Heartbeat& beat, const std::vector<core::Stop>& stops) {
+  for (const core::AttemptProgress& progress : beat.attempts) {
+    const AttemptId id = progress.attempt;
+    const bool stopped = std::any_of(stops.begin(), stops.end(),
+                                     [&](const auto& stop) { return stop.attempt == id; });
+    const auto it = attempts_.find(id);
+    const bool own = it != attempts_.end() && it->second.device == beat.device;
+    if (own && IsLive(it->second.state) && stopped) {
+      Fail(fmt::format("attempt {} was stopped under a live lease", id.value));
+    }
+    const bool over = !own || (!IsLive(it->second.state) && it->second.ended_round != rounds_);
+    if (over && !stopped) Fail(fmt::format("attempt {} goes on without a lease", id.value));
+  }
+}
+
+// A device whose answer was lost, or that lost its memory, is given its leases again.
+void Checker::ReleasedPoll(const core::Poll& poll, const core::Effects& effects) {
+  const auto device = devices_.find(poll.device);
+  if (device == devices_.end()) return;
+  for (const AttemptId id : device->second.running) {
+    const bool given = std::find(poll.held.begin(), poll.held.end(), id) != poll.held.end() ||
+                       attempts_.at(id).start_round == rounds_ ||  // perhaps after the poll
+                       std::any_of(effects.leases.begin(), effects.leases.end(),
+                                   [&](const core::Lease& lease) { return lease.attempt == id; });
+    if (!given) Fail(fmt::format("attempt {} was not given to its device again", id.value));
+  }
 }
 
 void Checker::ReleasedLease(const core::Lease& lease) {
@@ -193,7 +232,7 @@ void Checker::ReleasedCheckpoint(const Request& request, const core::ReportCheck
     return;
   }
   const AttemptFact& fact = it->second;
-  if (fact.state != core::AttemptState::kRunning && fact.left_batch != meta_.batch) {
+  if (fact.state != core::AttemptState::kRunning && fact.left_round != rounds_) {
     Fail(fmt::format("a checkpoint for attempt {} was accepted after its end",
                      report.attempt.value));
   }
@@ -229,8 +268,19 @@ void Checker::ReleasedVerdicts(const Request& request, const std::vector<core::V
                in.proof == core::Proof::kGood) {
       Fail(fmt::format("a good result for attempt {} was refused under a live lease: {}",
                        in.row.attempt.value, verdicts[i].reason));
+    } else if (own && MustRepeat(it->second)) {
+      Fail(fmt::format("a result for attempt {} was accepted before and is refused: {}",
+                       in.row.attempt.value, verdicts[i].reason));
     }
   }
+}
+
+// Whether handing in again what was accepted has to be accepted. The core forgets when it starts
+// anew, so this holds for what was handed in and ended since.
+bool Checker::MustRepeat(const AttemptFact& fact) const {
+  const bool accepted = fact.vote || fact.state == core::AttemptState::kFaulted;
+  return accepted && !IsLive(fact.state) && fact.ended_load == loads_ &&
+         fact.ended_round != rounds_;
 }
 
 void Checker::ReleasedBytes(const core::Effects& effects) {

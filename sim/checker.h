@@ -55,6 +55,9 @@ class Checker {
   // Whether nobody who could still vote can bring a shard of `job` to its quorum.
   bool Starved(const JobTruth& job) const;
 
+  // Whether every device of an owner is in the store, so that the owner's token is used up.
+  bool AllJoined(uint32_t owner) const { return joined_[owner] == world_->owners()[owner].devices; }
+
   void Fail(std::string what);
   uint64_t violations() const { return violations_; }
   const std::vector<std::string>& messages() const { return messages_; }
@@ -71,6 +74,7 @@ class Checker {
     core::Power power = core::Power::kUnknown;
     uint64_t power_load = 0;  // the load since which the power is known
     int64_t contact_ms = 0;
+    std::vector<AttemptId> running;  // its leases
   };
   struct AttemptFact {
     ShardId shard;
@@ -81,7 +85,11 @@ class Checker {
     int64_t start_ms = 0;  // or of the load since which the lease runs anew
     int64_t heard_ms = 0;  // when the lease was last extended by name
     std::optional<uint64_t> vote;
-    uint64_t left_batch = 0;  // that ended its running
+    bool success = false;  // of the vote
+    uint64_t start_round = 0;
+    uint64_t left_round = 0;  // in which it was handed in or ended
+    uint64_t ended_round = 0;
+    uint64_t ended_load = 0;
     bool winner = false;
     bool kept = false;
   };
@@ -89,7 +97,7 @@ class Checker {
     uint32_t tries = 0;
     uint32_t expired = 0;
     uint32_t faults = 0;
-    uint32_t wrong = 0;  // votes for what is not true
+    uint32_t votes = 0;  // in this try
     std::optional<crypto::Hash> checkpoint;
     std::optional<crypto::Hash> older_checkpoint;
     std::vector<AttemptId> live;  // running or handed in
@@ -115,6 +123,9 @@ class Checker {
   void AppliedOne(const Request& request, const core::Effects& effects);
   void CheckLease(const core::Lease& lease);
   void ReleasedVerdicts(const Request& request, const std::vector<core::Verdict>& verdicts);
+  void ReleasedStops(const core::Heartbeat& beat, const std::vector<core::Stop>& stops);
+  void ReleasedPoll(const core::Poll& poll, const core::Effects& effects);
+  bool MustRepeat(const AttemptFact& fact) const;
   void ReleasedBytes(const core::Effects& effects);
   void ReleasedCheckpoint(const Request& request, const core::ReportCheckpoint& report);
   void ReleasedLease(const core::Lease& lease);
@@ -131,8 +142,8 @@ class Checker {
   void LandedVote(const core::ResultRow* row, AttemptId id, AttemptFact* fact, JobFact* job);
   bool WasHandedIn(const core::ResultRow& row, const AttemptFact& fact) const;
   void LandedShard(const core::ShardRow& row);
-  void CheckQuorum(const JobFact& job, const ShardFact& shard, const core::ShardRow& row,
-                   uint32_t try_number);
+  void CheckQuorum(const JobFact& job, ShardFact* shard, const core::ShardRow& row,
+                   uint32_t try_number, bool success);
   void Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row);
   void LandedProgress(const core::JobProgressRow& row);
   void Retire(AttemptId id);
@@ -144,6 +155,7 @@ class Checker {
 
   const std::vector<Request>* applied_ = nullptr;  // the batch that is being decided
   int64_t applied_ms_ = 0;
+  uint64_t rounds_ = 0;           // of Applied
   std::vector<AttemptId> fresh_;  // leased in this batch
   // A commit that failed: a later load tells whether it landed.
   std::optional<core::WriteBatch> unknown_;
@@ -155,6 +167,7 @@ class Checker {
   uint64_t loads_ = 0;
   absl::flat_hash_map<std::string, uint32_t> agent_by_key_;
   std::map<DeviceId, DeviceFact> devices_;
+  std::vector<uint32_t> joined_;  // devices in the store, by owner
   absl::flat_hash_map<AttemptId, AttemptFact> attempts_;
   std::deque<AttemptId> retired_;  // ended ones, the oldest first
   std::map<JobId, JobFact> jobs_;

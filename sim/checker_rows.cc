@@ -65,6 +65,7 @@ void Checker::LandedDevice(const core::DeviceRow& row) {
   if (row.owner != world_->owners()[world_->devices()[device.agent].owner].name) {
     Fail(fmt::format("device {} is not {}'s", row.id.value, row.owner));
   }
+  if (!device.row.id) ++joined_[world_->devices()[device.agent].owner];
   device.row = row;
   digest_->Add(row.id.value << 32 | device.agent);
 }
@@ -114,6 +115,8 @@ Checker::AttemptFact* Checker::NewAttempt(const core::AttemptRow& row, JobFact* 
   fact.token = row.lease_token;
   fact.try_number = row.try_number;
   fact.start_ms = fact.heard_ms = meta_.time_ms;
+  fact.start_round = rounds_;
+  device->second.running.push_back(row.id);
   shard.live.push_back(row.id);
   ++job->live_attempts;
   ++live_attempts_;
@@ -139,7 +142,10 @@ void Checker::LandedAttempt(const core::AttemptRow& row, const core::WriteBatch&
   }
   const core::AttemptState before = std::exchange(fact->state, row.state);
   if (before == row.state) return;
-  if (before == core::AttemptState::kRunning) fact->left_batch = meta_.batch;
+  if (before == core::AttemptState::kRunning) {
+    fact->left_round = rounds_;
+    std::erase(devices_.at(row.device).running, row.id);
+  }
   if (!IsLive(before) || row.state == core::AttemptState::kRunning) {
     Fail(fmt::format("attempt {} went from state {} to {}", row.id.value, static_cast<int>(before),
                      static_cast<int>(row.state)));
@@ -160,6 +166,8 @@ void Checker::LandedAttempt(const core::AttemptRow& row, const core::WriteBatch&
   if (row.state == core::AttemptState::kFaulted) ++shard.faults;
   if (row.state == core::AttemptState::kAgreed) shard.agreed.push_back(row.id);
   if (IsLive(row.state)) return;
+  fact->ended_round = rounds_;
+  fact->ended_load = loads_;
   std::erase(shard.live, row.id);
   --job->second.live_attempts;
   --live_attempts_;
@@ -187,10 +195,8 @@ void Checker::LandedVote(const core::ResultRow* row, AttemptId id, AttemptFact* 
   }
   if (fault) return;
   fact->vote = World::Vote(row->result);
-  const JobTruth& truth = TruthOf(*job);
-  const bool right = truth.nature != Nature::kRandom &&
-                     *fact->vote == World::Vote(world_->Truth(truth, fact->shard, 0));
-  if (!right) ++job->shards[fact->shard.index].wrong;
+  fact->success = row->result.succeeded();
+  ++job->shards[fact->shard.index].votes;
 }
 
 bool Checker::WasHandedIn(const core::ResultRow& row, const AttemptFact& fact) const {
@@ -235,18 +241,23 @@ void Checker::LandedShard(const core::ShardRow& row) {
   if (row.checkpoint != shard.checkpoint) {
     shard.older_checkpoint = std::exchange(shard.checkpoint, row.checkpoint);
   }
-  for (; shard.tries < row.tries; ++shard.tries) CheckQuorum(job, shard, row, shard.tries);
+  for (; shard.tries < row.tries; ++shard.tries) CheckQuorum(job, &shard, row, shard.tries, false);
   if (row.state != core::ShardState::kRunning) Decided(&job, &shard, row);
 }
 
-void Checker::CheckQuorum(const JobFact& job, const ShardFact& shard, const core::ShardRow& row,
-                          uint32_t try_number) {
+void Checker::CheckQuorum(const JobFact& job, ShardFact* shard, const core::ShardRow& row,
+                          uint32_t try_number, bool success) {
   const JobTruth& truth = TruthOf(job);
   std::vector<uint64_t> parties;
   std::optional<uint64_t> vote;
-  for (const AttemptId id : shard.agreed) {
+  shard->votes = 0;  // The next try begins without any.
+  for (const AttemptId id : shard->agreed) {
     const AttemptFact& fact = attempts_.at(id);
     if (fact.try_number != try_number) continue;
+    if (fact.success != success) {
+      Fail(fmt::format("shard {} of job {} took a failure for a success, or the reverse",
+                       row.id.index, row.id.job.value));
+    }
     if (vote && vote != fact.vote)
       Fail(fmt::format("attempt {} agreed with another result", id.value));
     vote = fact.vote;
@@ -265,7 +276,7 @@ void Checker::Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row)
   if (row.state == core::ShardState::kDone) {
     ++job->done;
     ++shards_done_;
-    CheckQuorum(*job, *shard, row, row.tries);
+    CheckQuorum(*job, shard, row, row.tries, true);
     const auto winner = attempts_.find(row.winner);
     if (winner == attempts_.end() || winner->second.state != core::AttemptState::kAgreed ||
         winner->second.try_number != row.tries || winner->second.shard != row.id) {
@@ -278,9 +289,12 @@ void Checker::Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row)
     }
   } else {
     ++job->failed;
-    const bool explained =
-        truth.nature != Nature::kSound || shard->faults >= core::Grid::kMaxFaults ||
-        shard->expired >= core::Grid::kMaxExpired || shard->wrong >= truth.spec->redundancy.quorum;
+    // Failures that quorums agreed on, over all tries; or a bound of the core's was reached.
+    const job::Redundancy& redundancy = truth.spec->redundancy;
+    const bool explained = row.tries == truth.spec->retries + 1 ||
+                           shard->faults >= core::Grid::kMaxFaults ||
+                           shard->expired >= core::Grid::kMaxExpired ||
+                           shard->votes + redundancy.quorum > job::JobSpec::kMaxReplicas;
     if (!explained) {
       Fail(fmt::format("shard {} of job {} failed for no reason: {}", row.id.index,
                        row.id.job.value, row.error));

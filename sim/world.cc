@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "fmt/format.h"
 
@@ -95,7 +96,8 @@ uint32_t World::NewJob() {
   const auto spec = job::JobSpec::Make(std::move(fields));
   JobTruth job(fmt::format("key-{}", index), *spec);
   const uint64_t kind = random_.Below(20);
-  job.nature = kind == 0 ? Nature::kFails : kind == 1 ? Nature::kRandom : Nature::kSound;
+  constexpr Nature kOdd[] = {Nature::kFails, Nature::kRandom, Nature::kBreaks};
+  job.nature = kind < std::size(kOdd) ? kOdd[kind] : Nature::kSound;
   job.run_ms = random_.Between(100, 8'000);
   job_by_key_[job.key] = index;
   jobs_.push_back(std::move(job));
@@ -118,6 +120,9 @@ void World::Name(JobTruth* job, JobId id) {
 }
 
 job::Result World::Truth(const JobTruth& job, ShardId shard, uint64_t salt) const {
+  if (job.nature == Nature::kBreaks) {
+    return {.outcome = job::Outcome::kDeviceFault, .exit_code = 0, .outputs = {}};
+  }
   if (job.nature == Nature::kFails) return Failure(3);
   return Success(
       job, HashOf(shard.job.value, shard.index, job.nature == Nature::kRandom ? salt * 2 + 1 : 0));

@@ -31,6 +31,7 @@ enum class Nature : uint8_t {
   kSound,   // every honest device computes the same
   kFails,   // every honest device sees its command fail
   kRandom,  // no two results agree
+  kBreaks,  // every device that runs it fails
 };
 
 struct JobTruth {
