@@ -67,7 +67,7 @@ class FaultyDiskTest : public ::testing::Test {
   uint64_t tokens_ = 0;
 };
 
-TEST_F(FaultyDiskTest, WhatWasSyncedOutlivesEachPowerCut) { EXPECT_EQ(LossesIn(60), 0); }
+TEST_F(FaultyDiskTest, WhatWasSyncedOutlivesEachPowerCut) { EXPECT_EQ(LossesIn(30), 0); }
 
 TEST_F(FaultyDiskTest, ADiskThatLiesAboutSyncsLosesWhatWasAcknowledged) {
   disk_.LoseSyncs(true);

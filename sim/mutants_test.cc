@@ -17,7 +17,7 @@ constexpr uint64_t kFaultEvents = 20'000;  // a seed; the calm comes on top
 Report RunSeed(uint64_t seed, Seams* seams) {
   Options options;
   options.seed = seed;
-  options.devices = 32;
+  options.devices = 24;
   options.fault_events = kFaultEvents;
   return Simulation(options, seams).Run();
 }

@@ -11,8 +11,8 @@ namespace corpgrid::sim {
 namespace {
 
 constexpr int64_t kTroubleMs = 1'000;
-constexpr int64_t kLookMs = 600'000;            // in the calm: how often starved jobs are sought
-constexpr int64_t kPatienceMs = 2 * 3'600'000;  // in the calm: when all must be at rest
+constexpr int64_t kLookMs = 600'000;        // in the calm: how often starved jobs are sought
+constexpr int64_t kPatienceMs = 3'600'000;  // in the calm: when all must be at rest
 constexpr uint64_t kProgressEvents = 1 << 18;
 constexpr uint32_t kJobsAPerson = 3;
 

@@ -39,23 +39,9 @@ TEST(SimulationTest, WithoutFaultsNothingStrikesAndNobodyLies) {
   EXPECT_GT(report.jobs_done, 20u);
 }
 
-TEST(SimulationTest, EveryKindOfFaultStrikes) {
-  Report sum;
-  for (uint64_t seed = 1; seed <= 20; ++seed) {
-    Options options = Small(seed);
-    options.fault_events = 60'000;
-    Add(Simulation(options).Run(), &sum);
-  }
-  EXPECT_EQ(sum.violations, 0u) << sum.messages.at(0);
-  for (size_t i = 0; i < kFaultKinds; ++i) {
-    EXPECT_GT(sum.faults[i], 0u) << ToText(static_cast<Fault>(i));
-  }
-  EXPECT_GE(kFaultKinds, 20u);
-}
-
 TEST(SimulationTest, TheDaemonsStoreComesThroughOnADiskThatFails) {
   Report sum;
-  for (uint64_t seed = 1; seed <= 6; ++seed) {
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
     Options options = Small(seed);
     options.store = StoreKind::kSqlite;
     Add(Simulation(options).Run(), &sum);
@@ -64,7 +50,7 @@ TEST(SimulationTest, TheDaemonsStoreComesThroughOnADiskThatFails) {
   const auto count = [&](Fault fault) { return sum.faults[static_cast<size_t>(fault)]; };
   EXPECT_GT(count(Fault::kDiskFull) + count(Fault::kDiskError) + count(Fault::kSyncError), 0u);
   EXPECT_GT(count(Fault::kCrashInsideCommit), 0u);
-  EXPECT_GT(sum.shards_done, 500u);
+  EXPECT_GT(sum.shards_done, 300u);
 }
 
 TEST(SimulationTest, FaultsForAGivenTimeThenCalm) {

@@ -35,7 +35,7 @@ job::Result Failure(int status) {
 }  // namespace
 
 World::World(uint64_t seed, uint32_t devices) : random_(seed) {
-  const uint32_t owners = std::min(devices, kMaxOwners);
+  const uint32_t owners = std::clamp(devices * 3 / 4, 1u, kMaxOwners);
   const uint64_t liars = random_.Below(owners / 3 + 1);
   const bool collude = random_.Below(2) == 0;
   for (uint32_t i = 0; i < owners; ++i) {
