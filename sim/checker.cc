@@ -1,6 +1,7 @@
 #include "sim/checker.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "fmt/format.h"
@@ -49,6 +50,12 @@ bool Checker::IsLive(core::AttemptState state) {
   return state == core::AttemptState::kRunning || state == core::AttemptState::kSubmitted;
 }
 
+uint64_t Checker::Short(const crypto::Hash& hash) {
+  uint64_t word = 0;
+  std::memcpy(&word, hash.bytes.data(), sizeof word);
+  return word;
+}
+
 uint64_t Checker::PartyOf(const JobTruth& job, DeviceId device) const {
   if (job.spec->redundancy.distinct == job::Distinct::kDevice) return device.value;
   const auto it = devices_.find(device);
@@ -92,6 +99,12 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
     hear(submit->device);
   } else if (const auto* report = std::get_if<core::ReportCheckpoint>(&request.body)) {
     hear(report->device);
+    const auto it = attempts_.find(report->attempt);
+    const auto job = it == attempts_.end() ? jobs_.end() : jobs_.find(it->second.shard.job);
+    if (job != jobs_.end()) {
+      const auto shard = job->second.shards.find(it->second.shard.index);
+      if (shard != job->second.shards.end()) shard->second.states.push_back(Short(report->state));
+    }
   } else if (const auto* join = std::get_if<core::RegisterDevice>(&request.body)) {
     const auto* registered = std::get_if<core::Registered>(&effects.reply);
     if (registered && agent_by_key_.contains(join->device.public_key)) {
@@ -169,7 +182,8 @@ void Checker::ReleasedStops(const core::Heartbeat& beat, const std::vector<core:
                                      [&](const auto& stop) { return stop.attempt == id; });
     const auto it = attempts_.find(id);
     const bool own = it != attempts_.end() && it->second.device == beat.device;
-    if (own && IsLive(it->second.state) && stopped) {
+    // A device on battery may be told to stop what is its own.
+    if (own && IsLive(it->second.state) && stopped && beat.power != core::Power::kBattery) {
       Fail(fmt::format("attempt {} was stopped under a live lease", id.value));
     }
     const bool over = !own || (!IsLive(it->second.state) && it->second.ended_round != rounds_);
@@ -202,25 +216,11 @@ void Checker::ReleasedLease(const core::Lease& lease) {
   const JobFact& job = jobs_.at(lease.shard.job);
   const auto shard = job.shards.find(lease.shard.index);
   if (shard == job.shards.end()) return;  // It was decided in the same batch.
-  // The lease may be older than a report in the same batch.
-  if (shard->second.checkpoint != lease.checkpoint &&
-      shard->second.older_checkpoint != lease.checkpoint &&
-      !WasReported(*lease.checkpoint, lease.shard)) {
-    Fail(fmt::format("attempt {} was given a checkpoint that is not its shard's",
+  const std::vector<uint64_t>& states = shard->second.states;
+  if (std::find(states.begin(), states.end(), Short(*lease.checkpoint)) == states.end()) {
+    Fail(fmt::format("attempt {} was given a checkpoint that nobody reported for its shard",
                      lease.attempt.value));
   }
-}
-
-// Whether a device reported `state` for an attempt of `shard` in the batch that is being decided.
-bool Checker::WasReported(const crypto::Hash& state, ShardId shard) const {
-  const std::vector<Request>* requests = resurrecting_ ? &unknown_requests_ : applied_;
-  if (!requests) return false;
-  return std::any_of(requests->begin(), requests->end(), [&](const Request& request) {
-    const auto* report = std::get_if<core::ReportCheckpoint>(&request.body);
-    if (!report || report->state != state) return false;
-    const auto it = attempts_.find(report->attempt);
-    return it != attempts_.end() && it->second.shard == shard;
-  });
 }
 
 void Checker::ReleasedCheckpoint(const Request& request, const core::ReportCheckpoint& report) {
@@ -236,12 +236,7 @@ void Checker::ReleasedCheckpoint(const Request& request, const core::ReportCheck
     Fail(fmt::format("a checkpoint for attempt {} was accepted after its end",
                      report.attempt.value));
   }
-  const JobFact& job = jobs_.at(fact.shard.job);
-  const auto shard = job.shards.find(fact.shard.index);
-  if (shard != job.shards.end() && !shard->second.checkpoint) {
-    Fail(fmt::format("a checkpoint for attempt {} was accepted, but is not in the store",
-                     report.attempt.value));
-  }
+  it->second.saved = true;
 }
 
 void Checker::ReleasedVerdicts(const Request& request, const std::vector<core::Verdict>& verdicts) {

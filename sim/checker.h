@@ -86,6 +86,7 @@ class Checker {
     int64_t heard_ms = 0;  // when the lease was last extended by name
     std::optional<uint64_t> vote;
     bool success = false;  // of the vote
+    bool saved = false;    // a checkpoint of its was acknowledged
     uint64_t start_round = 0;
     uint64_t left_round = 0;  // in which it was handed in or ended
     uint64_t ended_round = 0;
@@ -97,10 +98,9 @@ class Checker {
     uint32_t tries = 0;
     uint32_t expired = 0;
     uint32_t faults = 0;
-    uint32_t votes = 0;  // in this try
-    std::optional<crypto::Hash> checkpoint;
-    std::optional<crypto::Hash> older_checkpoint;
-    std::vector<AttemptId> live;  // running or handed in
+    uint32_t votes = 0;            // in this try
+    std::vector<uint64_t> states;  // reported as checkpoints
+    std::vector<AttemptId> live;   // running or handed in
     std::vector<AttemptId> agreed;
   };
   struct JobFact {
@@ -129,7 +129,7 @@ class Checker {
   void ReleasedBytes(const core::Effects& effects);
   void ReleasedCheckpoint(const Request& request, const core::ReportCheckpoint& report);
   void ReleasedLease(const core::Lease& lease);
-  bool WasReported(const crypto::Hash& state, ShardId shard) const;
+  static uint64_t Short(const crypto::Hash& hash);
   void CheckOverdue(int64_t time_ms);
   int64_t DeadlineMs(const AttemptFact& fact) const;
 

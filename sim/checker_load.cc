@@ -82,7 +82,12 @@ void Checker::Reloaded(const core::Grid& grid) {
   for (const core::Lease& lease : grid.LiveLeases()) {
     ++live;
     const auto it = attempts_.find(lease.attempt);
-    if (it != attempts_.end()) it->second.start_ms = it->second.heard_ms = time_ms;
+    if (it != attempts_.end()) {
+      it->second.start_ms = it->second.heard_ms = time_ms;
+      if (it->second.saved && !lease.checkpoint) {
+        Fail(fmt::format("attempt {} lost its checkpoint over a restart", lease.attempt.value));
+      }
+    }
     if (it == attempts_.end() || it->second.token != lease.token ||
         it->second.device != lease.device || it->second.shard != lease.shard) {
       Fail(fmt::format("the lease of attempt {} is another one after a restart",

@@ -233,14 +233,6 @@ void Checker::LandedShard(const core::ShardRow& row) {
     return;
   }
   ShardFact& shard = job.shards[row.id.index];
-  if (row.checkpoint && row.checkpoint != shard.checkpoint &&
-      !WasReported(*row.checkpoint, row.id)) {
-    Fail(fmt::format("shard {} of job {} has a checkpoint that nobody reported", row.id.index,
-                     row.id.job.value));
-  }
-  if (row.checkpoint != shard.checkpoint) {
-    shard.older_checkpoint = std::exchange(shard.checkpoint, row.checkpoint);
-  }
   for (; shard.tries < row.tries; ++shard.tries) CheckQuorum(job, &shard, row, shard.tries, false);
   if (row.state != core::ShardState::kRunning) Decided(&job, &shard, row);
 }

@@ -180,10 +180,11 @@ void Simulation::Arrive(uint64_t index) {
     return;
   }
   Answer& answer = std::get<Answer>(message);
-  if (answer.node < agents_.size()) {
-    agents_[answer.node].Receive(std::move(answer));
+  const uint32_t node = answer.node;
+  if (node < agents_.size()) {
+    agents_[node].Receive(std::move(answer));
   } else {
-    people_[answer.node - options_.devices].Receive(answer);
+    people_[node - options_.devices].Receive(answer);
   }
 }
 

@@ -33,13 +33,6 @@ struct LosesProgress : Seams {
   }
 };
 
-struct LosesCheckpoints : Seams {
-  bool BeforeWrite(core::WriteBatch* rows) override {
-    for (core::ShardRow& row : rows->shards) row.checkpoint.reset();
-    return true;
-  }
-};
-
 // Gives the checkpoint of one shard to the next.
 struct MixesCheckpointsUp : Seams {
   void AfterApply(core::Effects* effects) override {
@@ -178,7 +171,6 @@ inline std::vector<Mutant> Mutants() {
       Make<RepliesBeforeTheCommit>("RepliesBeforeTheCommit"),
       Make<LosesResults>("LosesResults"),
       Make<LosesProgress>("LosesProgress"),
-      Make<LosesCheckpoints>("LosesCheckpoints"),
       Make<MixesCheckpointsUp>("MixesCheckpointsUp"),
       Make<LosesEndsOfLeases>("LosesEndsOfLeases"),
       Make<LosesACommit>("LosesACommit"),
@@ -204,6 +196,10 @@ inline std::vector<Mutant> Mutants() {
       Make<Forgets>("ForgetsALease",
                     [](core::Snapshot* s) {
                       if (!s->attempts.empty()) s->attempts.pop_back();
+                    }),
+      Make<Forgets>("ForgetsCheckpoints",
+                    [](core::Snapshot* s) {
+                      for (core::ShardRow& row : s->shards) row.checkpoint.reset();
                     }),
       Make<Forgets>("ForgetsVotes", [](core::Snapshot* s) { s->results.clear(); }),
   };
