@@ -14,16 +14,18 @@ constexpr uint64_t kBeatsACheckpoint = 6;
 
 }  // namespace
 
-void Loot::Add(const core::Lease& lease) {
+void Loot::Add(uint32_t agent, const core::Lease& lease) {
   if (leases_.size() < kMax) {
-    leases_.push_back(lease);
+    leases_.emplace_back(agent, lease);
     return;
   }
-  leases_[next_++ % kMax] = lease;
+  leases_[next_++ % kMax] = {agent, lease};
 }
 
-const core::Lease* Loot::Any(Random* random) const {
-  return leases_.empty() ? nullptr : &leases_[random->Below(leases_.size())];
+const core::Lease* Loot::Any(uint32_t agent, Random* random) const {
+  if (leases_.empty()) return nullptr;
+  const auto& [owner, lease] = leases_[random->Below(leases_.size())];
+  return owner == agent ? nullptr : &lease;
 }
 
 core::Power Agent::power() const {
@@ -118,7 +120,7 @@ void Agent::Beat() {
   for (const Held& held : held_) {
     body.attempts.push_back({held.lease.attempt, knows_progress_ ? 0.5 : -1});
   }
-  const core::Lease* other = parts_.loot->Any(&random_);
+  const core::Lease* other = parts_.loot->Any(index_, &random_);
   if (other && parts_.faults->Strike(Fault::kStaleLease)) {
     body.attempts.push_back({other->attempt, 0.5});
   }
@@ -131,7 +133,7 @@ void Agent::SaveState() {
   const auto running = std::find_if(held_.begin(), held_.end(),
                                     [](const Held& h) { return h.stage == Stage::kRunning; });
   if (running == held_.end() || !Due(&checkpoint_)) return;
-  const core::Lease* other = parts_.loot->Any(&random_);
+  const core::Lease* other = parts_.loot->Any(index_, &random_);
   const bool stale = other && parts_.faults->Strike(Fault::kStaleCheckpoint);
   const core::Lease& lease = stale ? *other : running->lease;
   crypto::Hash state;
@@ -247,7 +249,7 @@ void Agent::Misbehave(std::vector<core::HandedIn>* results, std::vector<Signatur
     results->push_back(std::move(in));
     signatures->push_back(std::move(signature));
   };
-  const core::Lease* other = parts_.loot->Any(&random_);
+  const core::Lease* other = parts_.loot->Any(index_, &random_);
   if (other && faults.Strike(Fault::kStolenResult)) {
     // With the other's token or one's own, signed for it or not.
     const bool knows_token = random_.Below(2) == 0;
@@ -305,7 +307,7 @@ void Agent::Take(const std::vector<core::Lease>& leases) {
     });
     if (known) continue;
     held_.emplace_back().lease = lease;
-    parts_.loot->Add(lease);
+    parts_.loot->Add(index_, lease);
   }
 }
 

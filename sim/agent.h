@@ -18,13 +18,13 @@ namespace corpgrid::sim {
 // Leases that others could have seen, for agents that steal and for those that keep what has ended.
 class Loot {
  public:
-  void Add(const core::Lease& lease);
-  // A lease of somebody, recent or old; null when there is none yet.
-  const core::Lease* Any(Random* random) const;
+  void Add(uint32_t agent, const core::Lease& lease);
+  // A lease of somebody but `agent`, recent or old; null when none is at hand.
+  const core::Lease* Any(uint32_t agent, Random* random) const;
 
  private:
   static constexpr size_t kMax = 64;
-  std::vector<core::Lease> leases_;
+  std::vector<std::pair<uint32_t, core::Lease>> leases_;
   size_t next_ = 0;
 };
 

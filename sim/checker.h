@@ -144,6 +144,7 @@ class Checker {
   void LandedShard(const core::ShardRow& row);
   void CheckQuorum(const JobFact& job, ShardFact* shard, const core::ShardRow& row,
                    uint32_t try_number, bool success);
+  void CheckLiars(const ShardFact& shard, const core::ShardRow& row);
   void Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row);
   void LandedProgress(const core::JobProgressRow& row);
   void Retire(AttemptId id);

@@ -262,6 +262,20 @@ void Checker::CheckQuorum(const JobFact& job, ShardFact* shard, const core::Shar
   }
 }
 
+// A lie may win when a quorum of owners told it, and only they.
+void Checker::CheckLiars(const ShardFact& shard, const core::ShardRow& row) {
+  ++lies_accepted_;
+  for (const AttemptId id : shard.agreed) {
+    const AttemptFact& fact = attempts_.at(id);
+    const uint32_t agent = devices_.at(fact.device).agent;
+    const Owner& owner = world_->owners()[world_->devices()[agent].owner];
+    if (fact.try_number == row.tries && !owner.lies) {
+      Fail(fmt::format("a lie about shard {} of job {} won with the vote of {}, who is honest",
+                       row.id.index, row.id.job.value, owner.name));
+    }
+  }
+}
+
 void Checker::Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row) {
   const JobTruth& truth = TruthOf(*job);
   job->decided[row.id.index] = true;
@@ -277,7 +291,7 @@ void Checker::Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row)
       winner->second.winner = true;
       const bool lie = truth.nature == Nature::kSound &&
                        *winner->second.vote != World::Vote(world_->Truth(truth, row.id, 0));
-      if (lie) ++lies_accepted_;
+      if (lie) CheckLiars(*shard, row);
     }
   } else {
     ++job->failed;
