@@ -23,7 +23,7 @@ MemoryTables::MemoryTables() { meta_.grid_id = "simulated"; }
 void MemoryTables::Keep(const core::WriteBatch& batch) {
   // By name, so that a class of rows that is new does not compile until it is kept.
   const auto& [meta, join_tokens, devices, reputations, jobs, job_progress, shards, attempts,
-               results] = batch;
+               results, checkpoints, forgotten_checkpoints] = batch;
   if (meta) meta_ = *meta;
   for (const auto& row : join_tokens) tokens_[row.secret_hash] = row;
   for (const auto& row : devices) devices_[row.id] = row;
@@ -37,6 +37,10 @@ void MemoryTables::Keep(const core::WriteBatch& batch) {
     Job& job = jobs_.at(row.shard.job);
     if (!job.attempts.contains(row.id)) job.by_shard[row.shard.index].push_back(row.id);
     job.attempts[row.id] = row;
+  }
+  for (const auto& row : checkpoints) checkpoints_[{row.shard, row.holder}] = row;
+  for (const ShardId& id : forgotten_checkpoints) {
+    std::erase_if(checkpoints_, [&](const auto& entry) { return entry.first.first == id; });
   }
   for (const auto& row : shards) Keep(row);
   for (const auto& row : job_progress) Keep(row);
@@ -91,6 +95,7 @@ core::Snapshot MemoryTables::ToSnapshot() const {
   // A store gives attempts by id, whatever their job.
   const auto by_id = [](const auto& a, const auto& b) { return a.id < b.id; };
   std::sort(snapshot.attempts.begin(), snapshot.attempts.end(), by_id);
+  for (const auto& [key, row] : checkpoints_) snapshot.checkpoints.push_back(row);
   for (const auto& [id, job] : jobs_) {
     if (job.ended) snapshot.finished_keys.emplace_back(job.row.idempotency_key, id);
   }

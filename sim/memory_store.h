@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/random.h"
@@ -41,6 +42,7 @@ class MemoryTables {
   std::map<DeviceId, core::ReputationRow> reputations_;
   std::map<JobId, Job> jobs_;
   std::set<JobId> unfinished_;
+  std::map<std::pair<ShardId, std::string>, core::CheckpointRow> checkpoints_;  // by holder
   std::map<AttemptId, core::ResultRow> results_;  // of attempts that are kept
 };
 

@@ -197,10 +197,7 @@ inline std::vector<Mutant> Mutants() {
                     [](core::Snapshot* s) {
                       if (!s->attempts.empty()) s->attempts.pop_back();
                     }),
-      Make<Forgets>("ForgetsCheckpoints",
-                    [](core::Snapshot* s) {
-                      for (core::ShardRow& row : s->shards) row.checkpoint.reset();
-                    }),
+      Make<Forgets>("ForgetsCheckpoints", [](core::Snapshot* s) { s->checkpoints.clear(); }),
       Make<Forgets>("ForgetsVotes", [](core::Snapshot* s) { s->results.clear(); }),
   };
 }

@@ -93,6 +93,7 @@ uint32_t World::NewJob() {
     fields.resources.backends = {job::Backend::kVulkan};
     fields.resources.vram_bytes = 4 * kGiB;
   }
+  if (random_.Below(2) == 0) fields.checkpoint = job::Checkpoint{};
   const auto spec = job::JobSpec::Make(std::move(fields));
   JobTruth job(fmt::format("key-{}", index), *spec);
   const uint64_t kind = random_.Below(20);
