@@ -31,11 +31,6 @@ endif()
 if(CORPGRID_SANITIZE)
   add_compile_options(-fsanitize=${CORPGRID_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${CORPGRID_SANITIZE})
-  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CORPGRID_SANITIZE MATCHES undefined)
-    # With these, gcc 14 takes no comparison of a function with null for constant, which absl of
-    # Debian 13 needs. AddressSanitizer sees null pointers as well.
-    add_compile_options(-fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute)
-  endif()
 endif()
 if(CORPGRID_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
