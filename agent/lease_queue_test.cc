@@ -26,6 +26,15 @@ class LeaseQueueTest : public ::testing::Test {
     for (uint64_t i = 0; i < count; ++i) attempts.push_back(Make(first + i));
     leases_.Add(Leases(attempts));
   }
+  void ExpectNoDemandUntilTheFirstIsForgotten() {
+    std::atomic<uint32_t> wanted = 0;
+    std::thread poller([&] { wanted = leases_.WaitForDemand().shards; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    EXPECT_EQ(wanted, 0u);
+    leases_.Forget(AttemptId{1});
+    poller.join();
+    EXPECT_GT(wanted, 0u);
+  }
   uint64_t TakeId(JobId preferred = {}) {
     const std::optional<Attempt> attempt = leases_.Take(preferred, 0);
     return attempt ? attempt->id.value : 0;
@@ -85,13 +94,7 @@ TEST_F(LeaseQueueTest, AsksForNothingWhileTooManyAreUnjudged) {
     ASSERT_EQ(TakeId(), i);
     leases_.Finished(AttemptId{i}, 1000);
   }
-  std::atomic<uint32_t> wanted = 0;
-  std::thread poller([&] { wanted = leases_.WaitForDemand().shards; });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_EQ(wanted, 0u);
-  leases_.Forget(AttemptId{1});
-  poller.join();
-  EXPECT_GT(wanted, 0u);
+  ExpectNoDemandUntilTheFirstIsForgotten();
 }
 
 TEST_F(LeaseQueueTest, AsksForNothingWhileItsDiskHoldsMuchThatIsUnjudged) {
@@ -99,13 +102,7 @@ TEST_F(LeaseQueueTest, AsksForNothingWhileItsDiskHoldsMuchThatIsUnjudged) {
   TakeId();
   leases_.Finished(AttemptId{1}, 1000, LeaseQueue::kMaxUnjudgedBytes);
   TakeId();
-  std::atomic<uint32_t> wanted = 0;
-  std::thread poller([&] { wanted = leases_.WaitForDemand().shards; });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_EQ(wanted, 0u);
-  leases_.Forget(AttemptId{1});
-  poller.join();
-  EXPECT_GT(wanted, 0u);
+  ExpectNoDemandUntilTheFirstIsForgotten();
 }
 
 TEST_F(LeaseQueueTest, RunsALeaseThatIsGivenAgainOnce) {

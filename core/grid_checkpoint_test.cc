@@ -29,15 +29,7 @@ class GridCheckpointTest : public ::testing::Test, protected TestGrid {
     fields.redundancy.distinct = distinct;
     fields.retries = retries;
     fields.checkpoint = job::Checkpoint{};
-    return std::get<Submitted>(Apply(SubmitJob{.idempotency_key = std::to_string(commands_),
-                                               .spec = *job::JobSpec::Make(fields),
-                                               .spec_hash = {},
-                                               .bundle_hash = {},
-                                               .bundle_bytes = 0,
-                                               .submitter_key = "",
-                                               .signature = ""})
-                                   .reply)
-        .job;
+    return Submit(fields, std::to_string(commands_));
   }
 
   absl::Status Report(const Lease& lease, const std::string& state) {

@@ -61,6 +61,10 @@ class TestGrid : public TestRows {
     fields.redundancy.replicas = replicas;
     fields.redundancy.quorum = quorum;
     fields.retries = retries;
+    return Submit(fields, key);
+  }
+
+  JobId Submit(const job::JobFields& fields, const std::string& key) {
     const auto spec = job::JobSpec::Make(fields);
     EXPECT_TRUE(spec.ok()) << spec.status().ToString();
     return std::get<Submitted>(Apply(SubmitJob{.idempotency_key = key,

@@ -77,24 +77,17 @@ struct TakesForeignLeases : Seams {
   std::map<AttemptId, core::Lease> leases;
 };
 
-struct TakesForgedSignatures : Seams {
+// Takes results with this flaw for good ones.
+struct TakesFlawed : Seams {
+  explicit TakesFlawed(core::Proof flaw) : flaw(flaw) {}
   void BeforeApply(Body* body) override {
     auto* submit = std::get_if<core::SubmitResults>(body);
     if (!submit) return;
     for (core::HandedIn& in : submit->results) {
-      if (in.proof == core::Proof::kBadSignature) in.proof = core::Proof::kGood;
+      if (in.proof == flaw) in.proof = core::Proof::kGood;
     }
   }
-};
-
-struct TakesResultsWithoutBytes : Seams {
-  void BeforeApply(Body* body) override {
-    auto* submit = std::get_if<core::SubmitResults>(body);
-    if (!submit) return;
-    for (core::HandedIn& in : submit->results) {
-      if (in.proof == core::Proof::kBytesMissing) in.proof = core::Proof::kGood;
-    }
-  }
+  const core::Proof flaw;
 };
 
 struct NeverEndsLeases : Seams {
@@ -176,8 +169,8 @@ inline std::vector<Mutant> Mutants() {
       Make<LosesACommit>("LosesACommit"),
       Make<IgnoresFailedCommits>("IgnoresFailedCommits"),
       Make<TakesForeignLeases>("TakesForeignLeases"),
-      Make<TakesForgedSignatures>("TakesForgedSignatures"),
-      Make<TakesResultsWithoutBytes>("TakesResultsWithoutBytes"),
+      Make<TakesFlawed>("TakesForgedSignatures", core::Proof::kBadSignature),
+      Make<TakesFlawed>("TakesResultsWithoutBytes", core::Proof::kBytesMissing),
       Make<NeverEndsLeases>("NeverEndsLeases"),
       Make<DoesNotHearHeartbeats>("DoesNotHearHeartbeats"),
       Make<ChangesJobs>("CountsDevicesNotOwners",
