@@ -4,9 +4,9 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "crypto/hash.h"
@@ -57,7 +57,7 @@ class BundleCache {
   const uint64_t max_bytes_;
   absl::Mutex mutex_;
   absl::CondVar fetched_;
-  absl::flat_hash_map<crypto::Hash, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<crypto::Hash, Entry> entries_ ABSL_GUARDED_BY(mutex_);
   uint64_t total_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t uses_ ABSL_GUARDED_BY(mutex_) = 0;
 };

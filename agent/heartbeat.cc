@@ -3,8 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <unordered_map>
 
-#include "absl/container/flat_hash_map.h"
 #include "base/status_macros.h"
 
 namespace corpgrid::agent {
@@ -25,7 +25,7 @@ void Heartbeat::Run(StopSignal* stop) {
 }
 
 absl::Status Heartbeat::Beat() {
-  absl::flat_hash_map<uint64_t, double> progress;
+  std::unordered_map<uint64_t, double> progress;
   for (const RunningAttempt& running : context_.running()) {
     progress[running.id.value] = running.progress;
   }

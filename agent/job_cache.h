@@ -5,9 +5,9 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/attempt.h"
@@ -67,7 +67,7 @@ class JobCache {
   const TrustFunction trusts_;
   const bool allow_network_;
   absl::Mutex mutex_;
-  absl::flat_hash_map<JobId, std::shared_ptr<const VerifiedJob>> jobs_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<JobId, std::shared_ptr<const VerifiedJob>> jobs_ ABSL_GUARDED_BY(mutex_);
   std::deque<JobId> order_ ABSL_GUARDED_BY(mutex_);  // oldest first
 };
 

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "absl/time/clock.h"
 
@@ -50,7 +51,7 @@ std::vector<uint64_t> LeaseQueue::HeldIds() const {
 }
 
 size_t LeaseQueue::Add(const corpgrid::v1::PollJobsResponse& reply) {
-  absl::flat_hash_map<uint64_t, std::shared_ptr<const corpgrid::v1::JobTicket>> tickets;
+  std::unordered_map<uint64_t, std::shared_ptr<const corpgrid::v1::JobTicket>> tickets;
   for (const auto& job : reply.jobs()) {
     tickets[job.job_id()] = std::make_shared<const corpgrid::v1::JobTicket>(job);
   }

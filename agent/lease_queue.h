@@ -4,10 +4,10 @@
 #include <deque>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/attempt.h"
 #include "base/clock.h"
@@ -92,7 +92,7 @@ class LeaseQueue {
   absl::CondVar work_;    // something was queued
   absl::CondVar demand_;  // more may be wanted
   std::deque<Queued> queue_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<AttemptId, Held> held_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<AttemptId, Held> held_ ABSL_GUARDED_BY(mutex_);
   uint64_t unjudged_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
   double mean_run_us_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: no shard has run yet

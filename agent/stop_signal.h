@@ -4,9 +4,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <unordered_set>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 
 namespace corpgrid::agent {
@@ -38,7 +38,7 @@ class StopSignal {
   std::atomic<bool> stopped_ = false;
   absl::Mutex mutex_;
   absl::CondVar changed_;
-  absl::flat_hash_set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace corpgrid::agent

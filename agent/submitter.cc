@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/time/clock.h"
 #include "agent/transient.h"
 #include "base/backoff.h"
@@ -189,7 +189,7 @@ absl::Status Submitter::Submit(Batch* batch) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const Registration> registration,
                    scheduler_->CurrentRegistration());
   corpgrid::v1::SubmitResultRequest request;
-  absl::flat_hash_map<uint64_t, std::unique_ptr<FinishedAttempt>*> by_id;
+  std::unordered_map<uint64_t, std::unique_ptr<FinishedAttempt>*> by_id;
   for (auto& finished : *batch) {
     *request.add_results() = Sign(*finished, *registration);
     by_id[finished->attempt.id.value] = &finished;

@@ -15,11 +15,6 @@ struct Id {
   auto operator<=>(const Id&) const = default;
   explicit operator bool() const { return value != 0; }
   std::string ToString() const { return std::to_string(value); }
-
-  template <typename H>
-  friend H AbslHashValue(H h, const Id& id) {
-    return H::combine(std::move(h), id.value);
-  }
 };
 
 using DeviceId = Id<struct DeviceTag>;
@@ -32,11 +27,6 @@ struct ShardId {
   uint32_t index = 0;
 
   auto operator<=>(const ShardId&) const = default;
-
-  template <typename H>
-  friend H AbslHashValue(H h, const ShardId& id) {
-    return H::combine(std::move(h), id.job, id.index);
-  }
 };
 
 }  // namespace corpgrid

@@ -8,9 +8,9 @@
 #include <queue>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "core/commands.h"
 #include "core/rows.h"
@@ -201,11 +201,11 @@ class Grid {
   std::set<DeviceId> dirty_devices_;
 
   std::map<DeviceId, Device> devices_;
-  absl::flat_hash_map<std::string, DeviceId> device_by_key_;
+  std::unordered_map<std::string, DeviceId> device_by_key_;
   std::map<crypto::Hash, JoinTokenRow> join_tokens_;
   std::map<JobId, Job> jobs_;  // that have not ended
-  absl::flat_hash_map<std::string, JobId> job_by_key_;
-  absl::flat_hash_map<AttemptId, ShardId> attempts_;  // live ones
+  std::unordered_map<std::string, JobId> job_by_key_;
+  std::unordered_map<AttemptId, ShardId> attempts_;  // live ones
   std::deque<DeviceId> waiting_;
 
   // Leases by when they run out at the earliest: an entry may be older than its lease, never
@@ -215,7 +215,7 @@ class Grid {
 
   std::multiset<int64_t> pause_ends_;
 
-  absl::flat_hash_map<AttemptId, Remembered> remembered_;
+  std::unordered_map<AttemptId, Remembered> remembered_;
   std::deque<AttemptId> remembered_order_;
 };
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -26,11 +28,6 @@ struct Hash {
   static absl::StatusOr<Hash> FromHex(std::string_view hex);
   // Errors: InvalidArgument for anything but 32 bytes.
   static absl::StatusOr<Hash> FromRaw(std::string_view raw);
-
-  template <typename H>
-  friend H AbslHashValue(H h, const Hash& hash) {
-    return H::combine(std::move(h), hash.bytes);
-  }
 };
 
 Hash Blake3(std::string_view data);
@@ -51,3 +48,12 @@ class Hasher {
 };
 
 }  // namespace corpgrid::crypto
+
+template <>
+struct std::hash<corpgrid::crypto::Hash> {
+  size_t operator()(const corpgrid::crypto::Hash& hash) const {
+    size_t first = 0;  // as good as any other eight bytes of a BLAKE3
+    std::memcpy(&first, hash.bytes.data(), sizeof first);
+    return first;
+  }
+};

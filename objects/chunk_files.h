@@ -11,10 +11,10 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "crypto/hash.h"
@@ -96,7 +96,7 @@ class ChunkFiles {
   std::atomic<uint64_t> next_temporary_ = 1;
   std::array<std::atomic<bool>, 256> durable_prefixes_{};  // folders known to be on disk
   std::mutex mutex_;
-  absl::flat_hash_map<crypto::Hash, uint32_t> pins_;
+  std::unordered_map<crypto::Hash, uint32_t> pins_;
 };
 
 }  // namespace corpgrid::objects

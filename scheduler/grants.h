@@ -6,10 +6,10 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -68,8 +68,8 @@ class GrantTable {
  private:
   const store::Store* const store_;
   mutable absl::Mutex mutex_;
-  absl::flat_hash_map<AttemptId, Grant> grants_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<JobId, std::shared_ptr<const JobInfo>> jobs_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<AttemptId, Grant> grants_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<JobId, std::shared_ptr<const JobInfo>> jobs_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The scope in which an attempt's outputs are staged, and its inverse (0 for other scopes).

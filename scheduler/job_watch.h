@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <unordered_map>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "base/ids.h"
 
@@ -37,7 +37,7 @@ class JobWatch {
   };
 
   absl::Mutex mutex_;
-  absl::flat_hash_map<JobId, Entry> versions_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<JobId, Entry> versions_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace corpgrid::scheduler

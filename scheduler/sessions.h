@@ -2,9 +2,9 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "base/ids.h"
@@ -27,8 +27,8 @@ class SessionTable {
 
  private:
   mutable absl::Mutex mutex_;
-  absl::flat_hash_map<std::string, AgentIdentity> agents_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<DeviceId, std::string> session_of_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<std::string, AgentIdentity> agents_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<DeviceId, std::string> session_of_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace corpgrid::scheduler

@@ -6,9 +6,9 @@
 #include <optional>
 #include <queue>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "core/grid.h"
 #include "sim/digest.h"
@@ -166,10 +166,10 @@ class Checker {
   core::MetaRow meta_;
   uint64_t last_attempt_ = 0;  // before the batch that lands
   uint64_t loads_ = 0;
-  absl::flat_hash_map<std::string, uint32_t> agent_by_key_;
+  std::unordered_map<std::string, uint32_t> agent_by_key_;
   std::map<DeviceId, DeviceFact> devices_;
   std::vector<uint32_t> joined_;  // devices in the store, by owner
-  absl::flat_hash_map<AttemptId, AttemptFact> attempts_;
+  std::unordered_map<AttemptId, AttemptFact> attempts_;
   std::deque<AttemptId> retired_;  // ended ones, the oldest first
   std::map<JobId, JobFact> jobs_;
   size_t live_attempts_ = 0;

@@ -4,9 +4,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "base/clock.h"
 #include "sim/checker.h"
 #include "sim/event_queue.h"
@@ -121,10 +121,10 @@ class Scheduler {
   bool batch_due_ = false;
   std::vector<Request> queue_;
   std::optional<Batch> unresolved_;  // its commit failed and memory was not read back yet
-  absl::flat_hash_map<uint64_t, DeviceId> sessions_;
+  std::unordered_map<uint64_t, DeviceId> sessions_;
   uint64_t next_session_ = 1;
   std::map<DeviceId, WaitingPoll> polls_;
-  absl::flat_hash_map<AttemptId, Grant> grants_;
+  std::unordered_map<AttemptId, Grant> grants_;
 };
 
 }  // namespace corpgrid::sim

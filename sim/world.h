@@ -2,9 +2,9 @@
 
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "core/rows.h"
 #include "job/spec.h"
 #include "job/statement.h"
@@ -76,8 +76,8 @@ class World {
   std::vector<Owner> owners_;
   std::vector<DeviceTruth> devices_;
   std::vector<JobTruth> jobs_;
-  absl::flat_hash_map<std::string, uint32_t> job_by_key_;
-  absl::flat_hash_map<JobId, uint32_t> job_by_id_;
+  std::unordered_map<std::string, uint32_t> job_by_key_;
+  std::unordered_map<JobId, uint32_t> job_by_id_;
 };
 
 }  // namespace corpgrid::sim
