@@ -62,7 +62,7 @@ TEST_F(CheckpointsTest, TriesAgainUnlessANewerOneCame) {
   scheduler_.SetOpen(false);
   scheduler_.put_errors = {absl::UnavailableError("gone")};
   checkpoints_.Offer(attempt_, State("old"));
-  absl::SleepFor(absl::Milliseconds(50));
+  scheduler_.AwaitHeldCall();
   checkpoints_.Offer(attempt_, State("newer"));
   checkpoints_.Offer(attempt_, State("newest"));
   scheduler_.SetOpen(true);

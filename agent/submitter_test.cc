@@ -68,7 +68,7 @@ TEST_F(SubmitterTest, SignsWhatTheSchedulerWillCheck) {
 TEST_F(SubmitterTest, WhatPilesUpDuringACallIsOneBatch) {
   scheduler_.SetOpen(false);
   Finish(1);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the call for 1 is under way
+  scheduler_.AwaitHeldCall();
   for (uint64_t id = 2; id <= 101; ++id) Finish(id);
   scheduler_.SetOpen(true);
   ASSERT_TRUE(submitter_->Drain(10'000));
@@ -78,7 +78,7 @@ TEST_F(SubmitterTest, WhatPilesUpDuringACallIsOneBatch) {
 TEST_F(SubmitterTest, SmallOutputsOfABatchShareOneUpload) {
   scheduler_.SetOpen(false);
   Finish(1, {{"a", "1"}});
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  scheduler_.AwaitHeldCall();
   for (uint64_t id = 2; id <= 20; ++id) Finish(id, {{"a", std::to_string(id)}, {"b", "b"}});
   scheduler_.SetOpen(true);
   ASSERT_TRUE(submitter_->Drain(10'000));
@@ -103,7 +103,7 @@ TEST_F(SubmitterTest, LargeOutputsComeFromTheirFile) {
 TEST_F(SubmitterTest, LargeOutputsDoNotWaitForEachOther) {
   scheduler_.SetOpen(false);
   Finish(1, {{"a", std::string(1 << 20, 'x')}});
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  scheduler_.AwaitHeldCall();
   for (uint64_t id = 2; id <= 5; ++id) Finish(id, {{"a", std::string(1 << 20, 'x')}});
   scheduler_.SetOpen(true);
   ASSERT_TRUE(submitter_->Drain(10'000));
@@ -133,7 +133,7 @@ TEST_F(SubmitterTest, BytesThatArriveDamagedAreNotClaimed) {
 TEST_F(SubmitterTest, ARefusedUploadCostsOnlyItsOwnAttempt) {
   scheduler_.SetOpen(false);
   Finish(1, {{"a", "1"}});
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  scheduler_.AwaitHeldCall();
   scheduler_.refused_attempt = 3;
   for (uint64_t id = 2; id <= 5; ++id) Finish(id, {{"a", "x"}});
   scheduler_.SetOpen(true);
@@ -161,7 +161,7 @@ TEST_F(SubmitterTest, ARefusedCallEndsOnlyTheResultItIsAbout) {
 TEST_F(SubmitterTest, DropsWhatIsNoLongerWanted) {
   scheduler_.SetOpen(false);
   Finish(1);
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  scheduler_.AwaitHeldCall();
   Finish(2);
   submitter_->Drop(AttemptId{2});
   scheduler_.SetOpen(true);

@@ -83,7 +83,7 @@ class FakeScheduler final : public SchedulerClient {
   absl::StatusOr<corpgrid::v1::SubmitResultResponse> Submit(
       corpgrid::v1::SubmitResultRequest request) override {
     absl::MutexLock lock(&mutex);
-    mutex.Await(absl::Condition(&open));
+    AwaitOpen();
     ++submit_calls;
     if (absl::Status error = Next(&submit_errors); !error.ok()) return error;
     corpgrid::v1::SubmitResultResponse reply;
@@ -121,7 +121,7 @@ class FakeScheduler final : public SchedulerClient {
   absl::StatusOr<std::vector<corpgrid::v1::StagedObject>> Put(
       std::span<const rpc::ObjectsClient::Upload> uploads) override {
     absl::MutexLock lock(&mutex);
-    mutex.Await(absl::Condition(&open));
+    AwaitOpen();
     ++put_calls;
     if (absl::Status error = Next(&put_errors); !error.ok()) return error;
     std::vector<corpgrid::v1::StagedObject> reply;
@@ -149,6 +149,11 @@ class FakeScheduler final : public SchedulerClient {
   void SetOpen(bool value) {
     absl::MutexLock lock(&mutex);
     open = value;
+  }
+  // Waits until a call that hands in waits for SetOpen(true).
+  void AwaitHeldCall() {
+    absl::MutexLock lock(&mutex);
+    mutex.Await(absl::Condition(+[](int* count) { return *count > 0; }, &held_calls_));
   }
   // Waits for `count` results.
   void AwaitResults(size_t count) {
@@ -180,6 +185,13 @@ class FakeScheduler final : public SchedulerClient {
     errors->pop_front();
     return error;
   }
+  void AwaitOpen() {
+    ++held_calls_;
+    mutex.Await(absl::Condition(&open));
+    --held_calls_;
+  }
+
+  int held_calls_ = 0;
 };
 
 inline corpgrid::v1::PollJobsResponse Leases(const std::vector<Attempt>& attempts) {

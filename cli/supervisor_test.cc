@@ -37,13 +37,12 @@ class SupervisorTest : public testing::Test {
   // Tends until it ended `ends` times, moving the clock by each pause; returns the pauses.
   std::vector<int64_t> Pauses(Supervised& child, size_t ends) {
     std::vector<int64_t> pauses;
-    for (int i = 0; i < 2000 && pauses.size() < ends; ++i) {
+    while (pauses.size() < ends && child.WaitEnded(20'000)) {
       child.Tend([&](const std::string& how, int64_t pause_ms) {
         how_ = how;
         pauses.push_back(pause_ms);
+        clock_.now_ms += pause_ms;
       });
-      clock_.now_ms += pauses.empty() ? 0 : pauses.back();
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     return pauses;
   }

@@ -159,10 +159,12 @@ TEST(GroupCommitTest, OneCallersErrorIsItsOwn) {
   });
   leading.wait();
   std::atomic<int> bad_runs = 0;
+  std::latch started(4);
   std::vector<std::jthread> threads;
   threads.reserve(4);
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
+      started.count_down();
       const absl::Status status = commit.Run([&](sqlite::Database& d) {
         bad_runs += t == 1 ? 1 : 0;
         const absl::Status inserted = d.Run("INSERT INTO t VALUES(?)", t);
@@ -171,6 +173,7 @@ TEST(GroupCommitTest, OneCallersErrorIsItsOwn) {
       EXPECT_EQ(status, t == 1 ? absl::InternalError("mine") : absl::OkStatus());
     });
   }
+  started.wait();
   std::this_thread::sleep_for(std::chrono::milliseconds(200));  // until all four wait
   release.count_down();
   threads.clear();
