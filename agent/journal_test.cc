@@ -30,9 +30,9 @@ class JournalTest : public ::testing::Test {
                              .cpu_us = 6,
                              .max_rss_bytes = 7};
     CollectedOutput small{{"small", crypto::Blake3("bytes"), 5}, "bytes"};
-    CollectedOutput large{{"large", crypto::Blake3(kLarge), kLarge.size()}};
+    CollectedOutput large{{"large", crypto::Blake3(large_), large_.size()}};
     large.is_large = true;
-    std::ofstream(journal_->OutputPath(AttemptId{id}) + "0") << kLarge;
+    std::ofstream(journal_->OutputPath(AttemptId{id}) + "0") << large_;
     for (CollectedOutput* output : {&small, &large}) {
       finished.result.outputs.push_back(output->output);
       finished.outputs.push_back(std::move(*output));
@@ -46,7 +46,7 @@ class JournalTest : public ::testing::Test {
         std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()));
   }
 
-  const std::string kLarge = std::string(100'000, 'x');
+  const std::string large_ = std::string(100'000, 'x');
   corpgrid::testing::TempFolder folder_;
   const crypto::KeyPair submitter_ = crypto::KeyPair::Generate();
   const TestJob job_{9, Fields({"/bin/x"}), submitter_};
@@ -71,7 +71,7 @@ TEST_F(JournalTest, WhatIsFinishedComesBackWhole) {
   EXPECT_EQ(found.cpu_us, 6);
   EXPECT_EQ(found.max_rss_bytes, 7u);
   EXPECT_EQ(found.outputs.at(0).data, "bytes");
-  EXPECT_EQ(ReadAt(found.outputs.at(1).file.get(), 0, 1 << 20).value(), kLarge);
+  EXPECT_EQ(ReadAt(found.outputs.at(1).file.get(), 0, 1 << 20).value(), large_);
 }
 
 TEST_F(JournalTest, WhatTookNoTimeIsNotKept) {

@@ -197,7 +197,7 @@ TEST(RulesTest, Resources) {
 }
 
 TEST(RulesTest, Checkpoints) {
-  const auto at = [](std::string folder, int64_t every_ms = 1000) {
+  const auto at = [](const std::string& folder, int64_t every_ms = 1000) {
     return [=](JobFields& f) { f.checkpoint = Checkpoint{.folder = folder, .every_ms = every_ms}; };
   };
   Check({
