@@ -177,6 +177,14 @@ absl::StatusOr<Query> Database::Start(std::string_view sql) {
   return Query(known->second.get(), path_.get());
 }
 
+absl::StatusOr<Query> Database::AskNumbers(std::string_view sql, std::span<const int64_t> values) {
+  absl::StatusOr<Query> query = Start(sql);
+  if (!query.ok()) return query;
+  int index = 0;
+  for (const int64_t value : values) query->BindInt(++index, value);
+  return query;
+}
+
 absl::Status Database::RunScript(const std::string& sql) {
   const int code = sqlite3_exec(db_.get(), sql.c_str(), nullptr, nullptr, nullptr);
   return code == SQLITE_OK ? absl::OkStatus() : Error(db_.get(), *path_, code);

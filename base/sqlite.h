@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/blob.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -19,10 +21,7 @@ struct sqlite3_stmt;
 // A thin layer over SQLite: statements that reset themselves, errors as Status.
 namespace corpgrid::sqlite {
 
-// Bytes as opposed to text.
-struct Blob {
-  std::string_view bytes;
-};
+using corpgrid::Blob;
 struct Null {};
 
 // One run of a prepared statement; ends with the object. Values of the current row are valid until
@@ -82,6 +81,9 @@ class Database {
     (query->Bind(++index, values), ...);
     return query;
   }
+
+  // The same for parameters that are all numbers.
+  absl::StatusOr<Query> AskNumbers(std::string_view sql, std::span<const int64_t> values);
 
   // Runs `sql` to its end.
   template <typename... Values>

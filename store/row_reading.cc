@@ -7,8 +7,6 @@
 namespace corpgrid::store {
 namespace {
 
-// Outputs are one value: they are written once, read whole with their result and never searched,
-// and a row each would cost the commit of a shard as much again.
 constexpr uint64_t kMaxOutputs = 1'000'000;
 
 }  // namespace
@@ -20,13 +18,13 @@ uint32_t ColumnReader::Small() {
 }
 
 crypto::Hash ColumnReader::Hash() {
-  const absl::StatusOr<crypto::Hash> hash = crypto::Hash::FromRaw(query_.Bytes(column_++));
+  const absl::StatusOr<crypto::Hash> hash = crypto::Hash::FromRaw(columns_.Bytes(column_++));
   if (!hash.ok()) damaged_ = true;
   return hash.value_or(crypto::Hash{});
 }
 
 std::vector<job::Output> ColumnReader::Outputs() {
-  const std::string_view bytes = query_.Bytes(column_++);
+  const std::string_view bytes = columns_.Bytes(column_++);
   std::vector<job::Output> outputs;
   if (bytes.empty()) return outputs;
   crypto::Decoder decoder(bytes, "corpgrid outputs", 1);
@@ -49,8 +47,9 @@ absl::Status ColumnReader::status() const {
   return absl::DataLossError("the store holds a row that was never written");
 }
 
-absl::Status Read(const sqlite::Query& query, core::MetaRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::MetaRow* row) {
+  ColumnReader read(columns);
+  read.Signed();  // the id, which is always 1
   row->grid_id = read.Text();
   row->batch = read.Unsigned();
   row->time_ms = read.Signed();
@@ -60,8 +59,8 @@ absl::Status Read(const sqlite::Query& query, core::MetaRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::JoinTokenRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::JoinTokenRow* row) {
+  ColumnReader read(columns);
   row->secret_hash = read.Hash();
   row->owner = read.Text();
   row->uses_left = read.Small();
@@ -69,8 +68,8 @@ absl::Status Read(const sqlite::Query& query, core::JoinTokenRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::DeviceRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::DeviceRow* row) {
+  ColumnReader read(columns);
   row->id = {read.Unsigned()};
   row->public_key = read.Text();
   row->name = read.Text();
@@ -85,8 +84,8 @@ absl::Status Read(const sqlite::Query& query, core::DeviceRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::ReputationRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::ReputationRow* row) {
+  ColumnReader read(columns);
   row->device = {read.Unsigned()};
   row->agreed = read.Unsigned();
   row->disagreed = read.Unsigned();
@@ -96,8 +95,8 @@ absl::Status Read(const sqlite::Query& query, core::ReputationRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::JobRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::JobRow* row) {
+  ColumnReader read(columns);
   row->id = {read.Unsigned()};
   row->idempotency_key = read.Text();
   row->spec = read.Text();
@@ -107,7 +106,7 @@ absl::Status Read(const sqlite::Query& query, core::JobRow* row) {
   row->submitter_key = read.Text();
   row->signature = read.Text();
   row->submitted_wall_ms = read.Signed();
-  row->progress.id = row->id;
+  row->progress.id = {read.Unsigned()};
   row->progress.state = read.OneOf(core::JobState::kQueued, core::JobState::kCancelled);
   row->progress.next_shard = read.Small();
   row->progress.done = read.Small();
@@ -117,8 +116,8 @@ absl::Status Read(const sqlite::Query& query, core::JobRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::ShardRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::ShardRow* row) {
+  ColumnReader read(columns);
   row->id.job = {read.Unsigned()};
   row->id.index = read.Small();
   row->state = read.OneOf(core::ShardState::kRunning, core::ShardState::kFailed);
@@ -131,8 +130,8 @@ absl::Status Read(const sqlite::Query& query, core::ShardRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::CheckpointRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::CheckpointRow* row) {
+  ColumnReader read(columns);
   row->shard.job = {read.Unsigned()};
   row->shard.index = read.Small();
   row->holder = read.Text();
@@ -141,8 +140,8 @@ absl::Status Read(const sqlite::Query& query, core::CheckpointRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::AttemptRow* row) {
-  ColumnReader read(query);
+absl::Status Read(const Columns& columns, core::AttemptRow* row) {
+  ColumnReader read(columns);
   row->id = {read.Unsigned()};
   row->shard.job = {read.Unsigned()};
   row->shard.index = read.Small();
@@ -154,8 +153,8 @@ absl::Status Read(const sqlite::Query& query, core::AttemptRow* row) {
   return read.status();
 }
 
-absl::Status Read(const sqlite::Query& query, core::ResultRow* row, int first_column) {
-  ColumnReader read(query, first_column);
+absl::Status Read(const Columns& columns, core::ResultRow* row, int first_column) {
+  ColumnReader read(columns, first_column);
   row->attempt = {read.Unsigned()};
   row->result.outcome = read.OneOf(job::Outcome::kExited, job::Outcome::kGivenBack);
   row->result.exit_code = static_cast<int32_t>(read.Signed());

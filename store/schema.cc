@@ -1,6 +1,9 @@
 #include "store/schema.h"
 
+#include <algorithm>
 #include <array>
+
+#include "fmt/format.h"
 
 namespace corpgrid::store {
 namespace {
@@ -127,5 +130,25 @@ constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst},
 }  // namespace
 
 std::span<const Migration> Migrations() { return kMigrations; }
+
+absl::StatusOr<std::span<const Migration>> MissingSteps(std::span<const Migration> migrations,
+                                                        int64_t version) {
+  if (version > migrations.back().version) {
+    return absl::FailedPreconditionError(
+        fmt::format("the store's schema has version {}, this program knows up to {}: use a newer "
+                    "program",
+                    version, migrations.back().version));
+  }
+  const auto first = std::find_if(migrations.begin(), migrations.end(),
+                                  [&](const Migration& step) { return step.version > version; });
+  return std::span<const Migration>(first, migrations.end());
+}
+
+std::string ScriptOf(const Migration& step) {
+  return fmt::format(
+      "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY);\n{};\n"
+      "INSERT INTO schema_version(version) VALUES({})",
+      step.sql, step.version);
+}
 
 }  // namespace corpgrid::store

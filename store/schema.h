@@ -2,7 +2,10 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
+
+#include "absl/status/statusor.h"
 
 namespace corpgrid::store {
 
@@ -15,5 +18,13 @@ struct Migration {
 
 // All steps, by version.
 std::span<const Migration> Migrations();
+
+// Those of `migrations` that a store of `version` (0: a new one) lacks. Errors: FailedPrecondition
+// when it is newer than all of them.
+absl::StatusOr<std::span<const Migration>> MissingSteps(std::span<const Migration> migrations,
+                                                        int64_t version);
+
+// The step together with the note that it was made; to be run in one transaction.
+std::string ScriptOf(const Migration& step);
 
 }  // namespace corpgrid::store

@@ -3,12 +3,11 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "base/file.h"
 #include "base/sqlite.h"
 #include "store/schema.h"
-#include "store/store.h"
+#include "store/sql_store.h"
 
 namespace corpgrid::store {
 
@@ -16,29 +15,22 @@ namespace corpgrid::store {
 // FailedPrecondition when it is newer than all of them or some other program's.
 absl::Status Migrate(sqlite::Database& db, std::span<const Migration> migrations);
 
-class SqliteStore final : public Store {
+class SqliteStore final : public SqlStore {
  public:
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path);
-
-  absl::StatusOr<core::Snapshot> Load() override;
-  absl::Status Commit(const core::WriteBatch& batch) override;
-  absl::StatusOr<std::vector<core::JobRow>> Jobs(JobId before, size_t limit) const override;
-  absl::StatusOr<core::JobRow> Job(JobId id) const override;
-  absl::StatusOr<std::vector<core::ShardRow>> Shards(JobId job, uint32_t first,
-                                                     size_t limit) const override;
-  absl::StatusOr<std::vector<AttemptRecord>> Attempts(JobId job, uint32_t first,
-                                                      uint32_t last) const override;
-  absl::StatusOr<AttemptRecord> Attempt(AttemptId id) const override;
 
  private:
   SqliteStore(FileLock lock, sqlite::Database db, const std::string& path)
       : lock_(std::move(lock)), db_(std::move(db)), readers_(path) {}
 
-  absl::Status ReadGridId();
+  absl::Status Ask(std::string_view sql, std::span<const int64_t> numbers,
+                   const OnRow& on_row) override;
+  absl::Status AskReader(std::string_view sql, std::span<const int64_t> numbers,
+                         const OnRow& on_row) const override;
+  absl::Status Write(const core::WriteBatch& batch) override;
 
   const FileLock lock_;
   sqlite::Database db_;  // of the thread that commits
-  std::string grid_id_;
   mutable sqlite::ReadPool readers_;
 };
 

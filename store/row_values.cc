@@ -1,0 +1,17 @@
+#include "store/row_values.h"
+
+#include "crypto/encoding.h"
+
+namespace corpgrid::store {
+
+std::string EncodeOutputs(const std::vector<job::Output>& outputs) {
+  if (outputs.empty()) return "";
+  crypto::Encoder encoder("corpgrid outputs", 1);
+  encoder.Add(uint64_t{outputs.size()});
+  for (const job::Output& output : outputs) {
+    encoder.Add(output.name).Add(output.hash.Raw()).Add(output.size_bytes);
+  }
+  return encoder.bytes();
+}
+
+}  // namespace corpgrid::store

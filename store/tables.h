@@ -1,0 +1,105 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "core/rows.h"
+
+namespace corpgrid::store {
+
+// Where the rows of one type lie.
+struct Table {
+  std::string_view name;
+  std::string_view key;      // the columns of the primary key
+  std::string_view columns;  // all of them, key included, separated by ", "
+
+  constexpr int column_count() const {
+    return static_cast<int>(std::count(columns.begin(), columns.end(), ',')) + 1;
+  }
+};
+
+// What an attempt's result is in lists, where the log tails would be too much.
+inline constexpr std::string_view kResultColumnsButTails =
+    "attempt_id, outcome, exit_code, outputs, signature, detail, wall_ms, cpu_ms, max_rss_bytes";
+
+template <typename Row>
+inline constexpr Table kTable = {};
+
+template <>
+inline constexpr Table kTable<core::MetaRow> = {
+    .name = "meta",
+    .key = "id",
+    .columns = "id, grid_id, batch, time_ms, next_device, next_job, next_attempt"};
+
+template <>
+inline constexpr Table kTable<core::JoinTokenRow> = {
+    .name = "join_tokens",
+    .key = "secret_hash",
+    .columns = "secret_hash, owner, uses_left, idempotency_key"};
+
+template <>
+inline constexpr Table kTable<core::DeviceRow> = {
+    .name = "devices",
+    .key = "id",
+    .columns =
+        "id, public_key, name, owner, site, version, cpus, memory_bytes, vram_bytes, "
+        "backends, network_allowed"};
+
+template <>
+inline constexpr Table kTable<core::ReputationRow> = {
+    .name = "device_reputation",
+    .key = "device_id",
+    .columns = "device_id, agreed, disagreed, expired, refused, faults"};
+
+// A job without its progress, which is a table of its own.
+template <>
+inline constexpr Table kTable<core::JobRow> = {
+    .name = "jobs",
+    .key = "id",
+    .columns =
+        "id, idempotency_key, spec, spec_hash, bundle_hash, bundle_bytes, submitter_key, "
+        "signature, submitted_wall_ms"};
+
+template <>
+inline constexpr Table kTable<core::JobProgressRow> = {
+    .name = "job_progress",
+    .key = "job_id",
+    .columns = "job_id, state, next_shard, done, failed, finished_wall_ms, error"};
+
+template <>
+inline constexpr Table kTable<core::ShardRow> = {
+    .name = "job_shards",
+    .key = "job_id, shard",
+    .columns = "job_id, shard, state, tries, replicas, expired, faults, winner, error"};
+
+template <>
+inline constexpr Table kTable<core::AttemptRow> = {
+    .name = "job_attempts",
+    .key = "id",
+    .columns = "id, job_id, shard, device_id, owner, lease_token, try_number, state"};
+
+template <>
+inline constexpr Table kTable<core::ResultRow> = {
+    .name = "shard_results",
+    .key = "attempt_id",
+    .columns =
+        "attempt_id, outcome, exit_code, outputs, signature, detail, wall_ms, cpu_ms, "
+        "max_rss_bytes, stdout_tail, stderr_tail"};
+
+template <>
+inline constexpr Table kTable<core::CheckpointRow> = {
+    .name = "checkpoints",
+    .key = "job_id, shard, holder",
+    .columns = "job_id, shard, holder, attempt_id, state"};
+
+static_assert(kTable<core::ResultRow>.columns.starts_with(kResultColumnsButTails));
+
+// "a, b" as "PREFIXa, PREFIXb".
+std::string Prefixed(std::string_view prefix, std::string_view columns);
+
+// An INSERT of what `source` (VALUES or a SELECT) gives, which replaces rows with the same key.
+// SQLite and PostgreSQL both take it.
+std::string UpsertSql(const Table& table, std::string_view source);
+
+}  // namespace corpgrid::store
