@@ -124,8 +124,25 @@ CREATE TABLE checkpoints (
 ALTER TABLE job_shards DROP COLUMN checkpoint;
 )sql";
 
+// Who may write (store/leader.h). SQLite's file lock says it better, so that there the row stays as
+// it is.
+constexpr std::string_view kLeader = R"sql(
+CREATE TABLE leader (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  token BIGINT NOT NULL,
+  shown BIGINT NOT NULL,
+  renewed_ms BIGINT NOT NULL,
+  backend_pid BIGINT NOT NULL,
+  backend_start_us BIGINT NOT NULL,
+  CONSTRAINT leader_shows_its_token CHECK (shown = token)
+);
+INSERT INTO leader(id, token, shown, renewed_ms, backend_pid, backend_start_us)
+VALUES (1, 0, 0, 0, 0, 0);
+)sql";
+
 constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst},
-                                    Migration{.version = 4, .sql = kCheckpoints}};
+                                    Migration{.version = 4, .sql = kCheckpoints},
+                                    Migration{.version = 5, .sql = kLeader}};
 
 }  // namespace
 

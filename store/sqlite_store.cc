@@ -124,8 +124,4 @@ absl::Status SqliteStore::Write(const core::WriteBatch& batch) {
   });
 }
 
-absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path) {
-  return SqliteStore::Open(path);
-}
-
 }  // namespace corpgrid::store

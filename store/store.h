@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,8 +30,13 @@ class Store {
   // error nothing or everything was written: Load() tells (MetaRow::batch). The store stays usable.
   // Errors: ResourceExhausted when the disk is full, DataLoss when the file is damaged,
   // InvalidArgument for another grid's batch, Internal for rows without the ones they belong to (a
-  // shard's job, an attempt's shard and device, a result's attempt), Unavailable otherwise.
+  // shard's job, an attempt's shard and device, a result's attempt), Aborted for good once another
+  // scheduler leads, Unavailable otherwise.
   virtual absl::Status Commit(const core::WriteBatch& batch) = 0;
+
+  // OK as long as this store may commit; else Aborted, which it stays: another scheduler leads and
+  // this one has to end. Load and Commit answer the same then. Any thread.
+  virtual absl::Status Standing() const { return absl::OkStatus(); }
 
   // Jobs with an id below `before` (0: all), newest first.
   virtual absl::StatusOr<std::vector<core::JobRow>> Jobs(JobId before, size_t limit) const = 0;
@@ -51,5 +57,18 @@ class Store {
 // is older. Errors: FailedPrecondition when it is newer than this program or another process has it
 // open.
 absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path);
+
+// A PostgreSQL database that exists, at postgres://USER@HOST:PORT/DATABASE; takes the lead. Its
+// tables are made when it is empty, migrated when they are older. Errors: AlreadyExists while
+// another scheduler leads, InvalidArgument for a URL that cannot be read, FailedPrecondition when
+// the database does not exist, is not in UTF-8, is newer than this program or another program's;
+// those of the server.
+absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url);
+
+// Whether `store` is the URL of a PostgreSQL database rather than the path of a SQLite file.
+bool IsPostgresUrl(std::string_view store);
+
+// Opens whichever it is.
+absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url);
 
 }  // namespace corpgrid::store

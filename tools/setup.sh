@@ -7,12 +7,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build=(
   bubblewrap ccache cmake g++ git lld make ninja-build pkgconf python3
-  libabsl-dev libarchive-dev libcli11-dev libfmt-dev libgrpc++-dev libprotobuf-dev libseccomp-dev
-  libsodium-dev libspdlog-dev libsqlite3-dev libyaml-cpp-dev nlohmann-json3-dev
+  libabsl-dev libarchive-dev libcli11-dev libfmt-dev libgrpc++-dev libpq-dev libprotobuf-dev
+  libseccomp-dev libsodium-dev libspdlog-dev libsqlite3-dev libyaml-cpp-dev nlohmann-json3-dev
   protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
 # clang-format 19 is in every Debian from 12 on: one version, so that all machines agree.
-test=("${build[@]}" clang-format-19 libbenchmark-dev libgmock-dev libgtest-dev)
+test=("${build[@]}" clang-format-19 libbenchmark-dev libgmock-dev libgtest-dev postgresql)
 fuzz=("${build[@]}" clang libclang-rt-dev)
 lint=("${test[@]}" clang clang-tidy shellcheck)
 blake3=.deps/blake3
@@ -41,6 +41,14 @@ install_packages() {
     apt-get "${apt_options[@]}" install -y --no-install-recommends "$@" >.setup.log 2>&1 ||
     { tail -20 .setup.log; fail "apt-get install failed; all it said is in .setup.log"; }
   rm -f .setup.log
+}
+
+# The tests start servers of their own: PostgreSQL's package is not to start one as well.
+install_postgresql() {
+  local settings=/etc/postgresql-common/createcluster.conf
+  install_packages postgresql-common
+  privileged sed -i 's/^#\?\(create_main_cluster\) .*/\1 = false/' "$settings"
+  install_packages "$@"
 }
 
 # Whether packages may be installed; says what to do where not.
@@ -110,7 +118,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
   need_privilege "${missing[@]}"
   privileged apt-get "${apt_options[@]}" update ||
     fail "the package lists could not be read; is the network there?"
-  install_packages "${missing[@]}"
+  if [[ " ${missing[*]} " = *" postgresql "* ]] && [ ! -e /usr/share/postgresql-common ]; then
+    install_postgresql "${missing[@]}"
+  else
+    install_packages "${missing[@]}"
+  fi
 fi
 if ! have_blake3; then
   if apt-cache show libblake3-dev >/dev/null 2>&1; then

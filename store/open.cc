@@ -1,0 +1,22 @@
+#include "store/postgres_store.h"
+#include "store/sqlite_store.h"
+
+namespace corpgrid::store {
+
+absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path) {
+  return SqliteStore::Open(path);
+}
+
+absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url) {
+  return PostgresStore::Open(url);
+}
+
+bool IsPostgresUrl(std::string_view store) {
+  return store.starts_with("postgres://") || store.starts_with("postgresql://");
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url) {
+  return IsPostgresUrl(path_or_url) ? OpenPostgres(path_or_url) : OpenSqlite(path_or_url);
+}
+
+}  // namespace corpgrid::store

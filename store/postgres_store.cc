@@ -1,0 +1,246 @@
+#include "store/postgres_store.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "store/leader.h"
+#include "store/row_values.h"
+#include "store/tables.h"
+
+namespace corpgrid::store {
+namespace {
+
+using postgres::Connection;
+using postgres::Parameter;
+using postgres::Statement;
+
+// All rows of a table as one statement, each column an array. Among rows of one key the last one
+// counts; PostgreSQL itself refuses to write a row twice in a statement.
+template <typename Row>
+void AppendUpsert(std::vector<Statement>* statements, std::span<const Row> rows) {
+  if (rows.empty()) return;
+  std::vector<Parameter> arrays;
+  for (const Row& row : rows) {
+    WithValues(row, [&](const auto&... values) {
+      if (arrays.empty()) arrays = {Parameter::ArrayOf(values)...};
+      size_t column = 0;
+      (arrays[column++].Add(values), ...);
+    });
+  }
+  const auto make_sql = [&] {
+    const Table& table = kTable<Row>;
+    std::string given;
+    for (const Parameter& array : arrays) {
+      given += fmt::format("{}${}::{}", given.empty() ? "" : ", ", &array - arrays.data() + 1,
+                           array.sql_type());
+    }
+    return UpsertSql(table, fmt::format("SELECT DISTINCT ON ({0}) {1} FROM UNNEST({2}) WITH "
+                                        "ORDINALITY AS given({1}, place) ORDER BY {0}, place DESC",
+                                        table.key, table.columns, given));
+  };
+  static const std::string kSql = make_sql();
+  statements->push_back({.sql = kSql, .parameters = std::move(arrays)});
+}
+
+void AppendForget(std::vector<Statement>* statements, std::span<const ShardId> shards) {
+  if (shards.empty()) return;
+  std::vector<Parameter> arrays = {Parameter::ArrayOf(uint64_t{}), Parameter::ArrayOf(uint32_t{})};
+  for (const ShardId& shard : shards) {
+    arrays[0].Add(shard.job.value);
+    arrays[1].Add(shard.index);
+  }
+  statements->push_back({.sql = "DELETE FROM checkpoints WHERE (job_id, shard) IN "
+                                "(SELECT * FROM UNNEST($1::bigint[], $2::bigint[]))",
+                         .parameters = std::move(arrays)});
+}
+
+absl::StatusOr<int64_t> OneNumber(Connection& db, std::string_view sql) {
+  int64_t number = 0;
+  RETURN_IF_ERROR(db.Ask(sql, {}, [&](const Columns& columns) {
+    number = columns.Int(0);
+    return absl::OkStatus();
+  }));
+  return number;
+}
+
+absl::StatusOr<int64_t> VersionOf(Connection& db) {
+  constexpr std::string_view kTables =
+      "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema()";
+  ASSIGN_OR_RETURN(const int64_t known,
+                   OneNumber(db, fmt::format("{} AND tablename = 'schema_version'", kTables)));
+  if (known > 0) return OneNumber(db, "SELECT MAX(version) FROM schema_version");
+  ASSIGN_OR_RETURN(const int64_t tables, OneNumber(db, kTables));
+  if (tables == 0) return 0;
+  return absl::FailedPreconditionError(
+      fmt::format("{}: the database holds another program's tables; make one of its own for the "
+                  "grid (CREATE DATABASE)",
+                  db.name()));
+}
+
+absl::Status MigrateLocked(Connection& db, std::span<const Migration> migrations) {
+  ASSIGN_OR_RETURN(const int64_t version, VersionOf(db));
+  const absl::StatusOr<std::span<const Migration>> missing = MissingSteps(migrations, version);
+  if (!missing.ok()) {
+    return absl::Status(missing.status().code(),
+                        fmt::format("{}: {}", db.name(), std::string(missing.status().message())));
+  }
+  for (const Migration& step : *missing) RETURN_IF_ERROR(db.RunScript(ScriptOf(step)));
+  return absl::OkStatus();
+}
+
+// Says when the server may lose what it acknowledged: that is its administrator's choice.
+absl::Status WarnOfLoss(Connection& db) {
+  ASSIGN_OR_RETURN(const int64_t no_fsync,
+                   OneNumber(db, "SELECT (current_setting('fsync') = 'off')::int"));
+  if (no_fsync != 0) spdlog::warn("{}: fsync is off; a power cut loses finished jobs", db.name());
+  ASSIGN_OR_RETURN(const int64_t unsure,
+                   OneNumber(db,
+                             "SELECT ((current_setting('synchronous_standby_names') = '' OR "
+                             "current_setting('synchronous_commit') = 'local') AND "
+                             "EXISTS (SELECT FROM pg_stat_replication))::int"));
+  if (unsure != 0) {
+    spdlog::warn(
+        "{}: its replicas lag behind (synchronous_standby_names is empty, or "
+        "synchronous_commit local); failing over to one loses finished jobs",
+        db.name());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Migrate(Connection& db, std::span<const Migration> migrations) {
+  // Schedulers that start at the same time take turns. Any number will do that no other program
+  // uses; the lock ends with the session.
+  constexpr std::string_view kLock = "7161620311";
+  RETURN_IF_ERROR(db.RunScript(fmt::format("SELECT pg_advisory_lock({})", kLock)));
+  const absl::Status status = MigrateLocked(db, migrations);
+  const absl::Status unlocked = db.RunScript(fmt::format("SELECT pg_advisory_unlock({})", kLock));
+  return status.ok() ? unlocked : status;
+}
+
+absl::StatusOr<std::unique_ptr<PostgresStore>> PostgresStore::Open(const std::string& url) {
+  ASSIGN_OR_RETURN(Connection db, Connection::Open(url));
+  RETURN_IF_ERROR(WarnOfLoss(db));
+  RETURN_IF_ERROR(Migrate(db, Migrations()));
+  ASSIGN_OR_RETURN(const int64_t token, TakeLeadership(db, std::nullopt));
+  std::unique_ptr<PostgresStore> store(new PostgresStore(url, std::move(db), token));
+  RETURN_IF_ERROR(store->ReadGridId());
+  store->renewer_ = std::thread([raw = store.get()] { raw->RenewUntilClosed(); });
+  return store;
+}
+
+PostgresStore::~PostgresStore() {
+  {
+    absl::MutexLock lock(&mutex_);
+    closing_ = true;
+  }
+  if (renewer_.joinable()) renewer_.join();
+  absl::MutexLock lock(&token_mutex_);
+  if (db_.LostMeanwhile()) return;
+  const absl::Status status = db_.Run(std::vector{GiveUp(token_)});
+  if (status.ok() || TokenWasRefused(db_)) return;
+  spdlog::warn("the lead could not be given up; it ends by itself: {}", status.ToString());
+}
+
+absl::Status PostgresStore::Standing() const {
+  absl::MutexLock lock(&mutex_);
+  return standing_;
+}
+
+absl::Status PostgresStore::Depose(const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  standing_ = absl::AbortedError(
+      fmt::format("{}: another scheduler leads this grid now; this one has ended", name));
+  return standing_;
+}
+
+absl::Status PostgresStore::Reconnect() {
+  RETURN_IF_ERROR(Standing());
+  if (!db_.LostMeanwhile()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Connection db, Connection::Open(url_));
+  absl::MutexLock lock(&token_mutex_);
+  // Raising the token also refuses what the lost session may still be about to begin.
+  const absl::StatusOr<int64_t> token = TakeLeadership(db, token_);
+  if (absl::IsAborted(token.status())) return Depose(db.name());
+  RETURN_IF_ERROR(token.status());
+  token_ = *token;
+  db_ = std::move(db);
+  return absl::OkStatus();
+}
+
+absl::Status PostgresStore::RunLeading(std::vector<Statement> statements) {
+  RETURN_IF_ERROR(Reconnect());
+  {
+    absl::MutexLock lock(&token_mutex_);
+    statements.insert(statements.begin(), ShowToken(token_));
+  }
+  const absl::Status status = db_.Run(statements);
+  if (!status.ok() && TokenWasRefused(db_)) return Depose(db_.name());
+  return status;
+}
+
+absl::StatusOr<core::Snapshot> PostgresStore::Load() {
+  RETURN_IF_ERROR(RunLeading({}));
+  return SqlStore::Load();
+}
+
+absl::Status PostgresStore::Ask(std::string_view sql, std::span<const int64_t> numbers,
+                                const OnRow& on_row) {
+  return db_.Ask(sql, numbers, on_row);
+}
+
+absl::Status PostgresStore::AskReader(std::string_view sql, std::span<const int64_t> numbers,
+                                      const OnRow& on_row) const {
+  return readers_.Ask(sql, numbers, on_row);
+}
+
+absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
+  std::vector<core::JobProgressRow> progress;
+  for (const core::JobRow& job : batch.jobs) progress.push_back(ProgressOf(job));
+  progress.insert(progress.end(), batch.job_progress.begin(), batch.job_progress.end());
+  std::vector<Statement> statements;
+  const auto add = [&]<typename Row>(const std::vector<Row>& rows) {
+    AppendUpsert(&statements, std::span<const Row>(rows));
+  };
+  if (batch.meta) AppendUpsert(&statements, std::span<const core::MetaRow>(&*batch.meta, 1));
+  add(batch.join_tokens);
+  add(batch.devices);
+  add(batch.reputations);
+  add(batch.jobs);
+  add(progress);
+  add(batch.shards);
+  add(batch.attempts);
+  add(batch.results);
+  add(batch.checkpoints);
+  AppendForget(&statements, batch.forgotten_checkpoints);
+  return RunLeading(std::move(statements));
+}
+
+void PostgresStore::RenewUntilClosed() {
+  std::optional<Connection> session;
+  absl::MutexLock lock(&mutex_);
+  while (!closing_ && standing_.ok()) {
+    mutex_.Unlock();
+    RenewOnce(&session);
+    mutex_.Lock();
+    mutex_.AwaitWithTimeout(absl::Condition(&closing_), absl::Milliseconds(kRenewMs));
+  }
+}
+
+// On a session of its own: the committing thread may be busy with something long. A lease that
+// cannot be renewed runs out, so that nothing needs to be done about errors.
+void PostgresStore::RenewOnce(std::optional<Connection>* session) {
+  absl::MutexLock lock(&token_mutex_);
+  if (!*session || (*session)->LostMeanwhile()) {
+    absl::StatusOr<Connection> opened = Connection::Open(url_);
+    if (!opened.ok()) return;
+    *session = *std::move(opened);
+  }
+  const absl::Status status = (*session)->Run(std::vector{ShowToken(token_)});
+  if (!status.ok() && TokenWasRefused(**session)) Depose((*session)->name()).IgnoreError();
+}
+
+}  // namespace corpgrid::store

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "store/postgres.h"
+#include "store/schema.h"
+#include "store/sql_store.h"
+
+namespace corpgrid::store {
+
+// Brings the database to the newest of `migrations`, each step in a transaction of its own. Errors:
+// FailedPrecondition when it is newer than all of them or some other program's.
+absl::Status Migrate(postgres::Connection& db, std::span<const Migration> migrations);
+
+// The leader's store on a PostgreSQL server (store/leader.h). A commit is one round trip. A session
+// that was lost is opened again by the next call, unless another scheduler has taken over.
+class PostgresStore final : public SqlStore {
+ public:
+  static absl::StatusOr<std::unique_ptr<PostgresStore>> Open(const std::string& url);
+  ~PostgresStore() override;
+
+  absl::StatusOr<core::Snapshot> Load() override;
+  absl::Status Standing() const override;
+
+ private:
+  PostgresStore(const std::string& url, postgres::Connection db, int64_t token)
+      : url_(url), db_(std::move(db)), readers_(url), token_(token) {}
+
+  absl::Status Ask(std::string_view sql, std::span<const int64_t> numbers,
+                   const OnRow& on_row) override;
+  absl::Status AskReader(std::string_view sql, std::span<const int64_t> numbers,
+                         const OnRow& on_row) const override;
+  absl::Status Write(const core::WriteBatch& batch) override;
+
+  absl::Status Reconnect();
+  // Runs the statements in one transaction with the proof that this store leads.
+  absl::Status RunLeading(std::vector<postgres::Statement> statements);
+  void RenewUntilClosed();
+  void RenewOnce(std::optional<postgres::Connection>* session);
+  absl::Status Depose(const std::string& name);
+
+  const std::string url_;
+  postgres::Connection db_;  // of the thread that commits
+  mutable postgres::ReadPool readers_;
+
+  absl::Mutex token_mutex_;  // held while a token is shown by the renewing thread, or raised
+  int64_t token_ ABSL_GUARDED_BY(token_mutex_);
+
+  mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(token_mutex_);
+  absl::Status standing_ ABSL_GUARDED_BY(mutex_);
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread renewer_;
+};
+
+}  // namespace corpgrid::store
