@@ -6,8 +6,10 @@
 
 #include "base/testing/temp_folder.h"
 #include "store/test_rows.h"
+#include "store/testing/postgres_server.h"
 
-// What a commit costs a row: a batch in which 64 shards are leased, handed in and decided.
+// What a commit costs a row: a batch in which 64 shards are leased, handed in and decided; on
+// SQLite and on a PostgreSQL server that runs beside, both flushing every commit to the disk.
 namespace corpgrid::store {
 namespace {
 
@@ -51,9 +53,17 @@ int64_t RowsOf(const core::WriteBatch& b) {
                               b.attempts.size() + b.results.size());
 }
 
+enum Backend : int64_t { kSqlite, kPostgres };
+
+std::unique_ptr<Store> NewStore(benchmark::State& state, const std::string& folder) {
+  const bool postgres = state.range(0) == kPostgres;
+  state.SetLabel(postgres ? "PostgreSQL" : "SQLite");
+  return *Open(postgres ? testing::PostgresServer::Shared().NewDatabase() : folder + "/state.db");
+}
+
 void LeaseAndDecide64Shards(benchmark::State& state) {
   const corpgrid::testing::TempFolder folder;
-  auto store = *OpenSqlite(folder / "state.db");
+  auto store = NewStore(state, folder.path());
   const core::MetaRow meta = store->Load()->meta;
   core::WriteBatch setup;
   for (uint64_t device = 1; device <= 3; ++device) setup.devices.push_back(TestDevice(device));
@@ -75,11 +85,15 @@ void LeaseAndDecide64Shards(benchmark::State& state) {
   state.counters["cpu_us_per_row"] = benchmark::Counter(
       static_cast<double>(rows) / 1e6, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
-BENCHMARK(LeaseAndDecide64Shards)->Unit(benchmark::kMicrosecond);
+BENCHMARK(LeaseAndDecide64Shards)
+    ->Arg(kSqlite)
+    ->Arg(kPostgres)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 
 void LoadWith10000FinishedShards(benchmark::State& state) {
   const corpgrid::testing::TempFolder folder;
-  auto store = *OpenSqlite(folder / "state.db");
+  auto store = NewStore(state, folder.path());
   const core::MetaRow meta = store->Load()->meta;
   core::WriteBatch setup;
   for (uint64_t device = 1; device <= 3; ++device) setup.devices.push_back(TestDevice(device));
@@ -93,7 +107,11 @@ void LoadWith10000FinishedShards(benchmark::State& state) {
     if (store->Load()->attempts.size() != kShards) state.SkipWithError("Load is wrong");
   }
 }
-BENCHMARK(LoadWith10000FinishedShards)->Unit(benchmark::kMicrosecond);
+BENCHMARK(LoadWith10000FinishedShards)
+    ->Arg(kSqlite)
+    ->Arg(kPostgres)
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace corpgrid::store

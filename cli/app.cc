@@ -93,6 +93,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddJobCommands(tree);
   AddDeviceCommands(tree);
   AddTokenAndKeyCommands(tree);
+  AddStoreCommands(tree);
   AddCompletionCommands(tree);
 
   const std::vector<std::string> words(arguments.begin() + 1, arguments.end());

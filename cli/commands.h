@@ -28,6 +28,7 @@ void AddJobCommands(CommandTree& tree);
 void AddDeviceCommands(CommandTree& tree);
 void AddTokenAndKeyCommands(CommandTree& tree);
 void AddDaemonCommands(CommandTree& tree);
+void AddStoreCommands(CommandTree& tree);
 void AddCompletionCommands(CommandTree& tree);
 
 }  // namespace corpgrid::cli

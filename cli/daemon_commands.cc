@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <thread>
 
@@ -15,9 +14,11 @@
 #include "cli/commands.h"
 #include "cli/data_folder.h"
 #include "cli/keys.h"
+#include "cli/secret.h"
 #include "cli/up.h"
 #include "fmt/format.h"
 #include "scheduler/scheduler.h"
+#include "store/store.h"
 
 namespace corpgrid::cli {
 namespace {
@@ -56,18 +57,26 @@ absl::StatusOr<std::string> FindRunner(const std::string& agent_folder) {
   return copy.string();
 }
 
-// A secret that is given as itself or, so that it stays out of the list of processes, as @FILE.
-absl::StatusOr<std::string> ReadToken(const std::string& given) {
-  if (!given.starts_with("@")) return given;
-  std::ifstream in(given.substr(1));
-  std::string token;
-  if (!(in >> token)) {
-    return absl::NotFoundError(fmt::format("there is no token in {}", given.substr(1)));
+// On PostgreSQL a scheduler that finds another one leading waits until it can take over. Null when
+// one of `stops` came first.
+absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> StartOrStandBy(
+    const scheduler::Options& options, const sigset_t& stops) {
+  constexpr timespec kPause = {.tv_sec = 1, .tv_nsec = 0};
+  for (bool said = false;; said = true) {
+    absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> started =
+        scheduler::Scheduler::Start(options);
+    if (!absl::IsAlreadyExists(started.status()) || !store::IsPostgresUrl(options.store)) {
+      return started;
+    }
+    if (!said) {
+      Say(fmt::format("standing by: {}", std::string(started.status().message())));
+    }
+    if (sigtimedwait(&stops, nullptr, &kPause) > 0) return nullptr;
   }
-  return token;
 }
 
-absl::Status RunScheduler(const scheduler::Options& options) {
+absl::Status RunScheduler(scheduler::Options options) {
+  ASSIGN_OR_RETURN(options.store, ReadSecret(options.store));
   std::error_code error;
   fs::create_directories(options.data_folder, error);
   // All threads leave these signals to the one that waits for them.
@@ -76,7 +85,8 @@ absl::Status RunScheduler(const scheduler::Options& options) {
   sigaddset(&stops, SIGINT);
   sigaddset(&stops, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &stops, nullptr);
-  ASSIGN_OR_RETURN(const auto scheduler, scheduler::Scheduler::Start(options));
+  ASSIGN_OR_RETURN(const auto scheduler, StartOrStandBy(options, stops));
+  if (scheduler == nullptr) return absl::OkStatus();
   std::thread waiter([&] {
     int signal = 0;
     sigwait(&stops, &signal);
@@ -84,10 +94,10 @@ absl::Status RunScheduler(const scheduler::Options& options) {
   });
   Say(fmt::format("the scheduler listens on {}; its data is in {}", scheduler->address(),
                   options.data_folder));
-  scheduler->Wait();
+  const absl::Status ended = scheduler->Wait();
   pthread_kill(waiter.native_handle(), SIGTERM);  // it waits still if this end was not its doing
   waiter.join();
-  return absl::OkStatus();
+  return ended;
 }
 
 struct AgentArguments {
@@ -111,13 +121,21 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
     return absl::InvalidArgumentError(fmt::format(
         "{} is the data folder of a grid; an agent needs one of its own", options.data_folder));
   }
-  ASSIGN_OR_RETURN(options.join_token, ReadToken(options.join_token));
+  ASSIGN_OR_RETURN(options.join_token, ReadSecret(options.join_token));
   options.keyring_path = TrustedKeysPath(options.data_folder);
   RETURN_IF_ERROR(AddTrustedKeys(options.keyring_path, arguments.trusted));
   ASSIGN_OR_RETURN(options.runner_path, FindRunner(options.data_folder));
   unsetenv("CORPGRID_JOIN");  // no child needs to see it
   const std::atomic<bool> never = false;
   return agent::RunAgent(options, never);
+}
+
+void AddStoreOption(CLI::App* command, std::string* store) {
+  command
+      ->add_option("--store", *store,
+                   "Where the state is: a PostgreSQL URL or @FILE with one, or a SQLite file "
+                   "(default: SQLite in the data folder)")
+      ->type_name("URL");
 }
 
 void AddUp(CommandTree& tree) {
@@ -140,21 +158,26 @@ void AddUp(CommandTree& tree) {
   up->add_option("--listen", options->listen, "The scheduler's address; port 0 picks one")
       ->capture_default_str()
       ->type_name("HOST:PORT");
+  AddStoreOption(up, &options->store);
 }
 
 void AddScheduler(CommandTree& tree) {
   const auto options = std::make_shared<scheduler::Options>();
   options->listen = "127.0.0.1:50051";
-  CLI::App* scheduler = AddCommand(tree, &tree.root, "scheduler", "Run the scheduler alone",
-                                   "  corpgrid scheduler --data /srv/grid --listen 127.0.0.1:50051",
-                                   [&common = tree.common, options]() -> int {
-                                     options->data_folder = common.data_folder;
-                                     const absl::Status status = RunScheduler(*options);
-                                     return status.ok() ? kExitDone : Fail(common, status);
-                                   });
+  CLI::App* scheduler =
+      AddCommand(tree, &tree.root, "scheduler", "Run the scheduler alone",
+                 "  corpgrid scheduler --data /srv/grid --listen 127.0.0.1:50051\n"
+                 "  corpgrid scheduler --data /srv/grid --store "
+                 "postgres://grid@db.example/grid",
+                 [&common = tree.common, options]() -> int {
+                   options->data_folder = common.data_folder;
+                   const absl::Status status = RunScheduler(*options);
+                   return status.ok() ? kExitDone : Fail(common, status);
+                 });
   scheduler->add_option("--listen", options->listen, "Its address; port 0 picks one")
       ->capture_default_str()
       ->type_name("HOST:PORT");
+  AddStoreOption(scheduler, &options->store);
 }
 
 void AddAgent(CommandTree& tree) {

@@ -51,9 +51,10 @@ std::string FormatCounts(Unit unit, const Progress& progress) {
 
 std::string FormatRate(Unit unit, double rate) {
   if (unit == Unit::kBytes) return fmt::format("{}/s", FormatBytes(static_cast<uint64_t>(rate)));
-  if (rate >= 10) return fmt::format("{:.0f} shards/s", rate);
-  if (rate >= 1) return fmt::format("{:.1f} shards/s", rate);
-  return fmt::format("{:.1f} shards/min", rate * 60);
+  const std::string_view what = unit == Unit::kRows ? "rows" : "shards";
+  if (rate >= 10) return fmt::format("{:.0f} {}/s", rate, what);
+  if (rate >= 1) return fmt::format("{:.1f} {}/s", rate, what);
+  return fmt::format("{:.1f} {}/min", rate * 60, what);
 }
 
 std::string FormatRemaining(int64_t ms) {

@@ -136,8 +136,10 @@ absl::Status Grid::Start() {
 
 absl::Status Grid::StartScheduler() {
   const auto argv = [&](const std::string& listen) {
-    return std::vector<std::string>{options_.program, "scheduler", "--data", data_,
-                                    "--listen",       listen};
+    std::vector<std::string> words = {options_.program, "scheduler", "--data", data_,
+                                      "--listen",       listen};
+    if (!options_.store.empty()) words.insert(words.end(), {"--store", options_.store});
+    return words;
   };
   Supervised& scheduler =
       children_.emplace_back(Supervised::Options{.name = "scheduler",

@@ -10,6 +10,7 @@ namespace corpgrid::cli {
 struct UpOptions {
   std::string program;  // this program, to be started as scheduler and agents
   std::string listen = "127.0.0.1:0";
+  std::string store;  // as the scheduler's --store; empty: its default
   int agents = 3;
   int slots = 0;  // of each agent; 0: the processors shared out among them
 };

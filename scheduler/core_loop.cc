@@ -26,7 +26,7 @@ std::array<uint8_t, 32> RandomSeed() {
 absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Load(const core::GridConfig& config,
                                                          store::Store* store, const Clock* clock,
                                                          EffectsListener* listener) {
-  auto loop = std::unique_ptr<CoreLoop>(new CoreLoop(clock, listener));
+  auto loop = std::unique_ptr<CoreLoop>(new CoreLoop(store, clock, listener));
   ASSIGN_OR_RETURN(loop->grid_, store::DurableGrid::Load(config, store, clock, RandomSeed));
   loop->grid_id_ = loop->grid_->grid().meta().grid_id;
   return loop;
@@ -115,7 +115,19 @@ void CoreLoop::Run() {
   }
 }
 
+bool CoreLoop::CheckDeposed() {
+  if (!deposed_.ok()) return true;
+  deposed_ = store_->Standing();
+  if (deposed_.ok()) return false;
+  listener_->OnDeposed(deposed_);
+  return true;
+}
+
 void CoreLoop::ApplyBatch(std::vector<Waiting> batch) {
+  if (CheckDeposed()) {
+    for (Waiting& waiting : batch) waiting.done(deposed_);
+    return;
+  }
   std::vector<Body> bodies;
   bodies.reserve(batch.size());
   for (Waiting& waiting : batch) bodies.push_back(std::move(waiting.body));
@@ -141,6 +153,7 @@ absl::Status CoreLoop::Commit() {
       absl::MutexLock lock(&mutex_);
       if (stopping_) return status;
     }
+    if (CheckDeposed()) return deposed_;
     spdlog::error("cannot read the state back, trying again: {}", landed.status().ToString());
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     landed = grid_->Reload();

@@ -25,6 +25,9 @@ class EffectsListener {
   // Memory was thrown away and read back from the store, after a commit that failed: nobody waits
   // for shards any more.
   virtual void OnReloaded(const core::Grid& grid) = 0;
+  // Another scheduler leads the grid: every command is answered with `why` from now on. Called
+  // once.
+  virtual void OnDeposed(const absl::Status& why) = 0;
   // Called about every kTickMs.
   virtual void OnTick() = 0;
 };
@@ -32,7 +35,8 @@ class EffectsListener {
 // Owns the core, on a thread of its own. It takes whatever commands wait, applies them all, commits
 // their rows in one transaction and then releases the replies (group commit): an acknowledged
 // change is durable, and a commit's cost is shared. When a commit fails, every command of it is
-// answered with that error and memory is read back from the store.
+// answered with that error and memory is read back from the store. When the store says that another
+// scheduler leads, nothing is applied any more.
 class CoreLoop {
  public:
   using Body = store::DurableGrid::Body;
@@ -73,16 +77,20 @@ class CoreLoop {
     Done done;
   };
 
-  CoreLoop(const Clock* clock, EffectsListener* listener) : clock_(clock), listener_(listener) {}
+  CoreLoop(store::Store* store, const Clock* clock, EffectsListener* listener)
+      : store_(store), clock_(clock), listener_(listener) {}
 
   core::Reply CallAny(Body body);
   void Run();
   std::vector<Waiting> TakeBatch();
   void ApplyBatch(std::vector<Waiting> batch);
+  // Whether another scheduler leads; the first time it is found out, the listener hears of it.
+  bool CheckDeposed();
   // Commits what was applied; on failure reloads. OK when it is durable.
   absl::Status Commit();
   void LeaveOutStall(int64_t now_ms);
 
+  store::Store* const store_;
   const Clock* const clock_;
   EffectsListener* const listener_;
   std::string grid_id_;
@@ -91,6 +99,7 @@ class CoreLoop {
   std::unique_ptr<store::DurableGrid> grid_;
   int64_t last_tick_ms_ = 0;
   std::optional<int64_t> last_turn_ms_;
+  absl::Status deposed_;  // OK while this scheduler leads
 
   absl::Mutex mutex_;
   std::vector<Waiting> queue_ ABSL_GUARDED_BY(mutex_);

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/status_macros.h"
 #include "core/test_rows.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -17,10 +18,12 @@ class FaultyStore : public store::Store {
  public:
   absl::StatusOr<core::Snapshot> Load() override {
     ++loads;
+    RETURN_IF_ERROR(Standing());
     return rows.ToSnapshot();
   }
   absl::Status Commit(const core::WriteBatch& batch) override {
     ++commits;
+    RETURN_IF_ERROR(Standing());
     if (fail_before) return absl::ResourceExhaustedError("disk full");
     rows.Keep(batch);
     if (fail_after) return absl::UnavailableError("connection lost");
@@ -37,7 +40,12 @@ class FaultyStore : public store::Store {
   }
   absl::StatusOr<store::AttemptRecord> Attempt(AttemptId) const override { return Unused(); }
 
+  absl::Status Standing() const override {
+    return deposed ? absl::AbortedError("another scheduler leads") : absl::OkStatus();
+  }
+
   core::TestRows rows;
+  std::atomic<bool> deposed = false;
   std::atomic<bool> fail_before = false;
   std::atomic<bool> fail_after = false;
   std::atomic<int> commits = 0;
@@ -51,10 +59,12 @@ class CountingListener : public EffectsListener {
  public:
   void OnCommitted(core::Effects&) override { ++committed; }
   void OnReloaded(const core::Grid&) override { ++reloaded; }
+  void OnDeposed(const absl::Status&) override { ++deposed; }
   void OnTick() override { ++ticks; }
 
   std::atomic<int> committed = 0;
   std::atomic<int> reloaded = 0;
+  std::atomic<int> deposed = 0;
   std::atomic<int> ticks = 0;
 };
 
@@ -124,6 +134,24 @@ TEST_F(CoreLoopTest, ACommitThatLandedInSpiteOfItsErrorIsAcknowledged) {
   EXPECT_TRUE(loop_->CallStatus(Token("b")).ok());
   EXPECT_EQ(store_.rows.tokens_.size(), 2u);
   EXPECT_EQ(store_.rows.meta_.batch, 2u);
+}
+
+TEST_F(CoreLoopTest, ADeposedLoopAppliesNothingMoreAndSaysSoOnce) {
+  ASSERT_TRUE(loop_->CallStatus(Token("a")).ok());
+  store_.deposed = true;
+  EXPECT_TRUE(absl::IsAborted(loop_->CallStatus(Token("b"))));
+  const auto devices = loop_->Call<std::vector<core::DeviceView>>(core::ViewDevices{});
+  EXPECT_TRUE(absl::IsAborted(devices.status())) << "what it knows may be old";
+  EXPECT_EQ(listener_.deposed, 1);
+  EXPECT_EQ(store_.rows.tokens_.size(), 1u);
+}
+
+TEST_F(CoreLoopTest, AnIdleLoopHearsThatItIsDeposed) {
+  store_.deposed = true;
+  for (int i = 0; i < 200 && listener_.deposed == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(CoreLoop::kTickMs));
+  }
+  EXPECT_EQ(listener_.deposed, 1);
 }
 
 class MovedClock final : public Clock {

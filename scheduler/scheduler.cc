@@ -74,9 +74,10 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
 
   const std::string& address() const override { return address_; }
 
-  void Wait() override {
+  absl::Status Wait() override {
     absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&stopped_));
+    mutex_.Await(absl::Condition(&ended_));
+    return deposed_;
   }
 
   void Stop() override {
@@ -89,7 +90,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
       agent_service_->FailPolls(absl::UnavailableError("the scheduler is stopping"));
     if (server_) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
     absl::MutexLock lock(&mutex_);
-    stopped_ = true;
+    ended_ = true;
   }
 
   void OnCommitted(core::Effects& effects) override {
@@ -120,6 +121,13 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
     }
     if (agent_service_)
       agent_service_->FailPolls(absl::UnavailableError("the scheduler read its state back"));
+  }
+
+  // On the core's thread, for whose replies the calls wait that a stop would wait for.
+  void OnDeposed(const absl::Status& why) override {
+    absl::MutexLock lock(&mutex_);
+    deposed_ = why;
+    ended_ = true;
   }
 
   void OnTick() override { agent_service_->EndOldPolls(); }
@@ -158,7 +166,8 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
 
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // stopped, or of no use any more
+  absl::Status deposed_ ABSL_GUARDED_BY(mutex_);
 };
 
 absl::Status RunningScheduler::TakeFolder(const std::string& folder) {
@@ -172,7 +181,7 @@ absl::Status RunningScheduler::TakeFolder(const std::string& folder) {
   }
   auto lock = FileLock::Take(folder + "/lock");
   if (!lock.ok()) {
-    return absl::FailedPreconditionError(fmt::format(
+    return absl::AlreadyExistsError(fmt::format(
         "a scheduler already uses {}; stop it first, or choose another folder with --data: {}",
         options_.data_folder, std::string(lock.status().message())));
   }
@@ -185,7 +194,8 @@ absl::Status RunningScheduler::Start() {
   const std::string folder = options_.data_folder + "/scheduler";
   RETURN_IF_ERROR(TakeFolder(folder));
   ASSIGN_OR_RETURN(const Key secret, LoadOrCreateSecret(folder + "/secret"));
-  ASSIGN_OR_RETURN(store_, store::OpenSqlite(folder + "/state.db"));
+  ASSIGN_OR_RETURN(store_,
+                   store::Open(options_.store.empty() ? folder + "/state.db" : options_.store));
   ASSIGN_OR_RETURN(objects_, objects::OpenLocalStore(folder + "/objects"));
   grants_ = std::make_unique<GrantTable>(store_.get());
   staging_ = std::make_unique<Staging>(objects_.get());

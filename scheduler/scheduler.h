@@ -11,6 +11,7 @@ namespace corpgrid::scheduler {
 
 struct Options {
   std::string data_folder;
+  std::string store = "";              // as store::Open takes it; empty: SQLite in the data folder
   std::string listen = "127.0.0.1:0";  // port 0 picks a free one
   int64_t heartbeat_ms = 2000;
   int grace_heartbeats = 4;
@@ -20,15 +21,17 @@ struct Options {
 class Scheduler {
  public:
   // Returns once it listens and DATA/grid.json is written. Errors: InvalidArgument or Unimplemented
-  // for the address, FailedPrecondition when the folder or the port is in use, those of the store.
+  // for the address, AlreadyExists when another scheduler uses the folder or leads the store,
+  // FailedPrecondition when the port is in use, those of the store.
   static absl::StatusOr<std::unique_ptr<Scheduler>> Start(const Options& options);
 
   virtual ~Scheduler() = default;
 
   // "127.0.0.1:50051", with the port that was picked.
   virtual const std::string& address() const = 0;
-  // Returns when Stop was called. Any thread.
-  virtual void Wait() = 0;
+  // Returns OK when Stop was called, or Aborted as soon as another scheduler leads the grid: then
+  // this one answers nothing any more, and should be stopped. Any thread.
+  virtual absl::Status Wait() = 0;
   // Ends open calls within a second or so. Any thread; idempotent. Call before destruction.
   virtual void Stop() = 0;
 };

@@ -1,3 +1,5 @@
+#include "store/open.h"
+
 #include "store/postgres_store.h"
 #include "store/sqlite_store.h"
 
@@ -15,8 +17,13 @@ bool IsPostgresUrl(std::string_view store) {
   return store.starts_with("postgres://") || store.starts_with("postgresql://");
 }
 
+absl::StatusOr<std::unique_ptr<SqlStore>> OpenSql(const std::string& path_or_url) {
+  if (IsPostgresUrl(path_or_url)) return PostgresStore::Open(path_or_url);
+  return SqliteStore::Open(path_or_url);
+}
+
 absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url) {
-  return IsPostgresUrl(path_or_url) ? OpenPostgres(path_or_url) : OpenSqlite(path_or_url);
+  return OpenSql(path_or_url);
 }
 
 }  // namespace corpgrid::store

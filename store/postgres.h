@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "base/blob.h"
 #include "store/sql_store.h"
+#include "store/sql_text.h"
 
 // A thin layer over libpq: statements that are prepared once, any number of them in one round trip,
 // errors as Status. libpq rather than libpqxx, which in Debian 12 knows neither pipelines nor
@@ -33,7 +34,10 @@ class Parameter {
   }
 
   void Add(std::integral auto value) { AddNumber(static_cast<int64_t>(value)); }
-  void Add(std::string_view value) { AddBytes(value); }
+  // What is no text to PostgreSQL (NULs, bad UTF-8: a device can say anything) becomes U+FFFD.
+  void Add(std::string_view value) {
+    AddBytes(store::IsSqlText(value) ? value : store::AsSqlText(value));
+  }
   void Add(Blob value) { AddBytes(value.bytes); }
 
   // "bigint[]", as SQL has it.

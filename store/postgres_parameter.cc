@@ -1,4 +1,4 @@
-#include <bit>
+#include <array>
 
 #include "store/postgres.h"
 

@@ -78,6 +78,20 @@ TEST_F(PostgresStoreTest, AnOlderStoreIsMigratedStepByStepOrNotAtAll) {
             absl::StatusCode::kFailedPrecondition);
 }
 
+// One such device must not make everyone's commit fail.
+TEST_F(PostgresStoreTest, WhatIsNoTextIsRepaired) {
+  auto store = *OpenPostgres(url_);
+  core::WriteBatch batch;
+  batch.devices = {TestDevice(1), TestDevice(2)};
+  batch.devices[0].name = std::string("a\0b\xff", 4) + "Zürich";
+  batch.devices[1].name = "cut \xc3";
+  const absl::Status status = store->Commit(batch);
+  ASSERT_TRUE(status.ok()) << status;
+  const core::Snapshot loaded = *store->Load();
+  EXPECT_EQ(loaded.devices.at(0).name, "a\uFFFDb\uFFFDZürich");
+  EXPECT_EQ(loaded.devices.at(1).name, "cut \uFFFD");
+}
+
 TEST_F(PostgresStoreTest, ACommitLargerThanTheSocketsBuffers) {
   auto store = *OpenPostgres(url_);
   core::WriteBatch batch;

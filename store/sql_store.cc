@@ -65,17 +65,61 @@ OnRow AppendRecordsTo(std::vector<AttemptRecord>* records) {
 }  // namespace
 
 absl::Status SqlStore::ReadGridId() {
-  const auto read = [this](const Columns& columns) {
+  bool found = false;
+  const auto read = [&](const Columns& columns) {
+    found = true;
     grid_id_ = columns.Bytes(0);
     return absl::OkStatus();
   };
-  constexpr std::string_view kSql = "SELECT grid_id FROM meta";
-  RETURN_IF_ERROR(Ask(kSql, {}, read));
-  if (!grid_id_.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(Ask("SELECT grid_id FROM meta", {}, read));
+  if (found && grid_id_.empty()) {
+    return absl::FailedPreconditionError(
+        "a copy into this store did not finish; empty it and copy again (corpgrid store copy)");
+  }
+  if (found) return absl::OkStatus();
   core::WriteBatch first;
   first.meta = core::MetaRow{.grid_id = crypto::ToHex(crypto::RandomBytes(16))};
-  RETURN_IF_ERROR(Write(first));
-  return Ask(kSql, {}, read);
+  return Adopt(first);
+}
+
+absl::Status SqlStore::Adopt(const core::WriteBatch& batch) {
+  RETURN_IF_ERROR(Write(batch));
+  if (batch.meta) grid_id_ = batch.meta->grid_id;
+  return absl::OkStatus();
+}
+
+template <typename Row>
+absl::Status SqlStore::ForEach(const std::function<absl::Status(const Row&)>& use) {
+  std::string sql = SelectAll<Row>();
+  if constexpr (std::is_same_v<Row, core::JobRow>) sql = SelectJobs("ORDER BY j.id");
+  return Ask(sql, {}, [&](const Columns& columns) -> absl::Status {
+    Row row;
+    RETURN_IF_ERROR(Read(columns, &row));
+    return use(row);
+  });
+}
+
+template absl::Status SqlStore::ForEach(
+    const std::function<absl::Status(const core::JoinTokenRow&)>&);
+template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::DeviceRow&)>&);
+template absl::Status SqlStore::ForEach(
+    const std::function<absl::Status(const core::ReputationRow&)>&);
+template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::JobRow&)>&);
+template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::ShardRow&)>&);
+template absl::Status SqlStore::ForEach(
+    const std::function<absl::Status(const core::AttemptRow&)>&);
+template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::ResultRow&)>&);
+template absl::Status SqlStore::ForEach(
+    const std::function<absl::Status(const core::CheckpointRow&)>&);
+
+absl::StatusOr<uint64_t> SqlStore::CountRows(std::string_view table) {
+  uint64_t count = 0;
+  RETURN_IF_ERROR(
+      Ask(fmt::format("SELECT COUNT(*) FROM {}", table), {}, [&](const Columns& columns) {
+        count = static_cast<uint64_t>(columns.Int(0));
+        return absl::OkStatus();
+      }));
+  return count;
 }
 
 absl::StatusOr<core::Snapshot> SqlStore::Load() {

@@ -29,6 +29,14 @@ class SqlStore : public Store {
                                                       uint32_t last) const final;
   absl::StatusOr<AttemptRecord> Attempt(AttemptId id) const final;
 
+  // For copying a store (store/copy.h). The thread that commits.
+  // Gives every row of a table, by key; jobs come with their progress.
+  template <typename Row>
+  absl::Status ForEach(const std::function<absl::Status(const Row&)>& use);
+  absl::StatusOr<uint64_t> CountRows(std::string_view table);
+  // As Commit, but a meta row makes the store that row's grid's.
+  absl::Status Adopt(const core::WriteBatch& batch);
+
  protected:
   // On the connection of the thread that commits.
   virtual absl::Status Ask(std::string_view sql, std::span<const int64_t> numbers,
@@ -40,7 +48,8 @@ class SqlStore : public Store {
   // earlier one of the same key.
   virtual absl::Status Write(const core::WriteBatch& batch) = 0;
 
-  // Reads the grid's id, after giving a new store one. To be called by the one who opens.
+  // Reads the grid's id, after giving a new store one. To be called by the one who opens. Errors:
+  // FailedPrecondition for what a copy that did not finish has left.
   absl::Status ReadGridId();
 
  private:

@@ -9,7 +9,7 @@ namespace corpgrid::store {
 
 inline constexpr uint32_t kShardsABatch = 20;
 
-// Batch n makes job n with its shards, attempts and results: many rows in many tables.
+// Batch n makes job n with its shards, attempts, results and checkpoints: many rows in many tables.
 inline core::WriteBatch NumberedBatch(const core::MetaRow& meta, uint64_t n) {
   core::WriteBatch batch;
   batch.meta = meta;
@@ -22,6 +22,7 @@ inline core::WriteBatch NumberedBatch(const core::MetaRow& meta, uint64_t n) {
     batch.shards.push_back(TestShard(n, i, core::ShardState::kRunning));
     batch.attempts.push_back(TestAttempt(attempt, n, i, 1));
     batch.results.push_back(TestResult(attempt));
+    batch.checkpoints.push_back(TestCheckpoint(attempt, n, i, "an owner"));
   }
   return batch;
 }
@@ -36,6 +37,7 @@ inline void ExpectWholeBatches(Store& store, uint64_t at_least) {
   EXPECT_EQ(loaded->shards.size(), batches * kShardsABatch);
   EXPECT_EQ(loaded->attempts.size(), batches * kShardsABatch);
   EXPECT_EQ(loaded->results.size(), batches * kShardsABatch);
+  EXPECT_EQ(loaded->checkpoints.size(), batches * kShardsABatch);
   for (uint64_t i = 0; i < batches; ++i) EXPECT_EQ(loaded->jobs[i].id.value, i + 1);
 }
 

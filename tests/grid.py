@@ -136,6 +136,7 @@ class Grid:
         self.data.mkdir(mode=0o711)
         self.agents, self.slots = agents, slots
         self.running = {}  # name -> Popen
+        self.adopted = []  # what else the test runs, with its Popen as .process
         # Ends the daemons' groups when this process is killed, which closes the pipe.
         self.watchdog = subprocess.Popen(["/bin/sh", "-c", WATCHDOG], stdin=subprocess.PIPE,
                                          start_new_session=True)
@@ -159,10 +160,11 @@ class Grid:
         self.watchdog.stdin.flush()
         return self.running[name]
 
+    def scheduler_command(self, listen):
+        return [BIN / "corpgrid", "scheduler", "--data", self.data, "--listen", listen]
+
     def start_scheduler(self):
-        listen = self.address or "127.0.0.1:0"
-        process = self.spawn("scheduler", [BIN / "corpgrid", "scheduler", "--data", self.data,
-                                           "--listen", listen])
+        process = self.spawn("scheduler", self.scheduler_command(self.address or "127.0.0.1:0"))
 
         def up():
             if process.poll() is not None:
@@ -236,14 +238,16 @@ class Grid:
     def check_nothing_left(self, seconds=5):
         def left():
             reap_orphans(self.pids())
-            return [str(p) for p in descendants(os.getpid()) if p.pid not in self.pids()]
+            others = {p.pid for a in self.adopted for p in descendants(a.process.pid)}
+            return [str(p) for p in descendants(os.getpid()) if p.pid not in self.pids() | others]
         try:
             wait(lambda: not left(), seconds, "everything to end")
         except AssertionError:
             raise AssertionError("left running:\n" + "\n".join(left())) from None
 
     def pids(self):
-        return {process.pid for process in [self.watchdog, *self.running.values()]}
+        others = [adopted.process for adopted in self.adopted]
+        return {process.pid for process in [self.watchdog, *others, *self.running.values()]}
 
     def close(self):
         """Ends whatever still runs, keeps the ends of the logs, removes the folder."""

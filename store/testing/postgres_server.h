@@ -18,24 +18,25 @@
 #include <vector>
 
 #include "fmt/format.h"
-#include "gtest/gtest.h"
 #include "store/postgres.h"
 
 namespace corpgrid::store::testing {
 
 // A PostgreSQL server of Debian's package in a folder of its own, reached through a socket in it.
-// It starts with the first database that is asked for and ends with the tests, whatever becomes of
-// them.
-class PostgresServer : public ::testing::Environment {
+// It starts with the first database that is asked for and ends with the program, whatever becomes
+// of that. What goes wrong with it ends the program.
+class PostgresServer {
  public:
-  // Of the test program. Started again by the next NewDatabase or Start after a Stop.
+  // One a program, because it takes a second to make. Started again by the next NewDatabase or
+  // Start after a Stop.
   static PostgresServer& Shared() {
-    static auto* const kServer = static_cast<PostgresServer*>(
-        ::testing::AddGlobalTestEnvironment(new PostgresServer));  // gtest's from then on
-    return *kServer;
+    static PostgresServer server;
+    return server;
   }
 
-  void TearDown() override {
+  PostgresServer() = default;
+  PostgresServer(const PostgresServer&) = delete;
+  ~PostgresServer() {
     Stop(SIGINT);
     std::error_code ignored;
     if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
@@ -57,9 +58,9 @@ class PostgresServer : public ::testing::Environment {
 
   static void Sql(const std::string& url, const std::string& script) {
     absl::StatusOr<postgres::Connection> db = postgres::Connection::Open(url);
-    ASSERT_TRUE(db.ok()) << db.status();
+    Require(db.ok(), db.status().ToString());
     const absl::Status status = db->RunScript(script);
-    ASSERT_TRUE(status.ok()) << status << "\n" << script;
+    Require(status.ok(), fmt::format("{}\n{}", status.ToString(), script));
   }
 
   void Start() {
@@ -69,7 +70,7 @@ class PostgresServer : public ::testing::Environment {
                   "listen_addresses=", "-c", "max_connections=50"});
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (!postgres::Connection::Open(UrlOf("postgres")).ok()) {
-      ASSERT_LT(std::chrono::steady_clock::now(), end) << "the server does not start\n" << Log();
+      Require(std::chrono::steady_clock::now() < end, "the server does not start\n" + Log());
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
@@ -84,6 +85,12 @@ class PostgresServer : public ::testing::Environment {
 
  private:
   static constexpr int kKept = 3;
+
+  static void Require(bool fine, const std::string& otherwise) {
+    if (fine) return;
+    fmt::print(stderr, "PostgresServer: {}\n", otherwise);
+    std::abort();
+  }
 
   static std::string Binary(const std::string& name) {
     std::vector<std::string> found;
@@ -100,20 +107,20 @@ class PostgresServer : public ::testing::Environment {
 
   void MakeCluster() {
     folder_ = "/var/tmp/corpgrid-postgres-XXXXXX";
-    ASSERT_NE(::mkdtemp(folder_.data()), nullptr);
+    Require(::mkdtemp(folder_.data()) != nullptr, "cannot make " + folder_);
     ::chmod(folder_.c_str(), 0711);
     if (::geteuid() == 0) {  // for which the server refuses to run
       const passwd* const user = ::getpwnam("postgres");
-      ASSERT_NE(user, nullptr) << "no user postgres: ./dev setup";
+      Require(user != nullptr, "there is no user postgres: run ./dev setup");
       uid_ = user->pw_uid;
       gid_ = user->pw_gid;
-      ASSERT_EQ(::chown(folder_.c_str(), uid_, gid_), 0);
+      Require(::chown(folder_.c_str(), uid_, gid_) == 0, "cannot give away " + folder_);
     }
     int status = -1;
     ::waitpid(Spawn({Binary("initdb"), "-D", folder_ + "/data", "-U", "corpgrid", "-A", "trust",
                      "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"}),
               &status, 0);
-    ASSERT_EQ(status, 0) << Log();
+    Require(status == 0, "initdb failed\n" + Log());
   }
 
   // Runs a program as the server's user; it is stopped should this process die.
