@@ -136,11 +136,12 @@ absl::StatusOr<core::Snapshot> SqlStore::Load() {
   const auto select_of_running = [](std::string_view prefix, std::string_view columns,
                                     std::string_view joins, std::string_view order) {
     return fmt::format(
-        "SELECT {} FROM job_shards s JOIN job_progress p ON p.job_id = s.job_id {} s.state = 0 "
+        "SELECT {} FROM job_shards s JOIN job_progress p ON p.job_id = s.job_id + 0 {} s.state = 0 "
         "AND {} ORDER BY {}",
         Prefixed(prefix, columns), joins, kUnfinished, order);
   };
-  // CROSS JOIN keeps SQLite from starting at the attempts, of which there may be millions.
+  // CROSS JOIN keeps SQLite from starting at the attempts, of which there may be millions. Without
+  // the "+ 0", PostgreSQL, before it has statistics, joins them by p.job_id alone: 73 ms, not 0.3.
   RETURN_IF_ERROR(
       Ask(select_of_running("s.", kTable<core::ShardRow>.columns, "WHERE", "s.job_id, s.shard"), {},
           AppendTo(&snapshot.shards)));
