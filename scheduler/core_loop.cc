@@ -103,6 +103,10 @@ void CoreLoop::Run() {
       absl::MutexLock lock(&mutex_);
       if (stopping_ && batch.empty()) return;
     }
+    if (const absl::Status lead = CheckLead(); !lead.ok()) {
+      for (Waiting& waiting : batch) waiting.done(lead);
+      continue;  // all of this time will have been one stall
+    }
     const int64_t now_ms = clock_->MonotonicMs();
     LeaveOutStall(now_ms);
     const bool tick = now_ms - last_tick_ms_ >= kTickMs;
@@ -115,19 +119,20 @@ void CoreLoop::Run() {
   }
 }
 
-bool CoreLoop::CheckDeposed() {
-  if (!deposed_.ok()) return true;
-  deposed_ = store_->Standing();
-  if (deposed_.ok()) return false;
-  listener_->OnDeposed(deposed_);
-  return true;
+absl::Status CoreLoop::CheckLead() {
+  const absl::Status before = std::exchange(lead_, store_->Standing());
+  if (lead_.code() == before.code()) return lead_;
+  if (absl::IsAborted(lead_)) {
+    listener_->OnDeposed(lead_);
+  } else if (!lead_.ok()) {
+    spdlog::error("no call is answered for now: {}", std::string(lead_.message()));
+  } else {
+    spdlog::warn("this scheduler leads still; calls are answered again");
+  }
+  return lead_;
 }
 
 void CoreLoop::ApplyBatch(std::vector<Waiting> batch) {
-  if (CheckDeposed()) {
-    for (Waiting& waiting : batch) waiting.done(deposed_);
-    return;
-  }
   std::vector<Body> bodies;
   bodies.reserve(batch.size());
   for (Waiting& waiting : batch) bodies.push_back(std::move(waiting.body));
@@ -153,7 +158,7 @@ absl::Status CoreLoop::Commit() {
       absl::MutexLock lock(&mutex_);
       if (stopping_) return status;
     }
-    if (CheckDeposed()) return deposed_;
+    if (absl::IsAborted(CheckLead())) return lead_;
     spdlog::error("cannot read the state back, trying again: {}", landed.status().ToString());
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     landed = grid_->Reload();

@@ -35,8 +35,9 @@ class EffectsListener {
 // Owns the core, on a thread of its own. It takes whatever commands wait, applies them all, commits
 // their rows in one transaction and then releases the replies (group commit): an acknowledged
 // change is durable, and a commit's cost is shared. When a commit fails, every command of it is
-// answered with that error and memory is read back from the store. When the store says that another
-// scheduler leads, nothing is applied any more.
+// answered with that error and memory is read back from the store. While the store does not vouch
+// for this scheduler's lead, every command is answered with why, and nothing is applied: what
+// memory holds may be old.
 class CoreLoop {
  public:
   using Body = store::DurableGrid::Body;
@@ -84,8 +85,8 @@ class CoreLoop {
   void Run();
   std::vector<Waiting> TakeBatch();
   void ApplyBatch(std::vector<Waiting> batch);
-  // Whether another scheduler leads; the first time it is found out, the listener hears of it.
-  bool CheckDeposed();
+  // OK while this scheduler is sure to lead. The listener hears of it when another one does.
+  absl::Status CheckLead();
   // Commits what was applied; on failure reloads. OK when it is durable.
   absl::Status Commit();
   void LeaveOutStall(int64_t now_ms);
@@ -99,7 +100,7 @@ class CoreLoop {
   std::unique_ptr<store::DurableGrid> grid_;
   int64_t last_tick_ms_ = 0;
   std::optional<int64_t> last_turn_ms_;
-  absl::Status deposed_;  // OK while this scheduler leads
+  absl::Status lead_;  // what CheckLead found last
 
   absl::Mutex mutex_;
   std::vector<Waiting> queue_ ABSL_GUARDED_BY(mutex_);

@@ -41,11 +41,13 @@ class FaultyStore : public store::Store {
   absl::StatusOr<store::AttemptRecord> Attempt(AttemptId) const override { return Unused(); }
 
   absl::Status Standing() const override {
+    if (lapsed) return absl::UnavailableError("who leads is not known");
     return deposed ? absl::AbortedError("another scheduler leads") : absl::OkStatus();
   }
 
   core::TestRows rows;
   std::atomic<bool> deposed = false;
+  std::atomic<bool> lapsed = false;
   std::atomic<bool> fail_before = false;
   std::atomic<bool> fail_after = false;
   std::atomic<int> commits = 0;
@@ -144,6 +146,20 @@ TEST_F(CoreLoopTest, ADeposedLoopAppliesNothingMoreAndSaysSoOnce) {
   EXPECT_TRUE(absl::IsAborted(devices.status())) << "what it knows may be old";
   EXPECT_EQ(listener_.deposed, 1);
   EXPECT_EQ(store_.rows.tokens_.size(), 1u);
+}
+
+TEST_F(CoreLoopTest, NothingIsAnsweredWhileItIsNotKnownWhoLeads) {
+  ASSERT_TRUE(loop_->CallStatus(Token("a")).ok());
+  store_.lapsed = true;
+  const auto devices = [&] {
+    return loop_->Call<std::vector<core::DeviceView>>(core::ViewDevices{}).status();
+  };
+  EXPECT_TRUE(absl::IsUnavailable(devices())) << "it writes nothing, so that no commit is refused";
+  EXPECT_TRUE(absl::IsUnavailable(loop_->CallStatus(Token("b"))));
+  store_.lapsed = false;
+  EXPECT_TRUE(devices().ok());
+  EXPECT_EQ(store_.rows.tokens_.size(), 1u);
+  EXPECT_EQ(listener_.deposed, 0);
 }
 
 TEST_F(CoreLoopTest, AnIdleLoopHearsThatItIsDeposed) {

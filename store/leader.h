@@ -18,11 +18,14 @@ namespace corpgrid::store {
 inline constexpr int64_t kRenewMs = 1000;
 inline constexpr int64_t kLeaseMs = 3000;
 
-// Makes the session the leader's: ends the session of the leader before, so that nothing of it is
+// Makes the session the leader's: ends the sessions of the leader before, so that nothing of it is
 // still on its way, and raises the token. Returns the new token. With `own`, the token of a leader
 // whose session was lost, only if nobody else took over since (else Aborted); without, only if the
 // lease of another has run out (else AlreadyExists). Other errors are the connection's.
 absl::StatusOr<int64_t> TakeLeadership(postgres::Connection& db, std::optional<int64_t> own);
+
+// A session for the leader to renew its lease with, beside the one that commits.
+absl::StatusOr<postgres::Connection> OpenRenewer(const std::string& url);
 
 // Shows the token and renews the lease: the first statement of every transaction.
 postgres::Statement ShowToken(int64_t token);

@@ -83,7 +83,7 @@ bool Connection::LostMeanwhile() {
   return lost();
 }
 
-absl::StatusOr<Connection> Connection::Open(const std::string& url) {
+absl::StatusOr<Connection> Connection::Open(const std::string& url, int answer_timeout_ms) {
   char* wrong = nullptr;
   PQconninfoOption* const options = PQconninfoParse(url.c_str(), &wrong);
   if (options == nullptr) {
@@ -108,7 +108,7 @@ absl::StatusOr<Connection> Connection::Open(const std::string& url) {
                              "corpgrid",
                              url.c_str(),
                              static_cast<const char*>(nullptr)};
-  Connection connection(PQconnectdbParams(names.data(), values.data(), 1));
+  Connection connection(PQconnectdbParams(names.data(), values.data(), 1), answer_timeout_ms);
   PGconn* const raw = connection.connection_.get();
   const auto text = [](const char* given) { return given == nullptr ? "" : given; };
   connection.name_ = fmt::format("PostgreSQL database \"{}\" at {}:{}", text(PQdb(raw)),
@@ -155,9 +155,9 @@ absl::StatusOr<Connection::Result> Connection::NextResult() {
     pollfd socket = {.fd = PQsocket(raw),
                      .events = static_cast<int16_t>(unsent > 0 ? POLLIN | POLLOUT : POLLIN),
                      .revents = 0};
-    const int ready = ::poll(&socket, 1, kAnswerTimeoutMs);
+    const int ready = ::poll(&socket, 1, answer_timeout_ms_);
     if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0) return Lost(fmt::format("no answer within {} ms", kAnswerTimeoutMs));
+    if (ready <= 0) return Lost(fmt::format("no answer within {} ms", answer_timeout_ms_));
     // The server's last words, if any, are a result like any other.
     if ((socket.revents & ~POLLOUT) != 0 && PQconsumeInput(raw) == 0) break;
   }

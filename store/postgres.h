@@ -68,7 +68,7 @@ struct Statement {
 };
 
 // A connection. One thread at a time. Errors of all methods: Unavailable when the server cannot be
-// reached, ends the session or does not answer within kAnswerTimeoutMs, ResourceExhausted when it
+// reached, ends the session or does not answer in time, ResourceExhausted when it
 // has no disk or memory left, DataLoss when its files are damaged, PermissionDenied, else Internal
 // for a statement that is wrong or breaks a constraint. Every message names the database, never the
 // password.
@@ -80,7 +80,8 @@ class Connection {
   // `url` is postgres://USER@HOST:PORT/DATABASE, with what else libpq takes in it. Errors:
   // InvalidArgument for a URL that cannot be read, FailedPrecondition for a database whose text is
   // not UTF-8.
-  static absl::StatusOr<Connection> Open(const std::string& url);
+  static absl::StatusOr<Connection> Open(const std::string& url,
+                                         int answer_timeout_ms = kAnswerTimeoutMs);
 
   // What messages call the database.
   const std::string& name() const { return name_; }
@@ -113,7 +114,8 @@ class Connection {
   };
   using Result = std::unique_ptr<PGresult, Clearer>;
 
-  explicit Connection(PGconn* connection) : connection_(connection) {}
+  Connection(PGconn* connection, int answer_timeout_ms)
+      : connection_(connection), answer_timeout_ms_(answer_timeout_ms) {}
   absl::Status SetUp();
   absl::Status PrepareOnce(const Statement& statement);
   absl::Status Send(const Statement& statement);
@@ -124,6 +126,7 @@ class Connection {
   absl::Status Lost(std::string_view why);
 
   std::unique_ptr<PGconn, Closer> connection_;
+  int answer_timeout_ms_;
   std::string name_;
   std::string broken_constraint_;
   std::map<std::string, std::string, std::less<>> names_;  // of prepared statements, by their SQL

@@ -1,5 +1,6 @@
 #include "store/postgres_store.h"
 
+#include <ctime>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -15,6 +16,13 @@ namespace {
 using postgres::Connection;
 using postgres::Parameter;
 using postgres::Statement;
+
+// Goes on while the machine sleeps, as others' clocks do.
+int64_t NowMs() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
 
 // All rows of a table as one statement, each column an array. Among rows of one key the last one
 // counts; PostgreSQL itself refuses to write a row twice in a statement.
@@ -123,10 +131,12 @@ absl::Status Migrate(Connection& db, std::span<const Migration> migrations) {
 
 absl::StatusOr<std::unique_ptr<PostgresStore>> PostgresStore::Open(const std::string& url) {
   ASSIGN_OR_RETURN(Connection db, Connection::Open(url));
-  RETURN_IF_ERROR(WarnOfLoss(db));
   RETURN_IF_ERROR(Migrate(db, Migrations()));
+  const int64_t start_ms = NowMs();
   ASSIGN_OR_RETURN(const int64_t token, TakeLeadership(db, std::nullopt));
-  std::unique_ptr<PostgresStore> store(new PostgresStore(url, std::move(db), token));
+  RETURN_IF_ERROR(WarnOfLoss(db));
+  std::unique_ptr<PostgresStore> store(
+      new PostgresStore(url, std::move(db), token, start_ms + kLeaseMs));
   RETURN_IF_ERROR(store->ReadGridId());
   store->renewer_ = std::thread([raw = store.get()] { raw->RenewUntilClosed(); });
   return store;
@@ -139,7 +149,7 @@ PostgresStore::~PostgresStore() {
   }
   if (renewer_.joinable()) renewer_.join();
   absl::MutexLock lock(&token_mutex_);
-  if (db_.LostMeanwhile()) return;
+  if (!Standing().ok() || db_.LostMeanwhile()) return;
   const absl::Status status = db_.Run(std::vector{GiveUp(token_)});
   if (status.ok() || TokenWasRefused(db_)) return;
   spdlog::warn("the lead could not be given up; it ends by itself: {}", status.ToString());
@@ -147,18 +157,29 @@ PostgresStore::~PostgresStore() {
 
 absl::Status PostgresStore::Standing() const {
   absl::MutexLock lock(&mutex_);
-  return standing_;
+  if (!deposed_.ok() || NowMs() < lease_end_ms_) return deposed_;
+  return absl::UnavailableError(fmt::format(
+      "the database did not confirm for {} ms that this scheduler leads; another may lead by now",
+      kLeaseMs));
+}
+
+void PostgresStore::Renewed(int64_t start_ms) {
+  absl::MutexLock lock(&mutex_);
+  lease_end_ms_ = std::max(lease_end_ms_, start_ms + kLeaseMs);
 }
 
 absl::Status PostgresStore::Depose(const std::string& name) {
   absl::MutexLock lock(&mutex_);
-  standing_ = absl::AbortedError(
+  deposed_ = absl::AbortedError(
       fmt::format("{}: another scheduler leads this grid now; this one has ended", name));
-  return standing_;
+  return deposed_;
 }
 
 absl::Status PostgresStore::Reconnect() {
-  RETURN_IF_ERROR(Standing());
+  {
+    absl::MutexLock lock(&mutex_);
+    RETURN_IF_ERROR(deposed_);
+  }
   if (!db_.LostMeanwhile()) return absl::OkStatus();
   ASSIGN_OR_RETURN(Connection db, Connection::Open(url_));
   absl::MutexLock lock(&token_mutex_);
@@ -177,7 +198,9 @@ absl::Status PostgresStore::RunLeading(std::vector<Statement> statements) {
     absl::MutexLock lock(&token_mutex_);
     statements.insert(statements.begin(), ShowToken(token_));
   }
+  const int64_t start_ms = NowMs();
   const absl::Status status = db_.Run(statements);
+  if (status.ok()) Renewed(start_ms);
   if (!status.ok() && TokenWasRefused(db_)) return Depose(db_.name());
   return status;
 }
@@ -222,7 +245,7 @@ absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
 void PostgresStore::RenewUntilClosed() {
   std::optional<Connection> session;
   absl::MutexLock lock(&mutex_);
-  while (!closing_ && standing_.ok()) {
+  while (!closing_ && deposed_.ok()) {
     mutex_.Unlock();
     RenewOnce(&session);
     mutex_.Lock();
@@ -235,11 +258,13 @@ void PostgresStore::RenewUntilClosed() {
 void PostgresStore::RenewOnce(std::optional<Connection>* session) {
   absl::MutexLock lock(&token_mutex_);
   if (!*session || (*session)->LostMeanwhile()) {
-    absl::StatusOr<Connection> opened = Connection::Open(url_);
+    absl::StatusOr<Connection> opened = OpenRenewer(url_);
     if (!opened.ok()) return;
     *session = *std::move(opened);
   }
+  const int64_t start_ms = NowMs();
   const absl::Status status = (*session)->Run(std::vector{ShowToken(token_)});
+  if (status.ok()) Renewed(start_ms);
   if (!status.ok() && TokenWasRefused(**session)) Depose((*session)->name()).IgnoreError();
 }
 

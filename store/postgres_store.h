@@ -27,10 +27,17 @@ class PostgresStore final : public SqlStore {
 
   absl::StatusOr<core::Snapshot> Load() override;
   absl::Status Standing() const override;
+  int64_t Term() const override { return term_; }
 
  private:
-  PostgresStore(const std::string& url, postgres::Connection db, int64_t token)
-      : url_(url), db_(std::move(db)), readers_(url), token_(token) {}
+  PostgresStore(const std::string& url, postgres::Connection db, int64_t token,
+                int64_t lease_end_ms)
+      : url_(url),
+        term_(token),
+        db_(std::move(db)),
+        readers_(url),
+        token_(token),
+        lease_end_ms_(lease_end_ms) {}
 
   absl::Status Ask(std::string_view sql, std::span<const int64_t> numbers,
                    const OnRow& on_row) override;
@@ -44,8 +51,11 @@ class PostgresStore final : public SqlStore {
   void RenewUntilClosed();
   void RenewOnce(std::optional<postgres::Connection>* session);
   absl::Status Depose(const std::string& name);
+  // What was begun at `start_ms` has shown the token.
+  void Renewed(int64_t start_ms);
 
   const std::string url_;
+  const int64_t term_;
   postgres::Connection db_;  // of the thread that commits
   mutable postgres::ReadPool readers_;
 
@@ -53,7 +63,8 @@ class PostgresStore final : public SqlStore {
   int64_t token_ ABSL_GUARDED_BY(token_mutex_);
 
   mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(token_mutex_);
-  absl::Status standing_ ABSL_GUARDED_BY(mutex_);
+  absl::Status deposed_ ABSL_GUARDED_BY(mutex_);  // OK while nobody is known to have taken over
+  int64_t lease_end_ms_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread renewer_;
 };

@@ -97,7 +97,7 @@ TEST_F(PostgresStoreFaultTest, AServerThatWasDownIsUsedAgain) {
     EXPECT_EQ(store_->Commit(NumberedBatch(meta_, 2)).code(), absl::StatusCode::kUnavailable);
     EXPECT_EQ(store_->Load().status().code(), absl::StatusCode::kUnavailable);
     EXPECT_EQ(store_->Job(JobId{1}).status().code(), absl::StatusCode::kUnavailable);
-    EXPECT_TRUE(store_->Standing().ok());
+    EXPECT_FALSE(absl::IsAborted(store_->Standing()));
     server_.Start();
     ExpectWholeBatches(*store_, 1);
     EXPECT_TRUE(store_->Job(JobId{1}).ok());
@@ -196,10 +196,41 @@ TEST_F(PostgresStoreFaultTest, ADeposedLeaderWhoseSessionLivesIsRefusedByItsToke
 TEST_F(PostgresStoreFaultTest, AnIdleDeposedLeaderHearsOfIt) {
   const auto next = TakeOver();
   const auto end = std::chrono::steady_clock::now() + kSoon;
-  while (store_->Standing().ok() && std::chrono::steady_clock::now() < end) {
+  while (!absl::IsAborted(store_->Standing()) && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   EXPECT_EQ(store_->Standing().code(), absl::StatusCode::kAborted);
+}
+
+TEST_F(PostgresStoreFaultTest, WhoCannotShowThatItLeadsSaysSoUntilItCan) {
+  const auto await = [&](absl::StatusCode code) {
+    const auto end = std::chrono::steady_clock::now() + kSoon;
+    while (store_->Standing().code() != code && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return store_->Standing().code() == code;
+  };
+  EXPECT_TRUE(store_->Standing().ok());
+  server_.Stop(SIGQUIT);
+  EXPECT_TRUE(await(absl::StatusCode::kUnavailable));
+  server_.Start();
+  EXPECT_TRUE(await(absl::StatusCode::kOk));
+}
+
+// What was between the look at the lease and the taking of the lead.
+TEST_F(PostgresStoreFaultTest, ALeadThatIsRenewedWhileItIsTakenStays) {
+  postgres::Connection next = *postgres::Connection::Open(url_);
+  postgres::Connection other = *postgres::Connection::Open(url_);
+  const int64_t term = store_->Term();
+  store_.reset();  // gives the lead up
+  ASSERT_TRUE(other.RunScript("BEGIN").ok());
+  ASSERT_TRUE(other.Run(std::vector{ShowToken(term)}).ok());
+  std::future<absl::Status> taken =
+      std::async(std::launch::async, [&] { return TakeLeadership(next, std::nullopt).status(); });
+  EXPECT_EQ(taken.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  ASSERT_TRUE(other.RunScript("COMMIT").ok());
+  EXPECT_EQ(taken.get().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Number("SELECT token FROM leader"), term);
 }
 
 TEST_F(PostgresStoreFaultTest, DeposedInTheMiddleOfATransactionNothingLands) {

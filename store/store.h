@@ -34,9 +34,14 @@ class Store {
   // scheduler leads, Unavailable otherwise.
   virtual absl::Status Commit(const core::WriteBatch& batch) = 0;
 
-  // OK as long as this store may commit; else Aborted, which it stays: another scheduler leads and
-  // this one has to end. Load and Commit answer the same then. Any thread.
+  // OK while no other scheduler can have written since the last call to this store. Unavailable
+  // when that is not known: the lead ran out before it could be shown again. Aborted, which it
+  // stays: another scheduler leads and this one has to end; Load and Commit answer the same then.
+  // Any thread.
   virtual absl::Status Standing() const { return absl::OkStatus(); }
+
+  // Grows with each scheduler that takes the lead; 0 for a store that only one process can open.
+  virtual int64_t Term() const { return 0; }
 
   // Jobs with an id below `before` (0: all), newest first.
   virtual absl::StatusOr<std::vector<core::JobRow>> Jobs(JobId before, size_t limit) const = 0;
