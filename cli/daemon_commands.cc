@@ -57,20 +57,22 @@ absl::StatusOr<std::string> FindRunner(const std::string& agent_folder) {
   return copy.string();
 }
 
-// On PostgreSQL a scheduler that finds another one leading waits until it can take over. Null when
-// one of `stops` came first.
+// On PostgreSQL a scheduler that finds another one leading waits until it can take over, whatever
+// becomes of the database meanwhile. Null when one of `stops` came first.
 absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> StartOrStandBy(
     const scheduler::Options& options, const sigset_t& stops) {
-  constexpr timespec kPause = {.tv_sec = 1, .tv_nsec = 0};
-  for (bool said = false;; said = true) {
+  constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 250'000'000};
+  for (absl::Status said;;) {
     absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> started =
         scheduler::Scheduler::Start(options);
-    if (!absl::IsAlreadyExists(started.status()) || !store::IsPostgresUrl(options.store)) {
-      return started;
+    const absl::Status why = started.status();
+    const bool wait = absl::IsAlreadyExists(why) || absl::IsAborted(why) ||
+                      (!said.ok() && absl::IsUnavailable(why));
+    if (!wait || !store::IsPostgresUrl(options.store)) return started;
+    if (said.code() != why.code()) {
+      Say(fmt::format("standing by: {}", std::string(why.message())));
     }
-    if (!said) {
-      Say(fmt::format("standing by: {}", std::string(started.status().message())));
-    }
+    said = why;
     if (sigtimedwait(&stops, nullptr, &kPause) > 0) return nullptr;
   }
 }

@@ -6,9 +6,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -23,6 +20,7 @@
 #include "scheduler/agent_service.h"
 #include "scheduler/authenticate.h"
 #include "scheduler/core_loop.h"
+#include "scheduler/data_folder.h"
 #include "scheduler/grants.h"
 #include "scheduler/job_watch.h"
 #include "scheduler/jobs_service.h"
@@ -133,7 +131,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   void OnTick() override { agent_service_->EndOldPolls(); }
 
  private:
-  absl::Status TakeFolder(const std::string& folder);
+  absl::Status TakeStoreAndFolder(const std::string& folder);
   absl::Status Listen();
 
   void RestoreStaged(AttemptId attempt) {
@@ -170,32 +168,27 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   absl::Status deposed_ ABSL_GUARDED_BY(mutex_);
 };
 
-absl::Status RunningScheduler::TakeFolder(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error)
-    return absl::FailedPreconditionError(
-        fmt::format("cannot make {}: {}", folder, error.message()));
-  if (chmod(folder.c_str(), 0700) != 0) {
-    return absl::FailedPreconditionError(fmt::format("{}: {}", folder, std::strerror(errno)));
+// With a store that several schedulers share, the lead comes first: who has it may end the one that
+// has the folder still. A SQLite file is a part of the folder, or at least nobody else's.
+absl::Status RunningScheduler::TakeStoreAndFolder(const std::string& folder) {
+  if (store::IsPostgresUrl(options_.store)) {
+    ASSIGN_OR_RETURN(store_, store::Open(options_.store));
+    ASSIGN_OR_RETURN(const core::Snapshot snapshot, store_->Load());
+    ASSIGN_OR_RETURN(
+        lock_, TakeDataFolder(folder, {.grid_id = snapshot.meta.grid_id, .term = store_->Term()}));
+    return absl::OkStatus();
   }
-  auto lock = FileLock::Take(folder + "/lock");
-  if (!lock.ok()) {
-    return absl::AlreadyExistsError(fmt::format(
-        "a scheduler already uses {}; stop it first, or choose another folder with --data: {}",
-        options_.data_folder, std::string(lock.status().message())));
-  }
-  lock_ = *std::move(lock);
+  ASSIGN_OR_RETURN(lock_, TakeDataFolder(folder, {}));
+  ASSIGN_OR_RETURN(store_,
+                   store::Open(options_.store.empty() ? folder + "/state.db" : options_.store));
   return absl::OkStatus();
 }
 
 absl::Status RunningScheduler::Start() {
   RETURN_IF_ERROR(rpc::CheckLoopback(options_.listen));
   const std::string folder = options_.data_folder + "/scheduler";
-  RETURN_IF_ERROR(TakeFolder(folder));
+  RETURN_IF_ERROR(TakeStoreAndFolder(folder));
   ASSIGN_OR_RETURN(const Key secret, LoadOrCreateSecret(folder + "/secret"));
-  ASSIGN_OR_RETURN(store_,
-                   store::Open(options_.store.empty() ? folder + "/state.db" : options_.store));
   ASSIGN_OR_RETURN(objects_, objects::OpenLocalStore(folder + "/objects"));
   grants_ = std::make_unique<GrantTable>(store_.get());
   staging_ = std::make_unique<Staging>(objects_.get());

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 
-from grid import AS_ROOT, wait
+from grid import AS_ROOT, Grid, GridTest, wait
 
 
 def program(name):
@@ -60,3 +60,39 @@ class Postgres:
         """Makes an empty database and returns its URL."""
         self.psql("postgres", f"CREATE DATABASE {name}")
         return f"postgres://corpgrid@/{name}?host={self.folder}"
+
+
+class PostgresGrid(Grid):
+    """A grid whose schedulers are given a store; None: SQLite in the data folder."""
+    store = None
+
+    def scheduler_command(self, listen):
+        command = super().scheduler_command(listen)
+        return command + (["--store", self.store] if self.store else [])
+
+
+class PostgresTest(GridTest):
+    def setUp(self):
+        self.postgres = Postgres()
+        self.addCleanup(self.postgres.close)
+        self.url = self.postgres.start().new_database("grid")
+        self.grid = PostgresGrid(self.agents, self.slots)
+        self.grid.adopted.append(self.postgres)
+        self.addCleanup(self.grid.close)
+        self.prepare()
+        self.grid.start()
+
+    def tearDown(self):
+        self.grid.stop()
+        self.postgres.stop()
+
+    def hello(self, shards=4, seconds=0):
+        return self.grid.job_file(["sh", "-c", f"sleep {seconds}; echo shard {{shard}} > out"],
+                                  shards=shards, outputs=["out"],
+                                  redundancy={"replicas": 2, "quorum": 2})
+
+    def check(self, job_id, shards=4):
+        self.grid.wait_job(job_id, 60)
+        self.grid.check_accepted_once(job_id, quorum=2)
+        self.assertEqual(self.grid.results(job_id),
+                         {f"{i}/out": f"shard {i}\n".encode() for i in range(shards)})

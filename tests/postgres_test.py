@@ -1,49 +1,10 @@
-"""The state in PostgreSQL: moved there from SQLite, and two schedulers of which one leads."""
-import json
+"""The state in PostgreSQL: moved there from SQLite, and a server that comes and goes."""
 import signal
 import subprocess
 import time
 
-from grid import BIN, Grid, GridTest, main, wait
-from postgres import Postgres
-
-LEASE_S = 3  # store/leader.h
-
-
-class PostgresGrid(Grid):
-    """A grid whose schedulers are given a store; None: SQLite in the data folder."""
-    store = None
-
-    def scheduler_command(self, listen):
-        command = super().scheduler_command(listen)
-        return command + (["--store", self.store] if self.store else [])
-
-
-class PostgresTest(GridTest):
-    def setUp(self):
-        self.postgres = Postgres()
-        self.addCleanup(self.postgres.close)
-        self.url = self.postgres.start().new_database("grid")
-        self.grid = PostgresGrid(self.agents, self.slots)
-        self.grid.adopted.append(self.postgres)
-        self.addCleanup(self.grid.close)
-        self.prepare()
-        self.grid.start()
-
-    def tearDown(self):
-        self.grid.stop()
-        self.postgres.stop()
-
-    def hello(self, shards=4, seconds=0):
-        return self.grid.job_file(["sh", "-c", f"sleep {seconds}; echo shard {{shard}} > out"],
-                                  shards=shards, outputs=["out"],
-                                  redundancy={"replicas": 2, "quorum": 2})
-
-    def check(self, job_id, shards=4):
-        self.grid.wait_job(job_id, 60)
-        self.grid.check_accepted_once(job_id, quorum=2)
-        self.assertEqual(self.grid.results(job_id),
-                         {f"{i}/out": f"shard {i}\n".encode() for i in range(shards)})
+from grid import BIN, main, wait
+from postgres import PostgresTest
 
 
 class MoveTest(PostgresTest):
@@ -109,26 +70,6 @@ class OnPostgresTest(PostgresTest):
         self.assertIn("another scheduler leads", self.grid.tail("scheduler"))
         self.grid.running.pop("scheduler")
         self.grid.start_scheduler()
-        self.check(self.grid.submit(self.hello()))
-
-    def test_standby_takes_over(self):
-        """A second scheduler waits, and leads within seconds of the first one's death."""
-        listen = self.grid.address
-        standby = self.grid.spawn("standby", self.grid.scheduler_command(listen))
-        wait(lambda: "standing by" in self.grid.tail("standby"), 10, "the standby to wait")
-        jobs = [self.grid.submit(self.hello(shards=12, seconds=0.3)) for _ in range(3)]
-        self.grid.kill("scheduler")
-        died = time.monotonic()
-
-        def leads():
-            self.assertIsNone(standby.poll(), self.grid.tail("standby"))
-            return json.loads((self.grid.data / "grid.json").read_text())["pid"] == standby.pid
-        wait(leads, 15, "the standby to lead")
-        took = time.monotonic() - died
-        print(f"the standby led after {took:.1f} s", flush=True)
-        self.assertLess(took, LEASE_S + 4)
-        for job_id in jobs:
-            self.check(job_id, shards=12)
         self.check(self.grid.submit(self.hello()))
 
     def test_a_waiting_standby_stops_on_request(self):
