@@ -1,56 +1,21 @@
 """A full disk under object store and database: clear errors, nothing acknowledged is lost."""
-import ctypes
 import os
-import sys
 import time
 
-from grid import AS_ROOT, GridTest, main, seeded, wait
+from grid import GridTest, main, seeded, wait
+from small_disk import CLEAR, SmallDisk, enter_namespace
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-MNT_DETACH = 2
-PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 SIZE = "24m"
-CLEAR = "(?i)disk.*full|no space|full.*disk|disk is full"
-
-
-def enter_namespace():
-    """Starts this program again where it may mount, so that no mount outlives it."""
-    if "CORPGRID_TEST_NAMESPACE" in os.environ:
-        return
-    os.environ["CORPGRID_TEST_NAMESPACE"] = "1"
-    how = ["-m"] if AS_ROOT else ["-Um", "--map-current-user", "--keep-caps"]
-    os.execvp("unshare", ["unshare", *how, sys.executable, *sys.argv])
 
 
 class DiskFullTest(GridTest):
     agents, slots = 2, 1
 
     def prepare(self):
-        self.disk = self.grid.data / "scheduler"
-        self.disk.mkdir(mode=0o700)
-        path = os.fsencode(self.disk)
-        # Not mount(8), which serves only uid 0 whatever its capabilities.
-        if LIBC.mount(b"tmpfs", path, b"tmpfs", 0, f"size={SIZE},mode=700".encode()) != 0:
-            raise OSError(ctypes.get_errno(), f"cannot mount on {self.disk}")
-        self.addCleanup(LIBC.umount2, path, MNT_DETACH)
-
-    def setUp(self):
-        super().setUp()
-        self.ballast = self.disk / "ballast"
-
-    def fill(self, leave_kib=0):
-        """Takes all space but `leave_kib`."""
-        info = os.statvfs(self.disk)
-        with open(self.ballast, "ab", buffering=0) as file:
-            left = info.f_bavail * info.f_frsize - (leave_kib << 10)
-            try:
-                while left > 0:
-                    left -= file.write(b"\0" * min(left, 1 << 16))
-            except OSError as error:
-                self.assertEqual(error.errno, 28)  # ENOSPC
-
-    def free(self):
-        self.ballast.unlink()
+        folder = self.grid.data / "scheduler"
+        folder.mkdir(mode=0o700)
+        self.disk = SmallDisk(folder, SIZE)
+        self.addCleanup(self.disk.unmount)
 
     def job_of(self, kib=0, seconds=0, **fields):
         """A job with a bundle and outputs that do not compress or repeat."""
@@ -66,7 +31,7 @@ class DiskFullTest(GridTest):
     def test_clear_errors_and_nothing_lost(self):
         running = self.grid.submit(self.job_of(seconds=2, shards=6))
         wait(lambda: self.grid.job(running)["attempts_running"], 10, "the job to run")
-        self.fill()
+        self.disk.fill()
         big = self.grid.cli("job", "submit", self.job_of(kib=2048), "--key", "big")
         self.assertEqual(big.code, 1, str(big))
         self.assertRegex(big.err, CLEAR)
@@ -85,7 +50,7 @@ class DiskFullTest(GridTest):
         self.assertIsNone(self.grid.running["scheduler"].poll(), "the scheduler gave up")
         self.assertEqual(self.grid.job(running)["id"], running)
 
-        self.free()
+        self.disk.free()
         self.check(running, 6)
         for job_id in acknowledged.values():
             self.check(job_id, 1)
@@ -96,7 +61,7 @@ class DiskFullTest(GridTest):
         random = seeded()
         acknowledged = {}
         for i in range(8):
-            self.fill(leave_kib=random.choice([0, 4, 16, 64, 200, 700]))
+            self.disk.fill(leave_kib=random.choice([0, 4, 16, 64, 200, 700]))
             for j in range(3):
                 file = self.job_of(kib=random.choice([0, 0, 40, 300]), shards=2)
                 reply = self.grid.cli("job", "submit", file, "--key", f"{i}-{j}")
@@ -106,11 +71,11 @@ class DiskFullTest(GridTest):
                     self.assertRegex(reply.err, CLEAR)
             if random.random() < 0.5:
                 self.grid.kill("scheduler")
-                self.free()
+                self.disk.free()
                 self.grid.start_scheduler()
             else:
                 time.sleep(random.uniform(0, 1))
-                self.free()
+                self.disk.free()
         self.assertGreater(len(acknowledged), 0)
         for job_id in acknowledged.values():
             self.check(job_id, 2)
@@ -122,7 +87,7 @@ class DiskFullTest(GridTest):
         """It starts, or says why it cannot; with space again it does."""
         job_id = self.grid.submit(self.job_of(seconds=1, shards=2))
         self.grid.kill("scheduler")
-        self.fill()
+        self.disk.fill()
         process = None
         try:
             self.grid.start_scheduler()
@@ -130,7 +95,7 @@ class DiskFullTest(GridTest):
         except AssertionError as error:
             self.grid.running.pop("scheduler")
             self.assertRegex(str(error), CLEAR)
-        self.free()
+        self.disk.free()
         if process is None or process.poll() is not None:
             self.grid.running.pop("scheduler", None)
             self.grid.start_scheduler()
@@ -139,6 +104,4 @@ class DiskFullTest(GridTest):
 
 if __name__ == "__main__":
     enter_namespace()
-    if not AS_ROOT:  # what is started from here on needs none of this
-        LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     main()

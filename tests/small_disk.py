@@ -1,0 +1,52 @@
+"""A disk of a few megabytes in memory, which no other process outside sees and which can be filled."""
+import ctypes
+import errno
+import os
+import sys
+
+from grid import AS_ROOT
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+MNT_DETACH = 2
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+CLEAR = "(?i)disk.*full|no space|full.*disk|disk is full"  # what says that it is full
+
+
+def enter_namespace():
+    """Starts this program again where it may mount, so that no mount outlives it."""
+    if "CORPGRID_TEST_NAMESPACE" not in os.environ:
+        os.environ["CORPGRID_TEST_NAMESPACE"] = "1"
+        how = ["-m"] if AS_ROOT else ["-Um", "--map-current-user", "--keep-caps"]
+        os.execvp("unshare", ["unshare", *how, sys.executable, *sys.argv])
+    elif not AS_ROOT:
+        # What this program starts needs none of the capabilities; it keeps them itself.
+        LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+
+
+class SmallDisk:
+    """Mounted on `folder`, which is there already."""
+
+    def __init__(self, folder, size):
+        self.folder, self.ballast = folder, folder / "ballast"
+        # Not mount(8), which serves only uid 0 whatever its capabilities.
+        if LIBC.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0,
+                      f"size={size},mode=700".encode()) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot mount on {folder}")
+
+    def unmount(self):
+        LIBC.umount2(os.fsencode(self.folder), MNT_DETACH)
+
+    def fill(self, leave_kib=0):
+        """Takes all space but `leave_kib`."""
+        info = os.statvfs(self.folder)
+        with open(self.ballast, "ab", buffering=0) as file:
+            left = info.f_bavail * info.f_frsize - (leave_kib << 10)
+            try:
+                while left > 0:
+                    left -= file.write(b"\0" * min(left, 1 << 16))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+    def free(self):
+        self.ballast.unlink()
