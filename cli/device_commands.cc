@@ -106,9 +106,12 @@ absl::Status Show(const Common& common, const std::string& wanted) {
   details.Add("network", info.network_allowed() ? "for jobs that ask for it" : "for no job");
   if (device.power().source() != v1::PowerStatus::UNKNOWN) {
     const bool mains = device.power().source() == v1::PowerStatus::MAINS;
-    details.Add("power",
-                mains ? "mains" : fmt::format("battery, {}%", device.power().charge_percent()));
+    details.Add("power", mains ? "mains" : "battery");
   }
+  details.Add(
+      "trust",
+      fmt::format("{}: {:.0f} % of its work is right (95 % sure: at least {:.0f} %)",
+                  device.trust(), 100 * device.reputation(), 100 * device.reputation_at_least()));
   details.Add("results", fmt::format("{} agreed, {} wrong, {} refused", device.results_agreed(),
                                      device.results_disagreed(), device.results_refused()));
   details.Add("losses", fmt::format("{} leases ran out, {} faults of the device",

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "base/ids.h"
+#include "core/reputation.h"
 #include "core/rows.h"
 #include "crypto/hash.h"
 #include "job/spec.h"
@@ -159,6 +160,9 @@ struct JobView {
 struct DeviceView {
   DeviceRow row;
   ReputationRow reputation;
+  Tier tier = Tier::kUnproven;
+  double mean = 0;  // of its reputation (core/reputation.h)
+  double lower_bound = 0;
   Power power = Power::kUnknown;
   int64_t silent_ms = -1;  // since it was last heard; -1: not since the scheduler started
   uint32_t leases = 0;

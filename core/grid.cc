@@ -7,22 +7,19 @@
 #include "fmt/format.h"
 
 namespace corpgrid::core {
-namespace {
-
-bool IsLive(AttemptState state) {
-  return state == AttemptState::kRunning || state == AttemptState::kSubmitted;
-}
-
-}  // namespace
 
 absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   Grid grid(config);
   grid.meta_ = std::move(snapshot.meta);
-  for (JoinTokenRow& row : snapshot.join_tokens) grid.join_tokens_[row.secret_hash] = row;
+  for (JoinTokenRow& row : snapshot.join_tokens) {
+    grid.join_token_keys_.insert(row.idempotency_key);
+    grid.join_tokens_[row.secret_hash] = std::move(row);
+  }
   for (DeviceRow& row : snapshot.devices) {
     grid.device_by_key_[row.public_key] = row.id;
     Device& device = grid.devices_[row.id];
     device.reputation.device = row.id;
+    device.owner = grid.NumberOf(row.owner);
     device.row = std::move(row);
   }
   for (const ReputationRow& row : snapshot.reputations) {
@@ -61,20 +58,23 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     if (!IsLive(row.state)) continue;
     Attempt attempt;
     attempt.row = std::move(row);
+    attempt.party = grid.PartyOf(*job, attempt.row);
     if (const auto it = results.find(attempt.row.id); it != results.end()) {
       attempt.result_key = it->second.Key();
       attempt.succeeded = it->second.succeeded();
     }
-    grid.attempts_[attempt.row.id] = attempt.row.shard;
+    grid.attempts_[attempt.row.id] = {job, &shard};
     if (attempt.row.state == AttemptState::kRunning) {
-      device->leases.insert(attempt.row.id);
-      grid.StartLease(*job, attempt);
+      device->leases.push_back(attempt.row.id);
+      grid.StartLease(*job, *device, attempt);
     }
     shard.attempts.push_back(std::move(attempt));
   }
   for (auto& [id, job] : grid.jobs_) {
     for (const auto& [index, shard] : job.live) grid.Reopen(job, shard);
+    grid.UpdateQueue(job);
   }
+  for (auto& [id, device] : grid.devices_) std::sort(device.leases.begin(), device.leases.end());
   return grid;
 }
 
@@ -84,7 +84,10 @@ Effects Grid::Apply(const Command& command) {
   seed_ = command.seed;
   Effects effects;
   effects.reply = std::visit([&](const auto& c) { return Do(c, &effects); }, command.body);
-  while (std::exchange(work_added_, false)) MatchWaiting(&effects);
+  while (!new_work_.empty()) {
+    Job* job = FindJob(new_work_.extract(new_work_.begin()).value());
+    if (job) MatchWaiting(*job, &effects);
+  }
   for (const JobId id : std::exchange(dirty_jobs_, {})) {
     effects.rows.job_progress.push_back(jobs_.at(id).row.progress);
     effects.changed.push_back(id);
@@ -119,17 +122,16 @@ Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
   }
   Device& device = devices_[row.id];
   device.row = row;
+  device.owner = NumberOf(row.owner);
   device.reputation.device = row.id;
   device.last_seen_ms = meta_.time_ms;
   effects->rows.devices.push_back(row);
+  if (device.wants > 0) Offer(device, effects);  // It may be able to do more than before.
   return Registered{row.id, row.owner};
 }
 
 Reply Grid::Do(const CreateJoinToken& c, Effects* effects) {
-  const auto same_key = [&](const auto& entry) {
-    return entry.second.idempotency_key == c.token.idempotency_key;
-  };
-  if (std::any_of(join_tokens_.begin(), join_tokens_.end(), same_key)) return absl::OkStatus();
+  if (!join_token_keys_.insert(c.token.idempotency_key).second) return absl::OkStatus();
   join_tokens_[c.token.secret_hash] = c.token;
   effects->rows.join_tokens.push_back(c.token);
   return absl::OkStatus();
@@ -154,8 +156,8 @@ Reply Grid::Do(const SubmitJob& c, Effects* effects) {
   job_by_key_[row.idempotency_key] = id;
   effects->rows.jobs.push_back(row);
   effects->changed.push_back(id);
-  jobs_.emplace(id, Job(std::move(row), c.spec));
-  work_added_ = true;
+  UpdateQueue(jobs_.emplace(id, Job(std::move(row), c.spec)).first->second);
+  new_work_.insert(id);
   return Submitted{id, false};
 }
 
@@ -191,6 +193,9 @@ Reply Grid::Do(const ViewDevices&, Effects*) {
     views.push_back(
         {.row = device.row,
          .reputation = device.reputation,
+         .tier = TierOf(device.reputation, meta_.time_ms),
+         .mean = MeanOf(device.reputation, meta_.time_ms),
+         .lower_bound = LowerBoundOf(device.reputation, meta_.time_ms),
          .power = device.power,
          .silent_ms = seen ? meta_.time_ms - device.last_seen_ms : -1,
          .leases = static_cast<uint32_t>(device.leases.size()),
@@ -213,27 +218,35 @@ void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects)
   effects->rows.job_progress.push_back(progress);
   effects->changed.push_back(progress.id);
   dirty_jobs_.erase(progress.id);
+  if (job.queued) queue_.Erase(progress.id, job.want);
   jobs_.erase(progress.id);
 }
 
-Grid::Party Grid::PartyOf(const Job& job, const Device& device) const {
-  return job.spec->redundancy.distinct == job::Distinct::kOwner ? device.row.owner
-                                                                : device.row.id.ToString();
+Grid::Party Grid::NumberOf(const std::string& owner) {
+  return owners_.try_emplace(owner, owners_.size() + 1).first->second;
 }
 
-Grid::Party Grid::PartyOf(const Job& job, const AttemptRow& attempt) const {
-  return job.spec->redundancy.distinct == job::Distinct::kOwner ? attempt.owner
-                                                                : attempt.device.ToString();
+Grid::Party Grid::PartyOf(const Job& job, const Device& device) {
+  return job.spec->redundancy.distinct == job::Distinct::kOwner ? device.owner
+                                                                : device.row.id.value;
 }
 
-std::set<Grid::Party> Grid::Parties(const Job& job, const Shard& shard, const Grid& grid) {
-  std::set<Party> parties;
-  for (const Attempt& attempt : shard.attempts) parties.insert(grid.PartyOf(job, attempt.row));
+Grid::Party Grid::PartyOf(const Job& job, const AttemptRow& attempt) {
+  return job.spec->redundancy.distinct == job::Distinct::kOwner ? NumberOf(attempt.owner)
+                                                                : attempt.device.value;
+}
+
+Grid::Parties Grid::PartiesOf(const Shard& shard) {
+  Parties parties;
+  parties.reserve(shard.attempts.size());
+  for (const Attempt& attempt : shard.attempts) parties.push_back(attempt.party);
+  std::sort(parties.begin(), parties.end());
   return parties;
 }
 
 void Grid::Close(Job& job, const Shard& shard) {
-  const auto it = job.open.find(Parties(job, shard, *this));
+  if (shard.attempts.size() >= shard.row.replicas) return;
+  const auto it = job.open.find(PartiesOf(shard));
   if (it == job.open.end()) return;
   it->second.erase(shard.row.id.index);
   if (it->second.empty()) job.open.erase(it);
@@ -241,8 +254,18 @@ void Grid::Close(Job& job, const Shard& shard) {
 
 void Grid::Reopen(Job& job, const Shard& shard) {
   if (shard.attempts.size() >= shard.row.replicas) return;
-  job.open[Parties(job, shard, *this)].insert(shard.row.id.index);
-  work_added_ = true;
+  job.open[PartiesOf(shard)].insert(shard.row.id.index);
+}
+
+void Grid::UpdateQueue(Job& job) {
+  const bool has_work = job.fresh() > 0 || !job.open.empty();
+  if (has_work == job.queued) return;
+  job.queued = has_work;
+  if (has_work) {
+    queue_.Insert(job.row.id, job.want);
+  } else {
+    queue_.Erase(job.row.id, job.want);
+  }
 }
 
 Grid::Device* Grid::FindDevice(DeviceId id) {
@@ -258,11 +281,10 @@ Grid::Job* Grid::FindJob(JobId id) {
 Grid::Found Grid::FindAttempt(AttemptId id) {
   const auto it = attempts_.find(id);
   if (it == attempts_.end()) return {};
-  Job& job = jobs_.at(it->second.job);
-  Shard& shard = job.live.at(it->second.index);
-  const auto attempt = std::find_if(shard.attempts.begin(), shard.attempts.end(),
+  const auto [job, shard] = it->second;
+  const auto attempt = std::find_if(shard->attempts.begin(), shard->attempts.end(),
                                     [&](const Attempt& a) { return a.row.id == id; });
-  return {&job, &shard, &*attempt};
+  return {job, shard, &*attempt};
 }
 
 }  // namespace corpgrid::core

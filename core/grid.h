@@ -3,23 +3,31 @@
 #include <cstdint>
 #include <deque>
 #include <map>
-#include <memory>
 #include <optional>
-#include <queue>
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/commands.h"
+#include "core/expiries.h"
+#include "core/job_queue.h"
+#include "core/placement.h"
+#include "core/reputation.h"
 #include "core/rows.h"
+#include "core/waiting.h"
 
 namespace corpgrid::core {
 
 struct GridConfig {
   int64_t heartbeat_ms = 2000;
   int grace_heartbeats = 4;
+  Weights weights = {};
+  // Whether shards on devices of little reputation get more replicas than their job asks for.
+  bool extra_replicas = true;
 
   // FEATURES A5: heartbeat period x (grace missed + 1).
   int64_t lease_ttl_ms() const { return heartbeat_ms * (grace_heartbeats + 1); }
@@ -39,11 +47,18 @@ class Grid {
   static constexpr uint32_t kMaxFaults = 8;            // device faults of one shard
   static constexpr uint32_t kMaxPollShards = 256;      // leases in one answer
   static constexpr size_t kMaxLeasesPerDevice = 1024;  // over all polls
-  static constexpr int64_t kMaxQueuedMs =
-      600'000;  // that a lease may wait before its wall limit counts
+  // That a lease may wait before its wall limit counts; the second for devices of no standing.
+  static constexpr int64_t kMaxQueuedMs = 600'000;
+  static constexpr int64_t kMaxQueuedUnprovenMs = 120'000;
   static constexpr size_t kMaxRemembered = 1 << 16;    // ended attempts whose verdict is repeated
   static constexpr int64_t kFaultPauseMs = 200;        // doubles with each fault in a row, up to
   static constexpr int64_t kMaxFaultPauseMs = 30'000;  // this
+  static constexpr int64_t kRetryDelayMs = 500;        // doubles with each try of a shard, up to
+  static constexpr int64_t kMaxRetryDelayMs = 60'000;  // this
+  // Bounds that keep one decision cheap, whatever is queued and whoever waits.
+  static constexpr size_t kMaxCandidates = 16;        // devices or shards that are scored
+  static constexpr size_t kMaxScanned = 1024;         // that are looked at to find them
+  static constexpr int64_t kUseHalfLifeMs = 600'000;  // what counts as recent use of a device
 
   // Goes on from `snapshot`. Every live lease gets one full TTL from `snapshot.meta.time_ms`.
   // Errors: DataLoss when the snapshot contradicts itself.
@@ -57,9 +72,6 @@ class Grid {
   // The meta row as it is now; the daemon adds the batch number and commits it with the rows.
   const MetaRow& meta() const { return meta_; }
 
-  // When the next lease runs out, if any: no Tick is needed before.
-  std::optional<int64_t> NextExpiryMs() const;
-
   // What a grant table needs after Load: the live attempts.
   std::vector<Lease> LiveLeases() const;
 
@@ -67,11 +79,13 @@ class Grid {
   std::set<AttemptId> AttemptsWithState() const;
 
  private:
-  // Who counts as one for the quorum: an owner, or a device.
-  using Party = std::string;
+  // Who counts as one for the quorum: an owner or, where a job says so, a device.
+  using Party = uint64_t;
+  using Parties = std::vector<Party>;  // in order
 
   struct Attempt {
     AttemptRow row;
+    Party party = 0;
     std::optional<crypto::Hash> result_key;  // once handed in
     bool succeeded = false;
     int64_t expires_ms = 0;
@@ -82,8 +96,10 @@ class Grid {
   struct Shard {
     ShardRow row;
     std::vector<Attempt> attempts;  // of the current try that still count: running or handed in
-    std::map<Party, CheckpointRow> checkpoints;  // of the current try, by holder
+    std::map<std::string, CheckpointRow> checkpoints;  // of the current try, by holder
+    std::vector<DeviceId> gave_up;  // whose fault it was, should another prove that the shard runs
   };
+  using Live = std::map<uint32_t, Shard>;
 
   // A device that gave a job's shards up: it gets no more of this job for a while. Other jobs are
   // not held up, as the fault may be the job's doing.
@@ -93,24 +109,44 @@ class Grid {
   };
 
   struct Job {
-    Job(JobRow row, job::JobSpec spec) : row(std::move(row)), spec(std::move(spec)) {}
+    Job(JobRow row, job::JobSpec spec)
+        : row(std::move(row)), spec(std::move(spec)), want(Requirements::Of(this->spec)) {}
+
+    uint32_t fresh() const { return spec->shards - row.progress.next_shard; }
 
     JobRow row;
     job::JobSpec spec;
-    std::map<uint32_t, Shard> live;
+    Requirements want;
+    Live live;
     // Open shards by the parties that already take part, so that a device finds one it may take
     // without a scan.
-    std::map<std::set<Party>, std::set<uint32_t>> open;
+    std::map<Parties, std::set<uint32_t>> open;
     std::map<DeviceId, Pause> pauses;
+    bool queued = false;  // it is in queue_
   };
 
   struct Device {
     DeviceRow row;
     ReputationRow reputation;
     Power power = Power::kUnknown;
+    Party owner = 0;
     int64_t last_seen_ms = 0;
-    uint32_t wants = 0;  // shards it waits for
-    std::set<AttemptId> leases;
+    uint32_t wants = 0;             // shards it waits for
+    std::vector<AttemptId> leases;  // in order
+    JobId looked_at;                // up to this job it found nothing, and stopped there
+    double use = 0;                 // shards that it got of late, as of use_ms
+    int64_t use_ms = 0;
+  };
+
+  // A live attempt. Jobs and shards stay where they are for as long as they live.
+  struct Place {
+    Job* job = nullptr;
+    Shard* shard = nullptr;
+  };
+  struct Found {
+    Job* job = nullptr;
+    Shard* shard = nullptr;
+    Attempt* attempt = nullptr;
   };
 
   struct Remembered {
@@ -137,30 +173,56 @@ class Grid {
   Reply Do(const StopPolling& c, Effects* effects);
   Reply Do(const Heartbeat& c, Effects* effects);
   Reply Do(const Tick& c, Effects* effects);
+  // Gives a device the shards that it wants and may take, the oldest job's first.
   void Match(Device& device, Effects* effects);
-  void MatchWaiting(Effects* effects);
+  // Gives what `job` has to the devices that wait, the best first.
+  void MatchWaiting(Job& job, Effects* effects);
+  void Wait(Device& device);
+  void StopWaiting(Device& device);
+  // Match for a device that waits: what it gets answers its poll.
+  void Offer(Device& device, Effects* effects);
   int64_t PausedUntilMs(const Job& job, DeviceId device) const;
   void PauseAfterFault(Job& job, DeviceId device);
-  // Leases one shard of `job` to `device`; false when there is none it may take.
-  bool LeaseOne(Job& job, Device& device, Effects* effects);
-  std::optional<uint32_t> FindOpen(const Job& job, const Party& party) const;
-  void StartLease(const Job& job, Attempt& attempt);
+  // Leases at most `limit` shards of `job` to `device`, as far as it may take them.
+  void LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects);
+  // The open shard that `device` may take, of at most kMaxCandidates the one that keeps its
+  // replicas furthest apart; end() when there is none.
+  Live::iterator FindOpen(Job& job, const Device& device);
+  void LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects);
+  uint32_t ReplicasOn(const Job& job, const Device& device) const;
+  void StartLease(const Job& job, const Device& device, Attempt& attempt);
   void Extend(Attempt& attempt);
   void EndAttempt(Attempt& attempt, AttemptState state, Effects* effects);
+  static void EraseLease(Device& device, AttemptId attempt);
+  // Ends an attempt that leaves its shard without a vote; the shard is open again after Lost() or
+  // Reopen().
+  void Abandon(const Found& found, AttemptState state, Effects* effects);
+
+  // grid_score.cc: who should run what
+  Standing StandingOf(const Device& device) const;
+  double UseNow(const Device& device) const;
+  // How unlike `device` is to those that run the shard, 0..1; 1 when nobody does.
+  double Diversity(const Shard& shard, const Device& device) const;
+  // Of the devices that wait and may take a shard of `job` the one with the best score.
+  Device* BestWaiting(Job& job);
 
   // grid_quorum.cc: what results mean
   Reply Do(const SubmitResults& c, Effects* effects);
   Verdict HandIn(Device& device, const HandedIn& in, Effects* effects);
   Verdict Refuse(Device& device, AttemptId attempt, std::string reason);
+  void Blame(Device& device, Fault fault);
   // After `latest` of the shard's attempts was handed in.
   void Decide(Job& job, Shard& shard, Attempt* latest, Effects* effects);
   void Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* effects);
   void FinishShard(Job& job, Shard& shard, ShardState state, std::string error, Effects* effects);
+  // After one of the shard's attempts was abandoned for a reason that counts against the shard.
   void Lost(Job& job, Shard& shard, Effects* effects);
+  // The shard wants more attempts than it has: puts it where devices find it.
+  void Requeue(Job& job, const Shard& shard);
 
   // grid_checkpoint.cc: who goes on from which saved state
   Reply Do(const ReportCheckpoint& c, Effects* effects);
-  Party HolderOf(const Job& job, const Shard& shard, const AttemptRow& attempt) const;
+  std::string HolderOf(const Job& job, const Shard& shard, const AttemptRow& attempt) const;
   std::optional<crypto::Hash> StateFor(const Job& job, const Shard& shard,
                                        const AttemptRow& attempt) const;
   void ForgetStates(Shard& shard, Effects* effects);
@@ -169,24 +231,20 @@ class Grid {
   // grid_why.cc
   Reply Do(const WhyJob& c, Effects* effects);
   Reply Do(const WhyDevice& c, Effects* effects);
-  // Why `device` may not run shards of `job` whatever is queued; empty when it may.
-  std::string Unfit(const Job& job, const Device& device) const;
 
-  Party PartyOf(const Job& job, const Device& device) const;
-  Party PartyOf(const Job& job, const AttemptRow& attempt) const;
-  static std::set<Party> Parties(const Job& job, const Shard& shard, const Grid& grid);
+  static Party PartyOf(const Job& job, const Device& device);
+  Party PartyOf(const Job& job, const AttemptRow& attempt);
+  Party NumberOf(const std::string& owner);
+  static Parties PartiesOf(const Shard& shard);
   // Puts `shard` into the job's index of open shards, or takes it out, to match its attempts. Call
   // Close before and Reopen after a change of its attempts.
   void Close(Job& job, const Shard& shard);
   void Reopen(Job& job, const Shard& shard);
+  // Makes queue_ hold the job exactly when it has shards to give.
+  void UpdateQueue(Job& job);
   Device* FindDevice(DeviceId id);
   Job* FindJob(JobId id);
-  // The live attempt `id`, with its job and shard; null when there is none.
-  struct Found {
-    Job* job = nullptr;
-    Shard* shard = nullptr;
-    Attempt* attempt = nullptr;
-  };
+  // All null when there is no live attempt `id`.
   Found FindAttempt(AttemptId id);
   void Remember(const Attempt& attempt);
 
@@ -194,26 +252,25 @@ class Grid {
   MetaRow meta_;
   int64_t wall_ms_ = 0;
   std::array<uint8_t, 32> seed_ = {};
-  bool work_added_ = false;
 
   // Rows to write when the command is done, once however often they changed.
   std::set<JobId> dirty_jobs_;
   std::set<DeviceId> dirty_devices_;
+  std::set<JobId> new_work_;  // jobs that may have something for the devices that wait
 
   std::map<DeviceId, Device> devices_;
+  std::unordered_map<std::string, Party> owners_;
   std::unordered_map<std::string, DeviceId> device_by_key_;
   std::map<crypto::Hash, JoinTokenRow> join_tokens_;
+  std::unordered_set<std::string> join_token_keys_;
   std::map<JobId, Job> jobs_;  // that have not ended
   std::unordered_map<std::string, JobId> job_by_key_;
-  std::unordered_map<AttemptId, ShardId> attempts_;  // live ones
-  std::deque<DeviceId> waiting_;
-
-  // Leases by when they run out at the earliest: an entry may be older than its lease, never
-  // younger.
-  using Expiry = std::pair<int64_t, AttemptId>;
-  std::priority_queue<Expiry, std::vector<Expiry>, std::greater<>> expiries_;
-
-  std::multiset<int64_t> pause_ends_;
+  std::unordered_map<AttemptId, Place> attempts_;
+  JobQueue queue_;          // the jobs that have shards to give
+  WaitingDevices waiting_;  // those that could take some
+  Expiries expiries_;
+  std::multimap<int64_t, JobId> pause_ends_;
+  std::multimap<int64_t, ShardId> retries_;  // when shards that failed are queued again
 
   std::unordered_map<AttemptId, Remembered> remembered_;
   std::deque<AttemptId> remembered_order_;

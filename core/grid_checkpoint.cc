@@ -17,7 +17,7 @@ Reply Grid::Do(const ReportCheckpoint& c, Effects* effects) {
   if (!found.job->spec->checkpoint) {
     return absl::InvalidArgumentError("the job has no checkpoints");
   }
-  Party holder = HolderOf(*found.job, *found.shard, found.attempt->row);
+  std::string holder = HolderOf(*found.job, *found.shard, found.attempt->row);
   CheckpointRow& row = found.shard->checkpoints[holder];
   const AttemptId before = std::exchange(row.attempt, c.attempt);
   if (before && before != c.attempt) effects->drop_states.push_back(before);
@@ -31,9 +31,10 @@ Reply Grid::Do(const ReportCheckpoint& c, Effects* effects) {
 
 // A vote that began with another party's state would be that party's vote. So a state is its
 // party's own, unless the shard is decided by one result that nobody checks.
-Grid::Party Grid::HolderOf(const Job& job, const Shard& shard, const AttemptRow& attempt) const {
-  const bool unchecked = job.spec->redundancy.quorum == 1 && shard.row.replicas == 1;
-  return unchecked ? Party() : PartyOf(job, attempt);
+std::string Grid::HolderOf(const Job& job, const Shard& shard, const AttemptRow& attempt) const {
+  const job::Redundancy& redundancy = job.spec->redundancy;
+  if (redundancy.quorum == 1 && shard.row.replicas == 1) return "";
+  return redundancy.distinct == job::Distinct::kOwner ? attempt.owner : attempt.device.ToString();
 }
 
 std::optional<crypto::Hash> Grid::StateFor(const Job& job, const Shard& shard,

@@ -47,7 +47,7 @@ class GridCheckpointTest : public ::testing::Test, protected TestGrid {
   }
 
   void Expire() {
-    now_ms_ += GridConfig().lease_ttl_ms();
+    now_ms_ += PastTtlMs();
     last_ = Apply(Tick{});
   }
 };
@@ -175,6 +175,7 @@ TEST_F(GridCheckpointTest, ARetryBeginsAtTheBeginning) {
   const Lease a = PollFor(ann, 1).at(0);
   ASSERT_TRUE(Report(a, "poisoned").ok());
   HandIn(a, Result(a, "", 1));
+  AfterRetryDelay();
   EXPECT_THAT(last_.drop_states, Contains(a.attempt));
   EXPECT_EQ(PollFor(ann, 1).at(0).checkpoint, std::nullopt);
   EXPECT_THAT(checkpoints_, IsEmpty());

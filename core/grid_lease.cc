@@ -10,7 +10,7 @@
 namespace corpgrid::core {
 namespace {
 
-constexpr size_t kTokenBytes = 16;
+constexpr size_t kTokenBytes = 15;  // what fits into a string itself
 
 // Unguessable without the seed, and different for every attempt.
 std::string LeaseToken(const std::array<uint8_t, 32>& seed, AttemptId attempt) {
@@ -40,26 +40,26 @@ Reply Grid::Do(const Poll& c, Effects* effects) {
   device->wants = std::min(c.max_shards, kMaxPollShards);
   device->wants -= std::min(device->wants, again);
   Match(*device, effects);
-  if (!effects->leases.empty() || c.max_shards == 0) {
-    device->wants = 0;
-  } else if (std::find(waiting_.begin(), waiting_.end(), c.device) == waiting_.end()) {
-    waiting_.push_back(c.device);
+  if (effects->leases.empty() && device->wants > 0) {
+    Wait(*device);
+  } else {
+    StopWaiting(*device);
   }
   return absl::OkStatus();
 }
 
 Reply Grid::Do(const StopPolling& c, Effects*) {
-  if (Device* device = FindDevice(c.device)) device->wants = 0;
-  std::erase(waiting_, c.device);
+  if (Device* device = FindDevice(c.device)) StopWaiting(*device);
   return absl::OkStatus();
 }
 
-Reply Grid::Do(const Heartbeat& c, Effects*) {
+Reply Grid::Do(const Heartbeat& c, Effects* effects) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
   device->last_seen_ms = meta_.time_ms;
-  if (device->power == Power::kBattery && c.power != Power::kBattery) work_added_ = true;
-  device->power = c.power;
+  if (std::exchange(device->power, c.power) != c.power && device->wants > 0) {
+    Offer(*device, effects);
+  }
   std::vector<Stop> stops;
   for (const AttemptProgress& progress : c.attempts) {
     const Found found = FindAttempt(progress.attempt);
@@ -78,54 +78,85 @@ Reply Grid::Do(const Heartbeat& c, Effects*) {
 }
 
 Reply Grid::Do(const Tick&, Effects* effects) {
-  while (!expiries_.empty() && expiries_.top().first <= meta_.time_ms) {
-    const AttemptId id = expiries_.top().second;
-    expiries_.pop();
+  for (const AttemptId id : expiries_.TakeDue(meta_.time_ms)) {
     const Found found = FindAttempt(id);
     if (!found.attempt || found.attempt->row.state != AttemptState::kRunning) continue;
     if (found.attempt->expires_ms > meta_.time_ms) {
-      expiries_.push({found.attempt->expires_ms, id});
+      expiries_.Add(found.attempt->expires_ms, id);
       continue;
     }
     Device& device = devices_.at(found.attempt->row.device);
+    const bool was_heard = found.attempt->expires_ms == found.attempt->latest_ms;
     ++device.reputation.expired;
-    dirty_devices_.insert(device.row.id);
-    Close(*found.job, *found.shard);
-    EndAttempt(*found.attempt, AttemptState::kExpired, effects);
-    std::erase_if(found.shard->attempts, [&](const Attempt& a) { return a.row.id == id; });
+    Blame(device, was_heard ? Fault::kTimeout : Fault::kHeartbeatLoss);
+    Abandon(found, AttemptState::kExpired, effects);
     ++found.shard->row.expired;
     Lost(*found.job, *found.shard, effects);
   }
-  while (!pause_ends_.empty() && *pause_ends_.begin() <= meta_.time_ms) {
-    pause_ends_.erase(pause_ends_.begin());
-    work_added_ = true;
+  while (!retries_.empty() && retries_.begin()->first <= meta_.time_ms) {
+    const ShardId id = retries_.extract(retries_.begin()).mapped();
+    Job* job = FindJob(id.job);
+    if (!job) continue;
+    if (const auto shard = job->live.find(id.index); shard != job->live.end()) {
+      Requeue(*job, shard->second);
+    }
+  }
+  while (!pause_ends_.empty() && pause_ends_.begin()->first <= meta_.time_ms) {
+    new_work_.insert(pause_ends_.extract(pause_ends_.begin()).mapped());
   }
   return absl::OkStatus();
 }
 
-void Grid::MatchWaiting(Effects* effects) {
-  const std::deque<DeviceId> waiting = std::exchange(waiting_, {});
-  for (const DeviceId id : waiting) {
-    Device& device = devices_.at(id);
-    const size_t before = effects->leases.size();
-    Match(device, effects);
-    if (effects->leases.size() == before) {
-      waiting_.push_back(id);
-    } else {
-      device.wants = 0;  // What it got answers its poll; it will ask again.
-    }
+void Grid::Wait(Device& device) {
+  if (device.power == Power::kBattery) {
+    waiting_.Erase(device.row.id);
+  } else {
+    waiting_.Insert(device.row.id, device.row, StandingOf(device).Score(config_.weights));
+  }
+}
+
+void Grid::StopWaiting(Device& device) {
+  device.wants = 0;
+  waiting_.Erase(device.row.id);
+}
+
+void Grid::Offer(Device& device, Effects* effects) {
+  const size_t before = effects->leases.size();
+  Match(device, effects);
+  if (effects->leases.size() == before) {
+    Wait(device);
+  } else {
+    StopWaiting(device);
+  }
+}
+
+void Grid::MatchWaiting(Job& job, Effects* effects) {
+  while (job.queued && !waiting_.empty()) {
+    Device* device = BestWaiting(job);
+    if (!device) return;
+    // What is there is spread over those that wait.
+    const auto waiting = static_cast<uint32_t>(waiting_.size());
+    const uint32_t share = std::max(1u, (job.fresh() + waiting - 1) / waiting);
+    LeaseFrom(job, *device, std::min(device->wants, share), effects);
+    StopWaiting(*device);  // What it got answers its poll; it will ask again.
   }
 }
 
 void Grid::Match(Device& device, Effects* effects) {
   if (device.power == Power::kBattery) return;
-  for (auto& [id, job] : jobs_) {
-    if (PausedUntilMs(job, device.row.id) > meta_.time_ms || !Unfit(job, device).empty()) continue;
-    while (device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice &&
-           LeaseOne(job, device, effects)) {
-      --device.wants;
+  JobId after = std::exchange(device.looked_at, JobId());
+  for (size_t scanned = 0; device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice;
+       ++scanned) {
+    const std::optional<JobId> next = queue_.Next(device.row, after);
+    if (!next) return;
+    if (scanned == kMaxScanned) {
+      device.looked_at = after;
+      return;
     }
-    if (device.wants == 0) return;
+    after = *next;
+    Job& job = jobs_.at(after);
+    if (PausedUntilMs(job, device.row.id) > meta_.time_ms) continue;
+    LeaseFrom(job, device, device.wants, effects);
   }
 }
 
@@ -138,31 +169,45 @@ void Grid::PauseAfterFault(Job& job, DeviceId device) {
   Pause& pause = job.pauses[device];
   const int64_t length_ms = kFaultPauseMs << std::min(pause.faults_in_a_row++, 16);
   pause.until_ms = meta_.time_ms + std::min(length_ms, kMaxFaultPauseMs);
-  pause_ends_.insert(pause.until_ms);
+  pause_ends_.emplace(pause.until_ms, job.row.id);
 }
 
-std::optional<uint32_t> Grid::FindOpen(const Job& job, const Party& party) const {
-  for (const auto& [parties, shards] : job.open) {
-    if (!parties.contains(party)) return *shards.begin();
-  }
-  return std::nullopt;
-}
-
-bool Grid::LeaseOne(Job& job, Device& device, Effects* effects) {
+Grid::Live::iterator Grid::FindOpen(Job& job, const Device& device) {
   const Party party = PartyOf(job, device);
-  const std::optional<uint32_t> open = FindOpen(job, party);
-  if (!open && job.row.progress.next_shard >= job.spec->shards) return false;
+  Live::iterator best = job.live.end();
+  double best_diversity = -1;
+  size_t scanned = 0, candidates = 0;
+  for (const auto& [parties, shards] : job.open) {
+    if (++scanned > kMaxScanned || candidates == kMaxCandidates) break;
+    if (std::binary_search(parties.begin(), parties.end(), party)) continue;
+    ++candidates;
+    const auto shard = job.live.find(*shards.begin());
+    const double diversity = Diversity(shard->second, device);
+    if (diversity <= best_diversity) continue;
+    best = shard;
+    best_diversity = diversity;
+  }
+  return best;
+}
 
-  const uint32_t index = open ? *open : job.row.progress.next_shard;
-  Shard& shard = job.live[index];
-  if (!open) {
-    ++job.row.progress.next_shard;
+void Grid::LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects) {
+  while (limit-- > 0 && device.leases.size() < kMaxLeasesPerDevice) {
+    if (const auto open = FindOpen(job, device); open != job.live.end()) {
+      LeaseShard(job, open->second, device, effects);
+      continue;
+    }
+    if (job.fresh() == 0) break;
+    const uint32_t index = job.row.progress.next_shard++;
+    Shard& shard = job.live.emplace_hint(job.live.end(), index, Shard())->second;
     shard.row.id = {job.row.id, index};
-    shard.row.replicas = job.spec->redundancy.replicas;
     job.row.progress.state = JobState::kRunning;
     dirty_jobs_.insert(job.row.id);
+    LeaseShard(job, shard, device, effects);
   }
+  UpdateQueue(job);
+}
 
+void Grid::LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects) {
   Attempt attempt;
   attempt.row.id = AttemptId{meta_.next_attempt++};
   attempt.row.shard = shard.row.id;
@@ -170,9 +215,17 @@ bool Grid::LeaseOne(Job& job, Device& device, Effects* effects) {
   attempt.row.owner = device.row.owner;
   attempt.row.lease_token = LeaseToken(seed_, attempt.row.id);
   attempt.row.try_number = shard.row.tries;
-  StartLease(job, attempt);
-  attempts_[attempt.row.id] = shard.row.id;
-  device.leases.insert(attempt.row.id);
+  attempt.party = PartyOf(job, device);
+  StartLease(job, device, attempt);
+  attempts_[attempt.row.id] = {&job, &shard};
+  device.leases.push_back(attempt.row.id);
+  device.use = UseNow(device) + 1;
+  device.use_ms = meta_.time_ms;
+  --device.wants;
+
+  Close(job, shard);
+  const uint32_t replicas = ReplicasOn(job, device);
+  shard.row.replicas = shard.attempts.empty() ? replicas : std::max(shard.row.replicas, replicas);
   effects->rows.shards.push_back(shard.row);
   effects->rows.attempts.push_back(attempt.row);
   effects->leases.push_back({.attempt = attempt.row.id,
@@ -180,17 +233,27 @@ bool Grid::LeaseOne(Job& job, Device& device, Effects* effects) {
                              .device = device.row.id,
                              .token = attempt.row.lease_token,
                              .checkpoint = StateFor(job, shard, attempt.row)});
-  Close(job, shard);
   shard.attempts.push_back(std::move(attempt));
   Reopen(job, shard);
-  return true;
 }
 
-void Grid::StartLease(const Job& job, Attempt& attempt) {
+uint32_t Grid::ReplicasOn(const Job& job, const Device& device) const {
+  const job::Redundancy& redundancy = job.spec->redundancy;
+  // One result that nobody checks says nothing of who gave it, and more of them nothing more.
+  if (!config_.extra_replicas || redundancy.quorum == 1) return redundancy.replicas;
+  const int extra = ExtraReplicas(TierOf(device.reputation, meta_.time_ms));
+  return std::clamp<uint32_t>(redundancy.replicas + extra, redundancy.quorum,
+                              std::max(redundancy.replicas, job::JobSpec::kMaxReplicas));
+}
+
+void Grid::StartLease(const Job& job, const Device& device, Attempt& attempt) {
+  const Tier tier = TierOf(device.reputation, meta_.time_ms);
+  const bool trusted = tier != Tier::kBad && tier != Tier::kUnproven;
   // A device that is heard but never answers would otherwise hold a shard for ever.
-  attempt.latest_ms = meta_.time_ms + job.spec->limits.wall_ms + kMaxQueuedMs;
+  attempt.latest_ms =
+      meta_.time_ms + job.spec->limits.wall_ms + (trusted ? kMaxQueuedMs : kMaxQueuedUnprovenMs);
   Extend(attempt);
-  expiries_.push({attempt.expires_ms, attempt.row.id});
+  expiries_.Add(attempt.expires_ms, attempt.row.id);
 }
 
 void Grid::Extend(Attempt& attempt) {
@@ -198,7 +261,7 @@ void Grid::Extend(Attempt& attempt) {
 }
 
 void Grid::EndAttempt(Attempt& attempt, AttemptState state, Effects* effects) {
-  if (Device* device = FindDevice(attempt.row.device)) device->leases.erase(attempt.row.id);
+  EraseLease(devices_.at(attempt.row.device), attempt.row.id);
   attempt.row.state = state;
   attempts_.erase(attempt.row.id);
   effects->rows.attempts.push_back(attempt.row);
@@ -206,6 +269,18 @@ void Grid::EndAttempt(Attempt& attempt, AttemptState state, Effects* effects) {
   if (state != AttemptState::kAgreed) effects->drop.push_back(attempt.row.id);
   DropUnnamedState(attempt.row, effects);
   Remember(attempt);
+}
+
+void Grid::EraseLease(Device& device, AttemptId attempt) {
+  const auto it = std::lower_bound(device.leases.begin(), device.leases.end(), attempt);
+  if (it != device.leases.end() && *it == attempt) device.leases.erase(it);
+}
+
+void Grid::Abandon(const Found& found, AttemptState state, Effects* effects) {
+  Close(*found.job, *found.shard);
+  EndAttempt(*found.attempt, state, effects);
+  std::vector<Attempt>& attempts = found.shard->attempts;
+  attempts.erase(attempts.begin() + (found.attempt - attempts.data()));
 }
 
 void Grid::Remember(const Attempt& attempt) {
@@ -221,11 +296,6 @@ void Grid::Remember(const Attempt& attempt) {
     remembered_.erase(remembered_order_.front());
     remembered_order_.pop_front();
   }
-}
-
-std::optional<int64_t> Grid::NextExpiryMs() const {
-  if (expiries_.empty()) return std::nullopt;
-  return expiries_.top().first;
 }
 
 std::vector<Lease> Grid::LiveLeases() const {

@@ -1,8 +1,6 @@
 // What results mean: whether they are heard, when a shard is decided, and what a failure costs.
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <utility>
 
 #include "core/grid.h"
@@ -56,6 +54,7 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
     return Refuse(device, id, "the attempt is another device's");
   }
   if (in.proof == Proof::kBadSignature) {
+    Blame(device, Fault::kChecksum);
     return Refuse(device, id, "the signature is not this device's over this result");
   }
   if (attempt.result_key) return {id, true, ""};  // repeated; the first one counts
@@ -69,9 +68,8 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
     ++device.reputation.faults;
     dirty_devices_.insert(device.row.id);
     PauseAfterFault(job, device.row.id);
-    Close(job, shard);
-    EndAttempt(attempt, AttemptState::kFaulted, effects);
-    std::erase_if(shard.attempts, [&](const Attempt& a) { return a.row.id == id; });
+    Abandon(found, AttemptState::kFaulted, effects);
+    shard.gave_up.push_back(device.row.id);
     ++shard.row.faults;
     shard.row.error = in.row.detail;
     Lost(job, shard, effects);
@@ -80,14 +78,12 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
   if (in.row.result.outcome == job::Outcome::kGivenBack) {
     // Nobody's fault. But who would give it back again and again should not get it each time.
     PauseAfterFault(job, device.row.id);
-    Close(job, shard);
-    EndAttempt(attempt, AttemptState::kGivenBack, effects);
-    std::erase_if(shard.attempts, [&](const Attempt& a) { return a.row.id == id; });
-    Reopen(job, shard);
+    Abandon(found, AttemptState::kGivenBack, effects);
+    Requeue(job, shard);
     return {id, true, ""};
   }
   job.pauses.erase(device.row.id);
-  device.leases.erase(id);
+  EraseLease(device, id);
   attempt.row.state = AttemptState::kSubmitted;
   attempt.result_key = in.row.result.Key();
   attempt.succeeded = in.row.result.succeeded();
@@ -102,25 +98,32 @@ Verdict Grid::Refuse(Device& device, AttemptId attempt, std::string reason) {
   return {attempt, false, std::move(reason)};
 }
 
+void Grid::Blame(Device& device, Fault fault) {
+  Penalise(&device.reputation, fault, meta_.time_ms);
+  dirty_devices_.insert(device.row.id);
+}
+
 void Grid::Decide(Job& job, Shard& shard, Attempt* latest, Effects* effects) {
-  std::map<crypto::Hash, std::set<Party>> votes;
-  size_t best = 0;
-  for (const Attempt& attempt : shard.attempts) {
-    if (!attempt.result_key) continue;
-    std::set<Party>& voters = votes[*attempt.result_key];
-    voters.insert(PartyOf(job, attempt.row));
-    best = std::max(best, voters.size());
-  }
+  // Each attempt of a shard is another party's (FindOpen sees to it), so each is one vote.
+  const auto votes_for = [&](const crypto::Hash& key) {
+    return static_cast<size_t>(
+        std::count_if(shard.attempts.begin(), shard.attempts.end(),
+                      [&](const Attempt& a) { return a.result_key == key; }));
+  };
   const uint32_t quorum = job.spec->redundancy.quorum;
-  if (votes[*latest->result_key].size() >= quorum) {
+  if (votes_for(*latest->result_key) >= quorum) {
     Conclude(job, shard, *latest->result_key, effects);
     return;
   }
   effects->rows.attempts.push_back(latest->row);
   // Each running attempt may still join the largest group; ask for more only when that cannot be
   // enough.
-  const size_t handed_in = std::count_if(shard.attempts.begin(), shard.attempts.end(),
-                                         [](const Attempt& a) { return a.result_key.has_value(); });
+  size_t handed_in = 0, best = 0;
+  for (const Attempt& attempt : shard.attempts) {
+    if (!attempt.result_key) continue;
+    ++handed_in;
+    best = std::max(best, votes_for(*attempt.result_key));
+  }
   const uint32_t needed = static_cast<uint32_t>(handed_in + quorum - best);
   if (needed <= shard.row.replicas) return;
   if (needed > job::JobSpec::kMaxReplicas) {
@@ -133,11 +136,12 @@ void Grid::Decide(Job& job, Shard& shard, Attempt* latest, Effects* effects) {
   Close(job, shard);
   shard.row.replicas = needed;
   effects->rows.shards.push_back(shard.row);
-  Reopen(job, shard);
+  Requeue(job, shard);
 }
 
 void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* effects) {
   Close(job, shard);
+  const bool checked = job.spec->redundancy.quorum > 1;
   bool succeeded = false;
   AttemptId winner;
   for (Attempt& attempt : shard.attempts) {
@@ -145,14 +149,16 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
       EndAttempt(attempt, AttemptState::kCancelled, effects);
       continue;
     }
-    ReputationRow& reputation = devices_.at(attempt.row.device).reputation;
-    dirty_devices_.insert(attempt.row.device);
+    Device& device = devices_.at(attempt.row.device);
+    dirty_devices_.insert(device.row.id);
     if (*attempt.result_key != key) {
-      ++reputation.disagreed;
+      ++device.reputation.disagreed;
+      Blame(device, Fault::kMismatch);
       EndAttempt(attempt, AttemptState::kDisagreed, effects);
       continue;
     }
-    ++reputation.agreed;
+    ++device.reputation.agreed;
+    if (checked) Reward(&device.reputation, meta_.time_ms);
     succeeded = attempt.succeeded;
     const bool first = !winner;
     if (first) winner = attempt.row.id;
@@ -165,6 +171,7 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
   }
   if (succeeded) {
     shard.row.winner = winner;
+    for (const DeviceId id : shard.gave_up) Blame(devices_.at(id), Fault::kCrash);
     FinishShard(job, shard, ShardState::kDone, "", effects);
     return;
   }
@@ -177,7 +184,16 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
   ForgetStates(shard, effects);
   shard.row.replicas = job.spec->redundancy.replicas;
   effects->rows.shards.push_back(shard.row);
+  // What made it fail may pass: a disk that is full, a server that is away.
+  const int64_t delay_ms = kRetryDelayMs << std::min(shard.row.tries - 1, 16u);
+  retries_.emplace(meta_.time_ms + std::min(delay_ms, kMaxRetryDelayMs), shard.row.id);
+  UpdateQueue(job);
+}
+
+void Grid::Requeue(Job& job, const Shard& shard) {
   Reopen(job, shard);
+  UpdateQueue(job);
+  new_work_.insert(job.row.id);
 }
 
 void Grid::Lost(Job& job, Shard& shard, Effects* effects) {
@@ -191,16 +207,17 @@ void Grid::Lost(Job& job, Shard& shard, Effects* effects) {
                 fmt::format("{} devices fell silent while running it", shard.row.expired), effects);
   } else {
     effects->rows.shards.push_back(shard.row);
-    Reopen(job, shard);
+    Requeue(job, shard);
   }
 }
 
 void Grid::FinishShard(Job& job, Shard& shard, ShardState state, std::string error,
                        Effects* effects) {
   Close(job, shard);
+  UpdateQueue(job);
   ForgetStates(shard, effects);
   for (Attempt& attempt : shard.attempts) {
-    if (attempts_.contains(attempt.row.id)) {
+    if (IsLive(attempt.row.state)) {
       EndAttempt(attempt, attempt.result_key ? AttemptState::kDisagreed : AttemptState::kCancelled,
                  effects);
     }

@@ -125,7 +125,7 @@ TEST_F(GridTest, AnExpiredLeaseIsGivenToAnotherAndItsLateResultIsRefused) {
   const JobId job = Submit(1, 1, 1);
   const Lease a = PollFor(ann, 1).at(0);
   EXPECT_THAT(PollFor(bob, 1), IsEmpty());
-  now_ms_ += GridConfig().lease_ttl_ms();
+  now_ms_ += PastTtlMs();
   const Effects tick = Apply(Tick{});
   ASSERT_THAT(tick.leases, SizeIs(1));
   EXPECT_EQ(tick.leases[0].device, bob);
@@ -182,10 +182,41 @@ TEST_F(GridTest, AFailureThatAQuorumAgreesOnUsesUpARetry) {
   const Lease a = PollFor(ann, 1).at(0);
   HandIn(a, Result(a, "", 7));
   EXPECT_EQ(jobs_.at(job).progress.state, JobState::kRunning);
+  AfterRetryDelay();
   const Lease b = PollFor(ann, 1).at(0);
   HandIn(b, Result(b, "", 7));
   EXPECT_EQ(jobs_.at(job).progress.state, JobState::kFailed);
   EXPECT_THAT(jobs_.at(job).progress.error, HasSubstr("ended with status 7"));
+}
+
+TEST_F(GridTest, EachRetryWaitsTwiceAsLong) {
+  const DeviceId ann = Join("ann");
+  Submit(1, 1, 1, /*retries=*/20);
+  for (int failures = 0; failures < 20; ++failures) {
+    const std::vector<Lease> leases = PollFor(ann, 1);
+    ASSERT_THAT(leases, SizeIs(1));
+    HandIn(leases[0], Result(leases[0], "", 7));
+    const int64_t delay_ms =
+        std::min(Grid::kRetryDelayMs << std::min(failures, 16), Grid::kMaxRetryDelayMs);
+    now_ms_ += delay_ms - 1;
+    Apply(Tick{});
+    EXPECT_THAT(PollFor(ann, 1), IsEmpty());
+    Apply(StopPolling{ann});
+    now_ms_ += 1;
+    Apply(Tick{});
+  }
+  Apply(CancelJob{JobId{1}});
+}
+
+TEST_F(GridTest, AJobThatWaitsForARetryCanBeCancelled) {
+  const DeviceId ann = Join("ann");
+  const JobId job = Submit(1, 1, 1, /*retries=*/1);
+  const Lease a = PollFor(ann, 1).at(0);
+  HandIn(a, Result(a, "", 7));
+  Apply(CancelJob{job});
+  AfterRetryDelay();
+  EXPECT_EQ(jobs_.at(job).progress.state, JobState::kCancelled);
+  EXPECT_THAT(PollFor(ann, 1), IsEmpty());
 }
 
 TEST_F(GridTest, OneDeviceThatClaimsAFailureCannotFailAShard) {
@@ -307,7 +338,7 @@ TEST_F(GridTest, AfterARestartTheLeaseOfASilentDeviceLastsOneTtl) {
   now_ms_ += GridConfig().lease_ttl_ms() - 1;
   Apply(Tick{});
   EXPECT_THAT(PollFor(bob, 1), IsEmpty());
-  now_ms_ += 1;
+  now_ms_ += 1 + Expiries::kStepMs;
   EXPECT_THAT(Apply(Tick{}).leases, SizeIs(1));
 }
 

@@ -9,40 +9,6 @@
 #include "fmt/format.h"
 
 namespace corpgrid::core {
-namespace {
-
-std::string BackendNames(const job::Resources& resources) {
-  std::string names;
-  for (const job::Backend backend : resources.backends) {
-    names += fmt::format("{}{}", names.empty() ? "" : " or ", job::ToText(backend));
-  }
-  return names;
-}
-
-}  // namespace
-
-std::string Grid::Unfit(const Job& job, const Device& device) const {
-  const job::Resources& want = job.spec->resources;
-  const DeviceRow& has = device.row;
-  const bool backend = std::any_of(want.backends.begin(), want.backends.end(), [&](job::Backend b) {
-    return (has.backends >> static_cast<unsigned>(b) & 1) != 0;
-  });
-  if (!backend) return fmt::format("it has no {} backend", BackendNames(want));
-  if (has.cpus < want.cpus) return fmt::format("it has {} CPUs, not {}", has.cpus, want.cpus);
-  if (has.memory_bytes < want.memory_bytes) {
-    return fmt::format("it has {} of memory, not {}", FormatBytes(has.memory_bytes),
-                       FormatBytes(want.memory_bytes));
-  }
-  if (has.vram_bytes < want.vram_bytes) {
-    return fmt::format("it has {} of video memory, not {}", FormatBytes(has.vram_bytes),
-                       FormatBytes(want.vram_bytes));
-  }
-  if (job.spec->limits.network && !has.network_allowed) {
-    return "its owner does not let jobs use the network";
-  }
-  return "";
-}
-
 Reply Grid::Do(const WhyJob& c, Effects*) {
   std::vector<std::string> sentences;
   const Job* job = FindJob(c.job);
@@ -56,7 +22,7 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
       ++lost;
       continue;
     }
-    if (const std::string why = Unfit(*job, device); !why.empty()) {
+    if (const std::string why = Misfit(job->want, device.row); !why.empty()) {
       ++unfit[why];
       continue;
     }
@@ -88,7 +54,7 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
       break;
     }
   }
-  const uint32_t fresh = spec.shards - job->row.progress.next_shard;
+  const uint32_t fresh = job->fresh();
   if (sentences.empty() && fresh > 0 && running == 0) {
     sentences.push_back("It waits for a device to ask for work; older jobs go first.");
   }
@@ -114,15 +80,14 @@ Reply Grid::Do(const WhyDevice& c, Effects*) {
     sentences.push_back(fmt::format("It has {} shards.", device->leases.size()));
     return sentences;
   }
-  for (const auto& [id, job] : jobs_) {
+  for (auto& [id, job] : jobs_) {
     if (const int64_t until_ms = PausedUntilMs(job, c.device); until_ms > meta_.time_ms) {
       sentences.push_back(fmt::format(
           "It gets no more of job {} for {}, having given up {} of its shards in a row.", id.value,
           FormatDuration(until_ms - meta_.time_ms), job.pauses.at(c.device).faults_in_a_row));
-    } else if (const std::string why = Unfit(job, *device); !why.empty()) {
+    } else if (const std::string why = Misfit(job.want, device->row); !why.empty()) {
       sentences.push_back(fmt::format("Job {} does not suit it: {}.", id.value, why));
-    } else if (job.row.progress.next_shard == job.spec->shards &&
-               !FindOpen(job, PartyOf(job, *device))) {
+    } else if (job.fresh() == 0 && FindOpen(job, *device) == job.live.end()) {
       sentences.push_back(fmt::format(
           "Job {} needs no more of {}: its shards run elsewhere, or wait for other owners.",
           id.value, device->row.owner));

@@ -50,6 +50,10 @@ struct ReputationRow {
   uint64_t expired = 0;  // leases that ran out
   uint64_t refused = 0;  // results that were late, forged, stolen or replayed
   uint64_t faults = 0;   // attempts that the device itself gave up
+  // Evidence beyond the prior, in millionths, as it was at evidence_ms (core/reputation.h).
+  int64_t good_micro = 0;
+  int64_t bad_micro = 0;
+  int64_t evidence_ms = 0;
 };
 
 enum class JobState : uint8_t { kQueued, kRunning, kDone, kFailed, kCancelled };
@@ -104,12 +108,17 @@ enum class AttemptState : uint8_t {
   kGivenBack
 };
 
+// Whether it may still have a vote.
+inline bool IsLive(AttemptState state) {
+  return state == AttemptState::kRunning || state == AttemptState::kSubmitted;
+}
+
 struct AttemptRow {
   AttemptId id;
   ShardId shard;
   DeviceId device;
   std::string owner;        // of the device, when the lease was given
-  std::string lease_token;  // 16 bytes
+  std::string lease_token;  // 15 bytes: they fit into the string itself
   uint32_t try_number = 0;
   AttemptState state = AttemptState::kRunning;
 };

@@ -33,7 +33,7 @@ class TestGrid : public TestRows {
     Snapshot snapshot = ToSnapshot();
     if (grid_) snapshot.meta = grid_->meta();
     snapshot.meta.grid_id = "test";
-    auto grid = Grid::Load({}, std::move(snapshot));
+    auto grid = Grid::Load(config_, std::move(snapshot));
     ASSERT_TRUE(grid.ok()) << grid.status().ToString();
     grid_ = std::make_unique<Grid>(*std::move(grid));
   }
@@ -78,6 +78,15 @@ class TestGrid : public TestRows {
         .job;
   }
 
+  // After which a silent device has lost its leases for sure.
+  static int64_t PastTtlMs() { return GridConfig().lease_ttl_ms() + Expiries::kStepMs; }
+
+  // Until a shard that failed for the first time is queued again.
+  void AfterRetryDelay() {
+    now_ms_ += Grid::kRetryDelayMs;
+    Apply(Tick{});
+  }
+
   std::vector<Lease> PollFor(DeviceId device, uint32_t shards, std::vector<AttemptId> held = {}) {
     return Apply(Poll{.device = device,
                       .max_shards = shards,
@@ -101,6 +110,7 @@ class TestGrid : public TestRows {
     return std::get<std::vector<Verdict>>(last_.reply).at(0);
   }
 
+  GridConfig config_ = {.extra_replicas = false};
   int64_t now_ms_ = 1;
   uint64_t commands_ = 0;
   Effects last_;

@@ -164,6 +164,9 @@ void DeviceToMessage(const core::DeviceView& view, pb::Device* out) {
                                                                        : pb::PowerStatus::UNKNOWN);
   out->mutable_power()->set_charge_percent(-1);
   out->set_public_key(KeyText(row.public_key));
+  out->set_trust(std::string(core::ToText(view.tier)));
+  out->set_reputation(view.mean);
+  out->set_reputation_at_least(view.lower_bound);
 }
 
 }  // namespace corpgrid::scheduler

@@ -295,20 +295,21 @@ void Checker::ReleasedBytes(const core::Effects& effects) {
   }
 }
 
-int64_t Checker::DeadlineMs(const AttemptFact& fact) const {
+int64_t Checker::DeadlineMs(const AttemptFact& fact, int64_t max_queued_ms) const {
   const JobTruth& job = TruthOf(jobs_.at(fact.shard.job));
   const int64_t heard_ms = std::max(fact.start_ms, devices_.at(fact.device).contact_ms);
   return std::min(heard_ms + config_.lease_ttl_ms(),
-                  fact.start_ms + job.spec->limits.wall_ms + core::Grid::kMaxQueuedMs);
+                  fact.start_ms + job.spec->limits.wall_ms + max_queued_ms);
 }
 
-void Checker::CheckOverdue(int64_t time_ms) {
+void Checker::CheckOverdue(int64_t now_ms) {
+  const int64_t time_ms = now_ms - core::Expiries::kStepMs;  // the core looks once a step
   while (!deadlines_.empty() && deadlines_.top().first <= time_ms) {
     const AttemptId id = deadlines_.top().second;
     deadlines_.pop();
     const auto it = attempts_.find(id);
     if (it == attempts_.end() || it->second.state != core::AttemptState::kRunning) continue;
-    const int64_t deadline_ms = DeadlineMs(it->second);
+    const int64_t deadline_ms = DeadlineMs(it->second, core::Grid::kMaxQueuedMs);
     if (deadline_ms <= time_ms) {
       Fail(fmt::format("the lease of attempt {} should have ended {} ms ago", id.value,
                        time_ms - deadline_ms));

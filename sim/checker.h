@@ -130,8 +130,10 @@ class Checker {
   void ReleasedCheckpoint(const Request& request, const core::ReportCheckpoint& report);
   void ReleasedLease(const core::Lease& lease);
   static uint64_t Short(const crypto::Hash& hash);
-  void CheckOverdue(int64_t time_ms);
-  int64_t DeadlineMs(const AttemptFact& fact) const;
+  void CheckOverdue(int64_t now_ms);
+  // When its lease ends unless a heartbeat extends it. `max_queued_ms` depends on the device's
+  // standing.
+  int64_t DeadlineMs(const AttemptFact& fact, int64_t max_queued_ms) const;
 
   // checker_rows.cc: what reached the store
   void LandedMeta(const core::MetaRow& row);

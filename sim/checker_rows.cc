@@ -120,7 +120,7 @@ Checker::AttemptFact* Checker::NewAttempt(const core::AttemptRow& row, JobFact* 
   shard.live.push_back(row.id);
   ++job->live_attempts;
   ++live_attempts_;
-  deadlines_.push({DeadlineMs(fact), row.id});
+  deadlines_.push({DeadlineMs(fact, core::Grid::kMaxQueuedUnprovenMs), row.id});
   return &fact;
 }
 
@@ -157,8 +157,9 @@ void Checker::LandedAttempt(const core::AttemptRow& row, const core::WriteBatch&
     LandedVote(result == batch.results.end() ? nullptr : &*result, row.id, fact, &job->second);
   }
   ShardFact& shard = job->second.shards[row.shard.index];
-  const int64_t early_ms =
-      std::min(fact->heard_ms + config_.lease_ttl_ms(), DeadlineMs(*fact)) - meta_.time_ms;
+  const int64_t early_ms = std::min(fact->heard_ms + config_.lease_ttl_ms(),
+                                    DeadlineMs(*fact, core::Grid::kMaxQueuedUnprovenMs)) -
+                           meta_.time_ms;
   if (row.state == core::AttemptState::kExpired) ++shard.expired;
   if (row.state == core::AttemptState::kExpired && early_ms > 0 && !resurrecting_) {
     Fail(fmt::format("the lease of attempt {} ended {} ms early", row.id.value, early_ms));

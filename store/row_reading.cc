@@ -92,6 +92,9 @@ absl::Status Read(const Columns& columns, core::ReputationRow* row) {
   row->expired = read.Unsigned();
   row->refused = read.Unsigned();
   row->faults = read.Unsigned();
+  row->good_micro = read.Signed();
+  row->bad_micro = read.Signed();
+  row->evidence_ms = read.Signed();
   return read.status();
 }
 

@@ -40,7 +40,8 @@ auto WithValues(const core::DeviceRow& row, const Use& use) {
 
 template <typename Use>
 auto WithValues(const core::ReputationRow& row, const Use& use) {
-  return use(row.device.value, row.agreed, row.disagreed, row.expired, row.refused, row.faults);
+  return use(row.device.value, row.agreed, row.disagreed, row.expired, row.refused, row.faults,
+             row.good_micro, row.bad_micro, row.evidence_ms);
 }
 
 // Without its progress.

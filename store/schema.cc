@@ -140,9 +140,17 @@ INSERT INTO leader(id, token, shown, renewed_ms, backend_pid, backend_start_us)
 VALUES (1, 0, 0, 0, 0, 0);
 )sql";
 
-constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst},
-                                    Migration{.version = 4, .sql = kCheckpoints},
-                                    Migration{.version = 5, .sql = kLeader}};
+// What a device's results were worth, as it fades (core/reputation.h). What was counted before says
+// nothing of when, so all begin anew.
+constexpr std::string_view kEvidence = R"sql(
+ALTER TABLE device_reputation ADD COLUMN good_micro BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE device_reputation ADD COLUMN bad_micro BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE device_reputation ADD COLUMN evidence_ms BIGINT NOT NULL DEFAULT 0;
+)sql";
+
+constexpr std::array kMigrations = {
+    Migration{.version = 1, .sql = kFirst}, Migration{.version = 4, .sql = kCheckpoints},
+    Migration{.version = 5, .sql = kLeader}, Migration{.version = 6, .sql = kEvidence}};
 
 }  // namespace
 

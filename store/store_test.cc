@@ -26,8 +26,8 @@ std::string Show(const core::DeviceRow& r) {
                      r.network_allowed);
 }
 std::string Show(const core::ReputationRow& r) {
-  return fmt::format("{} {} {} {} {} {}", r.device.value, r.agreed, r.disagreed, r.expired,
-                     r.refused, r.faults);
+  return fmt::format("{} {} {} {} {} {} {} {} {}", r.device.value, r.agreed, r.disagreed, r.expired,
+                     r.refused, r.faults, r.good_micro, r.bad_micro, r.evidence_ms);
 }
 std::string Show(const core::JoinTokenRow& r) {
   return fmt::format("{} {} {} {}", r.secret_hash.Hex(), r.owner, r.uses_left, r.idempotency_key);

@@ -50,7 +50,9 @@ template <>
 inline constexpr Table kTable<core::ReputationRow> = {
     .name = "device_reputation",
     .key = "device_id",
-    .columns = "device_id, agreed, disagreed, expired, refused, faults"};
+    .columns =
+        "device_id, agreed, disagreed, expired, refused, faults, good_micro, bad_micro, "
+        "evidence_ms"};
 
 // A job without its progress, which is a table of its own.
 template <>

@@ -28,7 +28,10 @@ inline core::ReputationRow TestReputation(uint64_t n) {
           .disagreed = n + 2,
           .expired = n + 3,
           .refused = n + 4,
-          .faults = n + 5};
+          .faults = n + 5,
+          .good_micro = static_cast<int64_t>(n) + 6,
+          .bad_micro = static_cast<int64_t>(n) + 7,
+          .evidence_ms = static_cast<int64_t>(n) + 8};
 }
 
 inline core::JoinTokenRow TestToken(uint32_t n) {

@@ -13,12 +13,12 @@ def run(*args):
 
 class SimulatorTest(unittest.TestCase):
     def test_every_kind_of_fault_strikes_and_nothing_breaks(self):
-        done = run("--runs", "20", "--events", "100000", "--json")
+        done = run("--runs", "20", "--events", "150000", "--json")
         self.assertEqual(done.returncode, 0, done.stdout)
         report = json.loads(done.stdout)
         self.assertEqual(report["violations"], 0)
         self.assertEqual(report["reproduce"], [])
-        self.assertGreaterEqual(report["events"], 2_000_000)
+        self.assertGreaterEqual(report["events"], 3_000_000)
         self.assertGreaterEqual(len(report["faults"]), 20)
         self.assertEqual([kind for kind, count in report["faults"].items() if count == 0], [])
 
