@@ -51,7 +51,10 @@ std::optional<Greeting> ReceiveHello(int control) {
   message.msg_iovlen = 1;
   message.msg_control = space;
   message.msg_controllen = sizeof space;
-  ssize_t n = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+  ssize_t n;
+  do {  // A process that was stopped and goes on gets EINTR here.
+    n = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+  } while (n < 0 && errno == EINTR);
   Greeting greeting;
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); n >= 0 && part != nullptr;
        part = CMSG_NXTHDR(&message, part)) {

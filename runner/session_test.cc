@@ -261,6 +261,27 @@ TEST_F(SessionTest, KilledInitIsNoOutcomeOfTheCommand) {
   EXPECT_EQ(LeftOver(1000), std::set<pid_t>());
 }
 
+// A receive that has a time limit fails with EINTR when its process was stopped and goes on. A
+// laptop that slept at that moment lost its shard to "bubblewrap cannot make a sandbox here".
+TEST_F(SessionTest, ADeviceThatSleepsWhileASandboxStartsIsNoFault) {
+  const pid_t agent = fork();
+  if (agent == 0) {
+    for (int i = 0; i < 10; ++i) {
+      if (!Session::Start(Options()).ok()) _exit(1);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  while (waitpid(agent, &status, WNOHANG) == 0) {
+    kill(agent, SIGSTOP);
+    usleep(500);
+    kill(agent, SIGCONT);
+    usleep(500);
+  }
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(LeftOver(1000), std::set<pid_t>());
+}
+
 TEST_F(SessionTest, BubblewrapKilledTakesTheSandboxWithIt) {
   Start(Options());
   Run({"/bin/true"});
