@@ -1,6 +1,6 @@
 #include "job/yaml.h"
 
-#include <chrono>
+#include <ctime>
 
 #include "fmt/format.h"
 #include "gmock/gmock.h"
@@ -119,10 +119,9 @@ TEST(YamlTest, HostileFilesEndSoon) {
        {bomb, repeat("["), repeat("{"), repeat("- "), repeat("? "), repeat("a: "), repeat("a:\n"),
         repeat("a\n"), repeat("\""), repeat("[a, "), repeat("{a: "), repeat("!"), repeat("&a "),
         repeat("a,"), repeat("\n"), repeat("x: {\n"), repeat("# x\n"), repeat("- a\n") + "b: c"}) {
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();  // of this process, however busy the machine is
     ParseYaml(text);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    EXPECT_LT(took.count(), 20) << text.substr(0, 20);
+    EXPECT_LT((std::clock() - begin) / CLOCKS_PER_SEC, 20) << text.substr(0, 20);
   }
 }
 

@@ -210,21 +210,22 @@ TEST_F(SessionTest, CancelEndsTheShardAndOnlyThatOne) {
   session_->Cancel(0);  // nothing runs
   EXPECT_EQ(Run({"/bin/true"}).exit.end, ShardEnd::kExited);
 
-  // Cancels the script once it says that it is ready.
-  auto cancelled = [&](int64_t grace_ms, const std::string& script) {
+  // Cancels the script once it says that it is ready, in its own way.
+  auto cancelled = [&](int64_t grace_ms, double ready, const std::string& script) {
     std::thread canceller([&] {
-      AwaitProgress(1);
+      AwaitProgress(ready);
       session_->Cancel(grace_ms);
     });
     Result result = Shell(script);
     canceller.join();
     return result;
   };
-  Result polite = cancelled(10'000, "trap 'echo bye; exit 4' TERM; echo 1 >&3; sleep 20 & wait");
+  Result polite =
+      cancelled(10'000, 0.5, "trap 'echo bye; exit 4' TERM; echo 0.5 >&3; sleep 20 & wait");
   EXPECT_EQ(polite.exit.end, ShardEnd::kCancelled);
   EXPECT_EQ(polite.out, "bye\n");
   EXPECT_LT(polite.exit.wall_us, 9'000'000);
-  Result stubborn = cancelled(300, "trap '' TERM; echo 1 >&3; while :; do sleep 1; done");
+  Result stubborn = cancelled(300, 1, "trap '' TERM; echo 1 >&3; while :; do sleep 1; done");
   EXPECT_EQ(stubborn.exit.end, ShardEnd::kCancelled);
   EXPECT_GT(stubborn.exit.wall_us, 300'000);
   EXPECT_LT(stubborn.exit.wall_us, 9'000'000);
@@ -295,11 +296,11 @@ TEST_F(SessionTest, TheDestructorEndsARunningShard) {
   pid_t agent = fork();
   if (agent == 0) {
     auto session = Session::Start(Options());
-    std::thread([&] {
+    std::thread([running = session->get()] {
       ShardRequest request;
       request.argv = {"/bin/sh", "-c", "setsid sleep 30 & sleep 30"};
       request.wall_ms = 30'000;
-      (void)(*session)->Run(request);
+      (void)running->Run(request);
     }).detach();
     usleep(300'000);
     session->reset();

@@ -97,8 +97,9 @@ TEST(SqliteStoreFaultTest, KilledAtAnyMomentItHasEachAcknowledgedBatchWhole) {
   std::mt19937 random(20261121);
   uint64_t acknowledged = 0;
   int rounds_with_commits = 0;
-  for (int round = 0; round < 60; ++round) {
-    const std::chrono::microseconds delay(1'000 + random() % 60'000);
+  // Later on a slow machine, until it was killed often enough between commits.
+  for (int round = 0; round < 60 || (rounds_with_commits <= 10 && round < 600); ++round) {
+    const std::chrono::microseconds delay(1'000 + random() % (60'000 * (1 + round / 60)));
     const std::string path = folder / ("state" + std::to_string(round / 10) + ".db");
     if (round % 10 == 0) acknowledged = 0;  // a new file, so that checking all of it stays quick
     const std::vector<std::string> lines =
