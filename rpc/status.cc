@@ -3,8 +3,18 @@
 #include <string>
 
 namespace corpgrid::rpc {
+namespace {
+
+// What gRPC itself answers when all threads of a server have calls.
+constexpr char kNoThread[] = "Server Threadpool Exhausted";
+
+}  // namespace
 
 absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED &&
+      status.error_message() == kNoThread) {
+    return absl::UnavailableError("the server has no thread left for this call");
+  }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 

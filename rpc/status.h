@@ -6,7 +6,9 @@
 
 namespace corpgrid::rpc {
 
-// The two libraries use the same codes; the message travels unchanged.
+// The two libraries use the same codes; the message travels unchanged. But a server that is too
+// busy for a call is Unavailable here: ResourceExhausted is what a caller asked too much of, for
+// good.
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);
 

@@ -34,6 +34,9 @@ namespace {
 
 using Key = std::array<uint8_t, 32>;
 
+// Calls at a time, polls that wait aside; what comes beyond is told to try again.
+constexpr int kMaxThreads = 256;
+
 // The secret that the person's token and the join tokens are made of; made on the first start,
 // readable by this user alone.
 absl::StatusOr<Key> LoadOrCreateSecret(const std::string& path) {
@@ -227,7 +230,8 @@ absl::Status RunningScheduler::Listen() {
   builder.RegisterService(agent_service_.get());
   builder.RegisterService(objects_service_.get());
   builder.RegisterService(jobs_service_.get());
-  builder.SetResourceQuota(grpc::ResourceQuota("scheduler").SetMaxThreads(64).Resize(1ull << 30));
+  builder.SetResourceQuota(
+      grpc::ResourceQuota("scheduler").SetMaxThreads(kMaxThreads).Resize(1ull << 30));
   server_ = builder.BuildAndStart();
   if (!server_ || port == 0) {
     return absl::FailedPreconditionError(
