@@ -15,14 +15,15 @@ class KillAgentTest(StormTest):
         self.storm(strike)
 
     def test_agent_that_never_comes_back(self):
+        # With a quorum, the others would decide its shards before its leases end.
         file = self.grid.job_file(["sh", "-c", "sleep 3; echo {shard} > out"], shards=6,
-                                  outputs=["out"], redundancy={"replicas": 2, "quorum": 2})
+                                  outputs=["out"])
         job_id = self.grid.submit(file)
         busy = wait(lambda: [d["info"]["name"] for d in self.grid.devices()
                              if d["attempts_running"] > 0], 10, "an agent to work")
         self.grid.kill(busy[0])
         self.grid.wait_job(job_id, 60)
-        self.grid.check_accepted_once(job_id, quorum=2)
+        self.grid.check_accepted_once(job_id, quorum=1)
         device = self.grid.device(busy[0])
         self.assertEqual(device["state"], "lost")
         self.assertGreater(device["leases_expired"], 0)
