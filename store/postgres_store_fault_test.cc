@@ -276,17 +276,22 @@ TEST(PostgresLeaderTest, OneThatSleptInACommitLosesNothingAndWritesNothingMore) 
       ::_exit(0);
     }
     ::close(ack[1]);
-    std::this_thread::sleep_for(std::chrono::milliseconds(400 + 3 * round));
+    std::string said;
+    char buffer[4096];
+    const auto hear = [&] {
+      const ssize_t got = ::read(ack[0], buffer, sizeof(buffer));
+      if (got > 0) said.append(buffer, static_cast<size_t>(got));
+      return got > 0;
+    };
+    ASSERT_TRUE(hear()) << "it leads, and commits on";
+    std::this_thread::sleep_for(std::chrono::milliseconds(100 + 3 * round));
     ::kill(child, SIGSTOP);
     auto next = AwaitLead(url);
     ASSERT_TRUE(next.ok()) << next.status();
     const core::MetaRow meta = (*next)->Load()->meta;
     ::kill(child, SIGCONT);
     ::waitpid(child, nullptr, 0);
-    std::string said;
-    char buffer[4096];
-    for (ssize_t got = 0; (got = ::read(ack[0], buffer, sizeof(buffer))) > 0;) {
-      said.append(buffer, static_cast<size_t>(got));
+    while (hear()) {
     }
     ::close(ack[0]);
     ASSERT_THAT(said, EndsWith("\nrefused\n"));
