@@ -20,7 +20,7 @@ using ::testing::SizeIs;
 
 class GridPlacementTest : public ::testing::Test, protected TestGrid {
  protected:
-  // Devices that differ in what `change` says of them, all known to the grid and waiting.
+  // A device of `owner` that waits for a shard.
   DeviceId JoinWaiting(const std::string& owner, uint64_t memory_bytes = 8ull << 30,
                        const std::string& site = "") {
     const DeviceId id = Join(owner);
@@ -242,6 +242,19 @@ TEST_F(BlameTest, ACrashIsTheDevicesOnlyOnceAnotherShowsThatTheShardRuns) {
   const Lease again = PollFor(bob, 1).at(0);
   HandIn(again, Result(again, "x"));
   EXPECT_EQ(Bad(ann), 2.5);
+}
+
+TEST_F(BlameTest, WhoRunsInTheEndWhatItGaveUpIsNotBlamed) {
+  const DeviceId ann = Join("ann");
+  Submit(1, 1, 1);
+  const Lease lease = PollFor(ann, 1).at(0);
+  HandedIn fault = Result(lease, "");
+  fault.row.result.outcome = job::Outcome::kDeviceFault;
+  HandIn(lease, fault);
+  now_ms_ += Grid::kFaultPauseMs;
+  const Lease again = PollFor(ann, 1).at(0);
+  HandIn(again, Result(again, "x"));
+  EXPECT_EQ(Bad(ann), 0) << "nobody else showed that the shard runs";
 }
 
 TEST_F(BlameTest, AForgedSignatureWeighsMost) {

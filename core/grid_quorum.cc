@@ -171,7 +171,12 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
   }
   if (succeeded) {
     shard.row.winner = winner;
-    for (const DeviceId id : shard.gave_up) Blame(devices_.at(id), Fault::kCrash);
+    for (const DeviceId id : shard.gave_up) {
+      const bool proved_itself =
+          std::any_of(shard.attempts.begin(), shard.attempts.end(),
+                      [&](const Attempt& a) { return a.row.device == id && a.result_key == key; });
+      if (!proved_itself) Blame(devices_.at(id), Fault::kCrash);
+    }
     FinishShard(job, shard, ShardState::kDone, "", effects);
     return;
   }

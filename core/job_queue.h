@@ -34,8 +34,6 @@ class JobQueue {
     return next;
   }
 
-  bool empty() const { return classes_.empty(); }
-
  private:
   std::map<Requirements, std::set<JobId>> classes_;
 };
