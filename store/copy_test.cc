@@ -25,7 +25,7 @@ class CopyTest : public ::testing::Test {
     for (uint64_t n = 1; n <= kBatches; ++n) {
       core::WriteBatch batch = NumberedBatch(meta, n);
       batch.join_tokens = {TestToken(static_cast<uint32_t>(n))};
-      batch.shards[0].error = std::string("no\0text\xff", 9);
+      batch.shards[0].error = std::string("no\0text\xff", 8);
       for (size_t i = 0; i < kHolders.size(); ++i) {
         batch.checkpoints[i].shard = batch.checkpoints[0].shard;
         batch.checkpoints[i].holder = kHolders.at(i);

@@ -51,9 +51,10 @@ class ResultColumns final : public store::Columns {
   int64_t Int(int column) const override {
     const std::string_view bytes = Bytes(column);
     if (bytes.empty()) return 0;
-    int64_t value = static_cast<int8_t>(bytes[0]);  // the sign; smallint and integer are shorter
-    for (const char byte : bytes.substr(1)) value = value * 256 + static_cast<uint8_t>(byte);
-    return value;
+    // Big-endian, two's complement; smallint and integer are shorter than eight bytes.
+    uint64_t value = (static_cast<uint8_t>(bytes[0]) & 0x80) != 0 ? ~uint64_t{0} : 0;
+    for (const char byte : bytes) value = value << 8 | static_cast<uint8_t>(byte);
+    return static_cast<int64_t>(value);
   }
   std::string_view Bytes(int column) const override {
     return {PQgetvalue(result_, row_, column),

@@ -48,8 +48,8 @@ void AppendUpsert(std::vector<Statement>* statements, std::span<const Row> rows)
                                         "ORDINALITY AS given({1}, place) ORDER BY {0}, place DESC",
                                         table.key, table.columns, given));
   };
-  static const std::string kSql = make_sql();
-  statements->push_back({.sql = kSql, .parameters = std::move(arrays)});
+  static const std::string sql = make_sql();
+  statements->push_back({.sql = sql, .parameters = std::move(arrays)});
 }
 
 void AppendForget(std::vector<Statement>* statements, std::span<const ShardId> shards) {

@@ -37,12 +37,12 @@ absl::Status ForEachRow(Database& db, std::string_view sql, std::span<const int6
 
 template <typename Row>
 absl::Status WriteRow(Database& db, const Row& row) {
-  static const std::string kSql = [] {
+  static const std::string sql = [] {
     std::string places = "?";
     for (int i = 1; i < kTable<Row>.column_count(); ++i) places += ", ?";
     return UpsertSql(kTable<Row>, fmt::format("VALUES({})", places));
   }();
-  return WithValues(row, [&](const auto&... values) { return db.Run(kSql, values...); });
+  return WithValues(row, [&](const auto&... values) { return db.Run(sql, values...); });
 }
 
 template <typename Row>
