@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "audit/tree.h"
 #include "base/ids.h"
 #include "core/reputation.h"
 #include "core/rows.h"
@@ -113,6 +114,7 @@ struct WhyDevice {
   DeviceId device;
 };
 struct ViewDevices {};
+struct ViewLog {};  // the audit log's
 
 struct Command {
   int64_t time_ms = 0;                // grid time, never before the last command's
@@ -120,7 +122,7 @@ struct Command {
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
   std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, Poll, StopPolling, Heartbeat,
                SubmitResults, ReportCheckpoint, Tick, FindJob, ViewJob, WhyJob, WhyDevice,
-               ViewDevices>
+               ViewDevices, ViewLog>
       body;
 };
 
@@ -169,6 +171,12 @@ struct DeviceView {
   bool lost = false;
 };
 
+// The audit log's tree.
+struct LogView {
+  uint64_t size = 0;
+  audit::TreeHash root;
+};
+
 // Permission for a device to run an attempt. Its token is what the device shows for the attempt's
 // objects and its result.
 struct Lease {
@@ -181,7 +189,7 @@ struct Lease {
 
 using Reply =
     std::variant<absl::Status, Registered, Submitted, std::vector<Verdict>, std::vector<Stop>,
-                 JobView, std::vector<std::string>, std::vector<DeviceView>>;
+                 JobView, std::vector<std::string>, std::vector<DeviceView>, LogView>;
 
 // What a command did. The rows are to be committed before anyone hears of the rest.
 struct Effects {

@@ -11,6 +11,8 @@ namespace corpgrid::core {
 absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   Grid grid(config);
   grid.meta_ = std::move(snapshot.meta);
+  ASSIGN_OR_RETURN(grid.audit_,
+                   audit::Frontier::Load(grid.meta_.audit_size, grid.meta_.audit_frontier));
   for (JoinTokenRow& row : snapshot.join_tokens) {
     grid.join_token_keys_.insert(row.idempotency_key);
     grid.join_tokens_[row.secret_hash] = std::move(row);
@@ -119,6 +121,7 @@ Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
     row.owner = token->second.owner;
     row.id = DeviceId{meta_.next_device++};
     device_by_key_[row.public_key] = row.id;
+    LogDevice(row, token->second, effects);
   }
   Device& device = devices_[row.id];
   device.row = row;
@@ -134,6 +137,7 @@ Reply Grid::Do(const CreateJoinToken& c, Effects* effects) {
   if (!join_token_keys_.insert(c.token.idempotency_key).second) return absl::OkStatus();
   join_tokens_[c.token.secret_hash] = c.token;
   effects->rows.join_tokens.push_back(c.token);
+  LogToken(c.token, effects);
   return absl::OkStatus();
 }
 
@@ -155,6 +159,7 @@ Reply Grid::Do(const SubmitJob& c, Effects* effects) {
   const JobId id = row.id;
   job_by_key_[row.idempotency_key] = id;
   effects->rows.jobs.push_back(row);
+  LogSubmission(row, effects);
   effects->changed.push_back(id);
   UpdateQueue(jobs_.emplace(id, Job(std::move(row), c.spec)).first->second);
   new_work_.insert(id);
@@ -217,6 +222,7 @@ void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects)
   progress.finished_wall_ms = wall_ms_;
   effects->rows.job_progress.push_back(progress);
   effects->changed.push_back(progress.id);
+  LogEnd(progress, effects);
   dirty_jobs_.erase(progress.id);
   if (job.queued) queue_.Erase(progress.id, job.want);
   jobs_.erase(progress.id);

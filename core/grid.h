@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "audit/entry.h"
+#include "audit/tree.h"
 #include "core/commands.h"
 #include "core/expiries.h"
 #include "core/job_queue.h"
@@ -59,6 +61,8 @@ class Grid {
   static constexpr size_t kMaxCandidates = 16;        // devices or shards that are scored
   static constexpr size_t kMaxScanned = 1024;         // that are looked at to find them
   static constexpr int64_t kUseHalfLifeMs = 600'000;  // what counts as recent use of a device
+  // Refused results of one device that the audit log tells each; beyond it, of every doubling.
+  static constexpr uint64_t kRefusalsLogged = 64;
 
   // Goes on from `snapshot`. Every live lease gets one full TTL from `snapshot.meta.time_ms`.
   // Errors: DataLoss when the snapshot contradicts itself.
@@ -209,7 +213,7 @@ class Grid {
   // grid_quorum.cc: what results mean
   Reply Do(const SubmitResults& c, Effects* effects);
   Verdict HandIn(Device& device, const HandedIn& in, Effects* effects);
-  Verdict Refuse(Device& device, AttemptId attempt, std::string reason);
+  Verdict Refuse(Device& device, AttemptId attempt, std::string reason, Effects* effects);
   void Blame(Device& device, Fault fault);
   // After `latest` of the shard's attempts was handed in.
   void Decide(Job& job, Shard& shard, Attempt* latest, Effects* effects);
@@ -232,6 +236,18 @@ class Grid {
   Reply Do(const WhyJob& c, Effects* effects);
   Reply Do(const WhyDevice& c, Effects* effects);
 
+  // grid_audit.cc: what goes to the audit log, with the rows of what it tells of
+  Reply Do(const ViewLog& c, Effects* effects);
+  void Log(const audit::Entry& entry, Effects* effects);
+  audit::Entry NewEntry(std::string_view event) const;
+  void LogToken(const JoinTokenRow& row, Effects* effects);
+  void LogDevice(const DeviceRow& row, const JoinTokenRow& token, Effects* effects);
+  void LogSubmission(const JobRow& row, Effects* effects);
+  void LogEnd(const JobProgressRow& row, Effects* effects);
+  void LogRefusal(const Device& device, AttemptId attempt, std::string_view reason,
+                  Effects* effects);
+  void LogDisagreement(const AttemptRow& row, Effects* effects);
+
   static Party PartyOf(const Job& job, const Device& device);
   Party PartyOf(const Job& job, const AttemptRow& attempt);
   Party NumberOf(const std::string& owner);
@@ -250,6 +266,7 @@ class Grid {
 
   GridConfig config_;
   MetaRow meta_;
+  audit::Frontier audit_;  // what meta_ says of it
   int64_t wall_ms_ = 0;
   std::array<uint8_t, 32> seed_ = {};
 

@@ -47,19 +47,19 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
       if (it->second.was_accepted) return {id, true, ""};
       if (!it->second.expired) return {id, false, "the job has ended"};
     }
-    return Refuse(device, id, "its lease has ended or never was");
+    return Refuse(device, id, "its lease has ended or never was", effects);
   }
   Attempt& attempt = *found.attempt;
   if (attempt.row.device != device.row.id || attempt.row.lease_token != in.lease_token) {
-    return Refuse(device, id, "the attempt is another device's");
+    return Refuse(device, id, "the attempt is another device's", effects);
   }
   if (in.proof == Proof::kBadSignature) {
     Blame(device, Fault::kChecksum);
-    return Refuse(device, id, "the signature is not this device's over this result");
+    return Refuse(device, id, "the signature is not this device's over this result", effects);
   }
   if (attempt.result_key) return {id, true, ""};  // repeated; the first one counts
   if (in.proof == Proof::kBytesMissing) {
-    return Refuse(device, id, "its outputs are not staged with the hashes it names");
+    return Refuse(device, id, "its outputs are not staged with the hashes it names", effects);
   }
   Job& job = *found.job;
   Shard& shard = *found.shard;
@@ -92,9 +92,10 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
   return {id, true, ""};
 }
 
-Verdict Grid::Refuse(Device& device, AttemptId attempt, std::string reason) {
+Verdict Grid::Refuse(Device& device, AttemptId attempt, std::string reason, Effects* effects) {
   ++device.reputation.refused;
   dirty_devices_.insert(device.row.id);
+  LogRefusal(device, attempt, reason, effects);
   return {attempt, false, std::move(reason)};
 }
 
@@ -154,6 +155,7 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
     if (*attempt.result_key != key) {
       ++device.reputation.disagreed;
       Blame(device, Fault::kMismatch);
+      LogDisagreement(attempt.row, effects);
       EndAttempt(attempt, AttemptState::kDisagreed, effects);
       continue;
     }

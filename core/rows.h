@@ -19,6 +19,15 @@ struct MetaRow {
   uint64_t next_device = 1;
   uint64_t next_job = 1;
   uint64_t next_attempt = 1;
+  uint64_t audit_size = 0;          // entries of the audit log
+  std::string audit_frontier = "";  // of its tree (audit::Frontier::Raw)
+};
+
+// An entry of the audit log; never changed.
+struct AuditRow {
+  uint64_t index = 0;  // from 0, without gaps
+  std::string entry;   // JSON (audit/entry.h)
+  std::string nodes;   // the tree's nodes that it completes, its leaf first; 32 bytes each
 };
 
 struct JoinTokenRow {
@@ -158,16 +167,18 @@ struct WriteBatch {
   std::vector<ResultRow> results;
   std::vector<CheckpointRow> checkpoints;
   std::vector<ShardId> forgotten_checkpoints;  // of these shards, all; after the rows above
+  std::vector<AuditRow> audit;                 // new ones
 
   bool empty() const {
     return !meta && join_tokens.empty() && devices.empty() && reputations.empty() && jobs.empty() &&
            job_progress.empty() && shards.empty() && attempts.empty() && results.empty() &&
-           checkpoints.empty() && forgotten_checkpoints.empty();
+           checkpoints.empty() && forgotten_checkpoints.empty() && audit.empty();
   }
 };
 
 // All that the core needs to go on: unfinished jobs with their running shards, those shards'
-// attempts and results, and every device. Of finished jobs only the idempotency key.
+// attempts and results, and every device. Of finished jobs only the idempotency key, of the audit
+// log what `meta` says.
 struct Snapshot {
   MetaRow meta;
   std::vector<JoinTokenRow> join_tokens;

@@ -20,6 +20,7 @@ struct TestRows {
     for (const auto& row : rows.attempts) attempts_[row.id] = row;
     for (const auto& row : rows.results) results_[row.attempt] = row;
     for (const auto& row : rows.checkpoints) checkpoints_[{row.shard, row.holder}] = row;
+    audit_.insert(audit_.end(), rows.audit.begin(), rows.audit.end());
     for (const ShardId& shard : rows.forgotten_checkpoints) {
       std::erase_if(checkpoints_, [&](const auto& entry) { return entry.first.first == shard; });
     }
@@ -62,6 +63,7 @@ struct TestRows {
   std::map<ShardId, ShardRow> shards_;
   std::map<AttemptId, AttemptRow> attempts_;
   std::map<AttemptId, ResultRow> results_;
+  std::vector<AuditRow> audit_;
   std::map<std::pair<ShardId, std::string>, CheckpointRow> checkpoints_;
 };
 

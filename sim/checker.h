@@ -28,7 +28,9 @@ namespace corpgrid::sim {
 //    time to one owner for a shard; it ends when its time is over, not before, and never comes
 //    back;
 //  - no job that was accepted is lost, doubled or ended without a reason;
-//  - numbers are used once and grid time never goes back.
+//  - numbers are used once and grid time never goes back;
+//  - the audit log has an entry for every job that begins and ends, with the row that says so; it
+//    only grows, and the tree that the core goes on from is the one of all its entries.
 class Checker {
  public:
   // All must outlive the checker.
@@ -137,6 +139,7 @@ class Checker {
 
   // checker_rows.cc: what reached the store
   void LandedMeta(const core::MetaRow& row);
+  void LandedAudit(const core::WriteBatch& batch);  // checker_audit.cc
   void LandedDevice(const core::DeviceRow& row);
   void LandedJob(const core::JobRow& row);
   void LandedAttempt(const core::AttemptRow& row, const core::WriteBatch& batch);
@@ -166,6 +169,7 @@ class Checker {
   bool resurrecting_ = false;
 
   core::MetaRow meta_;
+  audit::Frontier audit_;      // of the entries that landed
   uint64_t last_attempt_ = 0;  // before the batch that lands
   uint64_t loads_ = 0;
   std::unordered_map<std::string, uint32_t> agent_by_key_;

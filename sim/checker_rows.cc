@@ -18,6 +18,7 @@ void Checker::Landed(const core::WriteBatch& batch) {
   unknown_.reset();  // This commit has taken its place.
   last_attempt_ = meta_.next_attempt - 1;
   if (batch.meta) LandedMeta(*batch.meta);
+  LandedAudit(batch);
   for (const core::DeviceRow& row : batch.devices) LandedDevice(row);
   for (const core::JobRow& row : batch.jobs) LandedJob(row);
   for (const core::AttemptRow& row : batch.attempts) LandedAttempt(row, batch);

@@ -43,6 +43,10 @@ class TappedStore final : public store::Store {
   absl::StatusOr<store::AttemptRecord> Attempt(AttemptId id) const override {
     return inner_->Attempt(id);
   }
+  absl::StatusOr<std::vector<core::AuditRow>> AuditLog(uint64_t first,
+                                                       size_t limit) const override {
+    return inner_->AuditLog(first, limit);
+  }
 
  private:
   absl::Status Write(const core::WriteBatch& batch) {

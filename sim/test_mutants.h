@@ -140,6 +140,37 @@ struct DropsTheWinner : Seams {
   }
 };
 
+struct LosesTheLog : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    rows->audit.clear();
+    return true;
+  }
+};
+
+// Leaves one event out, and tells a tree that fits.
+struct ConcealsAnEvent : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    for (core::AuditRow& row : rows->audit) {
+      if (row.entry.starts_with(R"({"event":"job ended")") && ++ended == 10) continue;
+      row.index = tree.size();
+      row.nodes.clear();
+      for (const audit::TreeHash& hash : tree.Append(audit::LeafHash(row.entry))) {
+        row.nodes += hash.Raw();
+      }
+      kept.push_back(std::move(row));
+    }
+    rows->audit = std::exchange(kept, {});
+    if (rows->meta) {
+      rows->meta->audit_size = tree.size();
+      rows->meta->audit_frontier = tree.Raw();
+    }
+    return true;
+  }
+  int ended = 0;
+  audit::Frontier tree;
+  std::vector<core::AuditRow> kept;
+};
+
 // Forgets something when it starts again.
 struct Forgets : Seams {
   explicit Forgets(std::function<void(core::Snapshot*)> forget) : forget(std::move(forget)) {}
@@ -164,6 +195,13 @@ inline std::vector<Mutant> Mutants() {
       Make<RepliesBeforeTheCommit>("RepliesBeforeTheCommit"),
       Make<LosesResults>("LosesResults"),
       Make<LosesProgress>("LosesProgress"),
+      Make<LosesTheLog>("LosesTheLog"),
+      Make<ConcealsAnEvent>("ConcealsAnEvent"),
+      Make<Forgets>("ForgetsTheLog",
+                    [](core::Snapshot* snapshot) {
+                      snapshot->meta.audit_size = 0;
+                      snapshot->meta.audit_frontier.clear();
+                    }),
       Make<MixesCheckpointsUp>("MixesCheckpointsUp"),
       Make<LosesEndsOfLeases>("LosesEndsOfLeases"),
       Make<LosesACommit>("LosesACommit"),

@@ -24,7 +24,7 @@ constexpr std::array kTables = {kTable<core::JoinTokenRow>.name,   kTable<core::
                                 kTable<core::ReputationRow>.name,  kTable<core::JobRow>.name,
                                 kTable<core::JobProgressRow>.name, kTable<core::ShardRow>.name,
                                 kTable<core::AttemptRow>.name,     kTable<core::ResultRow>.name,
-                                kTable<core::CheckpointRow>.name};
+                                kTable<core::CheckpointRow>.name,  kTable<core::AuditRow>.name};
 
 auto& RowsOf(core::WriteBatch& batch, const core::JoinTokenRow&) { return batch.join_tokens; }
 auto& RowsOf(core::WriteBatch& batch, const core::DeviceRow&) { return batch.devices; }
@@ -34,6 +34,7 @@ auto& RowsOf(core::WriteBatch& batch, const core::ShardRow&) { return batch.shar
 auto& RowsOf(core::WriteBatch& batch, const core::AttemptRow&) { return batch.attempts; }
 auto& RowsOf(core::WriteBatch& batch, const core::ResultRow&) { return batch.results; }
 auto& RowsOf(core::WriteBatch& batch, const core::CheckpointRow&) { return batch.checkpoints; }
+auto& RowsOf(core::WriteBatch& batch, const core::AuditRow&) { return batch.audit; }
 
 // The same for the same rows, whichever database they come from.
 class Digest {
@@ -85,6 +86,7 @@ absl::Status ForEveryRow(SqlStore* store, const Use& use) {
   RETURN_IF_ERROR(store->ForEach<core::ShardRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::AttemptRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::ResultRow>(use));
+  RETURN_IF_ERROR(store->ForEach<core::AuditRow>(use));
   return ForEveryCheckpoint(store, use);
 }
 

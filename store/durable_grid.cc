@@ -39,6 +39,7 @@ void Merge(core::WriteBatch* to, core::WriteBatch&& from) {
   AppendRows(&to->results, std::move(from.results));
   AppendRows(&to->checkpoints, std::move(from.checkpoints));
   AppendRows(&to->forgotten_checkpoints, std::move(from.forgotten_checkpoints));
+  AppendRows(&to->audit, std::move(from.audit));
 }
 
 }  // namespace

@@ -34,5 +34,23 @@ TEST(MigrationTest, AShardOfVersion1IsReadAfterItsCheckpointGotATable) {
   EXPECT_THAT(loaded->checkpoints, IsEmpty());
 }
 
+TEST(MigrationTest, AGridOfVersion5BeginsAnAuditLog) {
+  const corpgrid::testing::TempFolder folder;
+  const std::string path = folder / "state.db";
+  {
+    sqlite::Database db = *sqlite::Database::Open(path);
+    ASSERT_TRUE(Migrate(db, Migrations().first(3)).ok());
+    ASSERT_TRUE(db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11)").ok());
+  }
+  const auto store = OpenSqlite(path);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto loaded = (*store)->Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->meta.next_attempt, 11u);
+  EXPECT_EQ(loaded->meta.audit_size, 0u);
+  EXPECT_EQ(loaded->meta.audit_frontier, "");
+  EXPECT_THAT(*(*store)->AuditLog(0, 1), IsEmpty());
+}
+
 }  // namespace
 }  // namespace corpgrid::store

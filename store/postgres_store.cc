@@ -239,6 +239,7 @@ absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
   add(batch.results);
   add(batch.checkpoints);
   AppendForget(&statements, batch.forgotten_checkpoints);
+  add(batch.audit);
   return RunLeading(std::move(statements));
 }
 

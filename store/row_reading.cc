@@ -56,6 +56,8 @@ absl::Status Read(const Columns& columns, core::MetaRow* row) {
   row->next_device = read.Unsigned();
   row->next_job = read.Unsigned();
   row->next_attempt = read.Unsigned();
+  row->audit_size = read.Unsigned();
+  row->audit_frontier = read.Text();
   return read.status();
 }
 
@@ -140,6 +142,14 @@ absl::Status Read(const Columns& columns, core::CheckpointRow* row) {
   row->holder = read.Text();
   row->attempt = {read.Unsigned()};
   row->state = read.Hash();
+  return read.status();
+}
+
+absl::Status Read(const Columns& columns, core::AuditRow* row) {
+  ColumnReader read(columns);
+  row->index = read.Unsigned();
+  row->entry = read.Text();
+  row->nodes = read.Text();
   return read.status();
 }
 

@@ -24,7 +24,7 @@ int64_t AsNumber(Enum value) {
 template <typename Use>
 auto WithValues(const core::MetaRow& row, const Use& use) {
   return use(1, row.grid_id, row.batch, row.time_ms, row.next_device, row.next_job,
-             row.next_attempt);
+             row.next_attempt, row.audit_size, Blob{row.audit_frontier});
 }
 
 template <typename Use>
@@ -82,6 +82,11 @@ template <typename Use>
 auto WithValues(const core::CheckpointRow& row, const Use& use) {
   return use(row.shard.job.value, row.shard.index, row.holder, row.attempt.value,
              Blob{row.state.Raw()});
+}
+
+template <typename Use>
+auto WithValues(const core::AuditRow& row, const Use& use) {
+  return use(row.index, Blob{row.entry}, Blob{row.nodes});
 }
 
 // The progress of a job that is written as a whole.

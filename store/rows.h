@@ -53,6 +53,7 @@ absl::Status Read(const Columns& columns, core::JobRow* row);  // then the colum
 absl::Status Read(const Columns& columns, core::ShardRow* row);
 absl::Status Read(const Columns& columns, core::AttemptRow* row);
 absl::Status Read(const Columns& columns, core::CheckpointRow* row);
+absl::Status Read(const Columns& columns, core::AuditRow* row);
 absl::Status Read(const Columns& columns, core::ResultRow* row, int first_column = 0);
 
 }  // namespace corpgrid::store

@@ -148,9 +148,22 @@ ALTER TABLE device_reputation ADD COLUMN bad_micro BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE device_reputation ADD COLUMN evidence_ms BIGINT NOT NULL DEFAULT 0;
 )sql";
 
+// The entries with what proofs need of the tree; how far it goes is in the meta row, which every
+// commit writes.
+constexpr std::string_view kAuditLog = R"sql(
+CREATE TABLE audit_log (
+  entry_index BIGINT PRIMARY KEY,
+  entry BYTEA NOT NULL,
+  nodes BYTEA NOT NULL
+);
+ALTER TABLE meta ADD COLUMN audit_size BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE meta ADD COLUMN audit_frontier BYTEA NOT NULL DEFAULT '';
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kFirst}, Migration{.version = 4, .sql = kCheckpoints},
-    Migration{.version = 5, .sql = kLeader}, Migration{.version = 6, .sql = kEvidence}};
+    Migration{.version = 5, .sql = kLeader}, Migration{.version = 6, .sql = kEvidence},
+    Migration{.version = 7, .sql = kAuditLog}};
 
 }  // namespace
 

@@ -111,6 +111,7 @@ template absl::Status SqlStore::ForEach(
 template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::ResultRow&)>&);
 template absl::Status SqlStore::ForEach(
     const std::function<absl::Status(const core::CheckpointRow&)>&);
+template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::AuditRow&)>&);
 
 absl::StatusOr<uint64_t> SqlStore::CountRows(std::string_view table) {
   uint64_t count = 0;
@@ -220,6 +221,15 @@ absl::StatusOr<AttemptRecord> SqlStore::Attempt(AttemptId id) const {
   RETURN_IF_ERROR(AskReader(sql, std::array{Signed(id.value)}, AppendRecordsTo(&records)));
   if (records.empty()) return absl::NotFoundError(fmt::format("there is no attempt {}", id.value));
   return std::move(records[0]);
+}
+
+absl::StatusOr<std::vector<core::AuditRow>> SqlStore::AuditLog(uint64_t first, size_t limit) const {
+  std::vector<core::AuditRow> rows;
+  const std::string sql =
+      fmt::format("SELECT {} FROM audit_log WHERE entry_index >= $1 ORDER BY entry_index LIMIT $2",
+                  kTable<core::AuditRow>.columns);
+  RETURN_IF_ERROR(AskReader(sql, std::array{Signed(first), AsLimit(limit)}, AppendTo(&rows)));
+  return rows;
 }
 
 }  // namespace corpgrid::store

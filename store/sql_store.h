@@ -28,6 +28,7 @@ class SqlStore : public Store {
   absl::StatusOr<std::vector<AttemptRecord>> Attempts(JobId job, uint32_t first,
                                                       uint32_t last) const final;
   absl::StatusOr<AttemptRecord> Attempt(AttemptId id) const final;
+  absl::StatusOr<std::vector<core::AuditRow>> AuditLog(uint64_t first, size_t limit) const final;
 
   // For copying a store (store/copy.h). The thread that commits.
   // Gives every row of a table, by key; jobs come with their progress.

@@ -120,7 +120,7 @@ absl::Status SqliteStore::Write(const core::WriteBatch& batch) {
       RETURN_IF_ERROR(db_.Run("DELETE FROM checkpoints WHERE job_id = ? AND shard = ?",
                               shard.job.value, shard.index));
     }
-    return absl::OkStatus();
+    return WriteRows(db_, batch.audit);
   });
 }
 

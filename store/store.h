@@ -56,6 +56,9 @@ class Store {
                                                               uint32_t last) const = 0;
   // One attempt with everything. Errors: NotFound.
   virtual absl::StatusOr<AttemptRecord> Attempt(AttemptId id) const = 0;
+  // Entries of the audit log from index `first` on.
+  virtual absl::StatusOr<std::vector<core::AuditRow>> AuditLog(uint64_t first,
+                                                               size_t limit) const = 0;
 };
 
 // SQLite in WAL mode, synchronous=FULL, at `path`; created when it does not exist, migrated when it

@@ -145,7 +145,8 @@ TEST_P(StoreTest, EveryColumnComesBack) {
       .attempts = {TestAttempt(1, 1, 0, 1)},
       .results = {TestResult(1)},
       .checkpoints = {TestCheckpoint(1, 1, 0, ""), TestCheckpoint(1, 1, 0, "an owner")},
-      .forgotten_checkpoints = {}};
+      .forgotten_checkpoints = {},
+      .audit = {}};
   Commit(batch);
   Reopen();
   const core::Snapshot loaded = *store_->Load();
@@ -204,7 +205,8 @@ TEST_P(StoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
                          .attempts = {TestAttempt(1, 1, 0, 1)},
                          .results = {TestResult(1)},
                          .checkpoints = {},
-                         .forgotten_checkpoints = {}};
+                         .forgotten_checkpoints = {},
+                         .audit = {}};
   Commit(first);
   core::WriteBatch second;
   second.join_tokens = {first.join_tokens[0]};

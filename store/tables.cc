@@ -29,14 +29,16 @@ std::string Prefixed(std::string_view prefix, std::string_view columns) {
 }
 
 std::string UpsertSql(const Table& table, std::string_view source) {
+  const std::string insert =
+      fmt::format("INSERT INTO {}({}) {}", table.name, table.columns, source);
+  if (table.append_only) return insert;
   const std::vector<std::string_view> key = Split(table.key);
   std::string changes;
   for (const std::string_view name : Split(table.columns)) {
     if (std::find(key.begin(), key.end(), name) != key.end()) continue;
     changes += fmt::format("{}{} = excluded.{}", changes.empty() ? "" : ", ", name, name);
   }
-  return fmt::format("INSERT INTO {}({}) {} ON CONFLICT({}) DO UPDATE SET {}", table.name,
-                     table.columns, source, table.key, changes);
+  return fmt::format("{} ON CONFLICT({}) DO UPDATE SET {}", insert, table.key, changes);
 }
 
 }  // namespace corpgrid::store

@@ -13,6 +13,7 @@ struct Table {
   std::string_view name;
   std::string_view key;      // the columns of the primary key
   std::string_view columns;  // all of them, key included, separated by ", "
+  bool append_only = false;  // a key that is there is an error
 
   constexpr int column_count() const {
     return static_cast<int>(std::count(columns.begin(), columns.end(), ',')) + 1;
@@ -30,7 +31,9 @@ template <>
 inline constexpr Table kTable<core::MetaRow> = {
     .name = "meta",
     .key = "id",
-    .columns = "id, grid_id, batch, time_ms, next_device, next_job, next_attempt"};
+    .columns =
+        "id, grid_id, batch, time_ms, next_device, next_job, next_attempt, audit_size, "
+        "audit_frontier"};
 
 template <>
 inline constexpr Table kTable<core::JoinTokenRow> = {
@@ -95,12 +98,19 @@ inline constexpr Table kTable<core::CheckpointRow> = {
     .key = "job_id, shard, holder",
     .columns = "job_id, shard, holder, attempt_id, state"};
 
+template <>
+inline constexpr Table kTable<core::AuditRow> = {.name = "audit_log",
+                                                 .key = "entry_index",
+                                                 .columns = "entry_index, entry, nodes",
+                                                 .append_only = true};
+
 static_assert(kTable<core::ResultRow>.columns.starts_with(kResultColumnsButTails));
 
 // "a, b" as "PREFIXa, PREFIXb".
 std::string Prefixed(std::string_view prefix, std::string_view columns);
 
-// An INSERT of what `source` (VALUES or a SELECT) gives, which replaces rows with the same key.
+// An INSERT of what `source` (VALUES or a SELECT) gives, which replaces rows with the same key
+// unless the table is one that only grows.
 // SQLite and PostgreSQL both take it.
 std::string UpsertSql(const Table& table, std::string_view source);
 

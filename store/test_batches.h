@@ -24,6 +24,7 @@ inline core::WriteBatch NumberedBatch(const core::MetaRow& meta, uint64_t n) {
     batch.results.push_back(TestResult(attempt));
     batch.checkpoints.push_back(TestCheckpoint(attempt, n, i, "an owner"));
   }
+  batch.audit = {TestAudit(n)};
   return batch;
 }
 
@@ -39,6 +40,7 @@ inline void ExpectWholeBatches(Store& store, uint64_t at_least) {
   EXPECT_EQ(loaded->results.size(), batches * kShardsABatch);
   EXPECT_EQ(loaded->checkpoints.size(), batches * kShardsABatch);
   for (uint64_t i = 0; i < batches; ++i) EXPECT_EQ(loaded->jobs[i].id.value, i + 1);
+  EXPECT_EQ(store.AuditLog(0, batches + 1)->size(), batches);
 }
 
 }  // namespace corpgrid::store

@@ -89,6 +89,12 @@ inline core::AttemptRow TestAttempt(uint64_t n, uint64_t job, uint32_t shard, ui
           .state = core::AttemptState::kSubmitted};
 }
 
+inline core::AuditRow TestAudit(uint64_t index) {
+  return {.index = index,
+          .entry = fmt::format("entry {}", index) + std::string("\0\xff", 2),
+          .nodes = std::string(32, static_cast<char>(index))};
+}
+
 inline core::ResultRow TestResult(uint64_t attempt) {
   return {.attempt = {attempt},
           .result = {.outcome = job::Outcome::kSignaled,

@@ -1,0 +1,128 @@
+// What the audit log is told.
+
+#include <string>
+#include <vector>
+
+#include "audit/tree.h"
+#include "core/test_grid.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+
+namespace corpgrid::core {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class GridAuditTest : public ::testing::Test, protected TestGrid {
+ protected:
+  std::vector<std::string> Events() const {
+    std::vector<std::string> events;
+    for (const AuditRow& row : audit_) {
+      events.push_back(nlohmann::json::parse(row.entry)["event"].get<std::string>());
+    }
+    return events;
+  }
+  nlohmann::json Last() const { return nlohmann::json::parse(audit_.back().entry); }
+};
+
+TEST_F(GridAuditTest, TellsOfTokensDevicesAndJobs) {
+  const DeviceId ann = Join("ann");
+  EXPECT_THAT(Events(), ElementsAre("join token created", "device registered"));
+  EXPECT_EQ(Last()["device"], ann.value);
+  EXPECT_EQ(Last()["owner"], "ann");
+  EXPECT_EQ(Last()["token_hash"], tokens_.begin()->first.Hex());
+  EXPECT_EQ(Last()["wall_ms"], 1'000'000 + now_ms_);
+  const JobId job = Submit(1, 1, 1);
+  EXPECT_EQ(Last()["event"], "job submitted");
+  EXPECT_EQ(Last()["job"], job.value);
+  EXPECT_EQ(Last()["spec_hash"], jobs_.at(job).spec_hash.Hex());
+  const Lease lease = PollFor(ann, 1).at(0);
+  ASSERT_TRUE(HandIn(lease, Result(lease, "x")).accepted);
+  EXPECT_EQ(Last()["event"], "job ended");
+  EXPECT_EQ(Last()["state"], "done");
+  EXPECT_THAT(audit_, SizeIs(4));
+}
+
+TEST_F(GridAuditTest, SaysHowAJobEnded) {
+  Apply(CancelJob{Submit(1, 1, 1)});
+  EXPECT_EQ(Last()["state"], "cancelled");
+  const DeviceId ann = Join("ann");
+  Submit(1, 1, 1, /*retries=*/0, "another");
+  const Lease lease = PollFor(ann, 1).at(0);
+  HandIn(lease, Result(lease, "", /*exit_code=*/3));
+  EXPECT_EQ(Last()["state"], "failed");
+  EXPECT_EQ(Last()["error"], "shard 0 failed: the command ended with status 3");
+}
+
+TEST_F(GridAuditTest, WhatIsRepeatedOrChangesNothingIsNotTold) {
+  const DeviceId ann = Join("ann");
+  const JobId job = Submit(1, 1, 1);
+  Apply(CancelJob{job});
+  const size_t before = audit_.size();
+  RegisterDevice again;
+  again.device = devices_.at(ann);
+  Apply(again);
+  Apply(CreateJoinToken{tokens_.begin()->second});
+  Submit(1, 1, 1);
+  Apply(CancelJob{job});
+  Apply(Heartbeat{.device = ann, .attempts = {}});
+  EXPECT_THAT(audit_, SizeIs(before));
+}
+
+TEST_F(GridAuditTest, TellsWhoWasOutvoted) {
+  const DeviceId ann = Join("ann"), bob = Join("bob"), eve = Join("eve");
+  Submit(1, 3, 2);
+  const Lease a = PollFor(ann, 1).at(0), b = PollFor(bob, 1).at(0), e = PollFor(eve, 1).at(0);
+  HandIn(e, Result(e, "a lie"));
+  HandIn(a, Result(a, "x"));
+  HandIn(b, Result(b, "x"));
+  const auto entry = nlohmann::json::parse(audit_.at(audit_.size() - 2).entry);
+  EXPECT_EQ(entry["event"], "result outvoted");
+  EXPECT_EQ(entry["device"], eve.value);
+  EXPECT_EQ(entry["attempt"], e.attempt.value);
+}
+
+TEST_F(GridAuditTest, RefusalsDoNotFillTheLog) {
+  const DeviceId ann = Join("ann");
+  const size_t before = audit_.size();
+  SubmitResults forged{.device = ann, .results = {{}}};
+  forged.results[0].row.attempt = {77};
+  for (int i = 0; i < 1000; ++i) Apply(forged);
+  EXPECT_EQ(Last()["event"], "result refused");
+  EXPECT_EQ(Last()["reason"], "its lease has ended or never was");
+  EXPECT_EQ(Last()["attempt"], 77);
+  EXPECT_EQ(Last()["refused_so_far"], 512);
+  EXPECT_THAT(audit_, SizeIs(before + Grid::kRefusalsLogged + 3)) << "then 128, 256 and 512";
+}
+
+TEST_F(GridAuditTest, TheTreeGoesOnAfterARestart) {
+  audit::Frontier tree;
+  for (int i = 0; i < 20; ++i) {
+    Join("owner " + std::to_string(i));
+    if (i % 3 == 0) Restart();
+  }
+  for (size_t i = 0; i < audit_.size(); ++i) {
+    EXPECT_EQ(audit_[i].index, i);
+    std::string nodes;
+    for (const auto& hash : tree.Append(audit::LeafHash(audit_[i].entry))) nodes += hash.Raw();
+    EXPECT_EQ(audit_[i].nodes, nodes);
+  }
+  const auto view = std::get<LogView>(Apply(ViewLog{}).reply);
+  EXPECT_EQ(view.size, 40u);
+  EXPECT_EQ(view.root, tree.Root());
+  EXPECT_EQ(grid_->meta().audit_frontier, tree.Raw());
+}
+
+TEST_F(GridAuditTest, ATreeThatCannotBeIsNotLoaded) {
+  Join("ann");
+  Snapshot snapshot = ToSnapshot();
+  snapshot.meta = grid_->meta();
+  snapshot.meta.audit_frontier.pop_back();
+  EXPECT_TRUE(absl::IsDataLoss(Grid::Load({}, std::move(snapshot)).status()));
+}
+
+}  // namespace
+}  // namespace corpgrid::core
