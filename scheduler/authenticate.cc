@@ -28,4 +28,9 @@ absl::Status Authenticator::AuthenticatePerson(const grpc::ServerContextBase& co
       "wrong or missing token: use the data folder of the person who started this grid (--data)");
 }
 
+absl::Status Authenticator::AuthenticateAnyone(const grpc::ServerContextBase& context) const {
+  const absl::Status agent = AuthenticateAgent(context).status();
+  return agent.ok() || AuthenticatePerson(context).ok() ? absl::OkStatus() : agent;
+}
+
 }  // namespace corpgrid::scheduler

@@ -20,6 +20,8 @@ class Authenticator {
   // Errors: Unauthenticated.
   absl::StatusOr<AgentIdentity> AuthenticateAgent(const grpc::ServerContextBase& context) const;
   absl::Status AuthenticatePerson(const grpc::ServerContextBase& context) const;
+  // An agent or a person.
+  absl::Status AuthenticateAnyone(const grpc::ServerContextBase& context) const;
 
  private:
   const SessionTable* const sessions_;

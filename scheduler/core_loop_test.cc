@@ -39,6 +39,9 @@ class FaultyStore : public store::Store {
     return Unused();
   }
   absl::StatusOr<store::AttemptRecord> Attempt(AttemptId) const override { return Unused(); }
+  absl::StatusOr<std::vector<core::AuditRow>> AuditLog(uint64_t, size_t) const override {
+    return Unused();
+  }
 
   absl::Status Standing() const override {
     if (lapsed) return absl::UnavailableError("who leads is not known");

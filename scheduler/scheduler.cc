@@ -18,6 +18,8 @@
 #include "objects/object_store.h"
 #include "rpc/connect.h"
 #include "scheduler/agent_service.h"
+#include "scheduler/audit_log.h"
+#include "scheduler/audit_service.h"
 #include "scheduler/authenticate.h"
 #include "scheduler/core_loop.h"
 #include "scheduler/data_folder.h"
@@ -159,9 +161,11 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<CoreLoop> loop_;
+  std::unique_ptr<AuditLog> audit_log_;
   std::unique_ptr<AgentService> agent_service_;
   std::unique_ptr<ObjectsService> objects_service_;
   std::unique_ptr<JobsService> jobs_service_;
+  std::unique_ptr<AuditService> audit_service_;
   std::unique_ptr<grpc::Server> server_;
   std::map<AttemptId, bool> ended_touched_;  // of the core's thread, within OnCommitted
 
@@ -211,7 +215,14 @@ absl::Status RunningScheduler::Start() {
       std::make_unique<ObjectsService>(authenticator_.get(), grants_.get(), objects_.get());
   jobs_service_ = std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(),
                                                 objects_.get(), &watch_, join_key.bytes);
+  ASSIGN_OR_RETURN(audit_log_, AuditLog::Open(folder, store_.get(), loop_.get()));
+  audit_service_ =
+      std::make_unique<AuditService>(authenticator_.get(), audit_log_.get(), store_.get());
   loop_->Start();
+  // Nobody may ask for long; what was done before this start is covered from now on.
+  if (const absl::Status status = audit_log_->Sign().status(); !status.ok()) {
+    spdlog::error("the audit log is not signed: {}", std::string(status.message()));
+  }
   RETURN_IF_ERROR(Listen());
   const rpc::GridFile file{
       .address = address_, .grid_id = loop_->grid_id(), .token = token, .pid = getpid()};
@@ -230,6 +241,7 @@ absl::Status RunningScheduler::Listen() {
   builder.RegisterService(agent_service_.get());
   builder.RegisterService(objects_service_.get());
   builder.RegisterService(jobs_service_.get());
+  builder.RegisterService(audit_service_.get());
   builder.SetResourceQuota(
       grpc::ResourceQuota("scheduler").SetMaxThreads(kMaxThreads).Resize(1ull << 30));
   server_ = builder.BuildAndStart();

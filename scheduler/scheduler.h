@@ -17,7 +17,7 @@ struct Options {
   int grace_heartbeats = 4;
 };
 
-// A whole scheduler: state, objects, and the three services on one port.
+// A whole scheduler: state, objects, and the four services on one port.
 class Scheduler {
  public:
   // Returns once it listens and DATA/grid.json is written. Errors: InvalidArgument or Unimplemented

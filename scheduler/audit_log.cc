@@ -1,0 +1,69 @@
+#include "scheduler/audit_log.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+
+namespace corpgrid::scheduler {
+
+absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& folder,
+                                                         const store::Store* store,
+                                                         CoreLoop* loop) {
+  ASSIGN_OR_RETURN(crypto::KeyPair key, crypto::KeyPair::LoadOrCreate(folder + "/audit.key"));
+  return std::unique_ptr<AuditLog>(new AuditLog(folder, std::move(key), store, loop));
+}
+
+absl::StatusOr<AuditLog::Newest> AuditLog::Sign() {
+  absl::MutexLock lock(&mutex_);
+  const std::string origin = audit::OriginOf(loop_->grid_id());
+  if (!keeper_) {
+    ASSIGN_OR_RETURN(audit::Keeper keeper, audit::Keeper::Open(folder_, origin));
+    keeper_ = std::make_unique<audit::Keeper>(std::move(keeper));
+  }
+  ASSIGN_OR_RETURN(const core::LogView view, loop_->Call<core::LogView>(core::ViewLog{}));
+  audit::Checkpoint now{.origin = origin, .size = view.size, .root = view.root};
+  const absl::Status goes_on = CheckGoesOn(now);
+  if (!goes_on.ok()) now = *keeper_->kept();
+  Newest newest{.checkpoint = now,
+                .note = audit::SignedCheckpoint::Sign(std::move(now), key_).Text(),
+                .trouble = std::string(goes_on.message())};
+  if (std::exchange(told_, newest.trouble) != newest.trouble && !goes_on.ok()) {
+    spdlog::error("no checkpoint is signed: {}", newest.trouble);
+  }
+  RETURN_IF_ERROR(keeper_->Keep(newest.note, key_.public_key()));
+  return newest;
+}
+
+absl::Status AuditLog::CheckGoesOn(const audit::Checkpoint& now) const {
+  const auto& kept = keeper_->kept();
+  if (!kept) return absl::OkStatus();
+  if (now.size < kept->size) {
+    return absl::DataLossError(
+        fmt::format("the audit log was cut: it has {} entries, the checkpoint in {} has {}",
+                    now.size, keeper_->path(), kept->size));
+  }
+  ASSIGN_OR_RETURN(const audit::Proof proof,
+                   audit::ProveConsistency(kept->size, now.size, Reader()));
+  return keeper_->CheckExtends(now, proof);
+}
+
+audit::ReadNode AuditLog::Reader() const {
+  return [store = store_](int level, uint64_t index) -> absl::StatusOr<audit::TreeHash> {
+    constexpr size_t kHashBytes = sizeof audit::TreeHash::bytes;
+    const uint64_t entry = audit::LastLeafOf(level, index);
+    ASSIGN_OR_RETURN(const std::vector<core::AuditRow> rows, store->AuditLog(entry, 1));
+    if (rows.empty() || rows[0].index != entry) {
+      return absl::DataLossError(fmt::format("entry {} of the audit log is missing", entry));
+    }
+    const std::string& nodes = rows[0].nodes;
+    if (nodes.size() != static_cast<size_t>(audit::CompletedBy(entry)) * kHashBytes) {
+      return absl::DataLossError(fmt::format("entry {} of the audit log is damaged", entry));
+    }
+    return audit::TreeHash::FromRaw(
+        std::string_view(nodes).substr(static_cast<size_t>(level) * kHashBytes, kHashBytes));
+  };
+}
+
+}  // namespace corpgrid::scheduler

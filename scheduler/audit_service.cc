@@ -1,0 +1,106 @@
+#include "scheduler/audit_service.h"
+
+#include <algorithm>
+
+#include "base/status_macros.h"
+#include "fmt/format.h"
+#include "rpc/status.h"
+
+namespace corpgrid::scheduler {
+namespace pb = corpgrid::v1;
+namespace {
+
+template <typename Field>
+void Fill(const audit::Proof& proof, Field* out) {
+  for (const audit::TreeHash& hash : proof) out->Add(std::string(hash.Raw()));
+}
+
+void Fill(const core::AuditRow& row, pb::AuditEntry* out) {
+  out->set_index(row.index);
+  out->set_entry(row.entry);
+  out->set_nodes(row.nodes);
+}
+
+}  // namespace
+
+absl::Status AuditService::FillCheckpoint(uint64_t old_size, pb::CheckpointResponse* out) {
+  ASSIGN_OR_RETURN(const AuditLog::Newest newest, log_->Sign());
+  out->set_note(newest.note);
+  out->set_public_key(std::string(log_->public_key().Raw()));
+  out->set_trouble(newest.trouble);
+  if (old_size > newest.checkpoint.size) return absl::OkStatus();
+  const auto proof = audit::ProveConsistency(old_size, newest.checkpoint.size, log_->Reader());
+  if (proof.ok()) {
+    Fill(*proof, out->mutable_consistency());
+  } else if (out->trouble().empty()) {
+    out->set_trouble(std::string(proof.status().message()));
+  }
+  return absl::OkStatus();
+}
+
+grpc::Status AuditService::Checkpoint(grpc::ServerContext* context,
+                                      const pb::CheckpointRequest* request,
+                                      pb::CheckpointResponse* response) {
+  if (const auto who = authenticator_->AuthenticateAnyone(*context); !who.ok())
+    return rpc::ToGrpc(who);
+  return rpc::ToGrpc(FillCheckpoint(request->old_size(), response));
+}
+
+grpc::Status AuditService::ListEntries(grpc::ServerContext* context,
+                                       const pb::ListEntriesRequest* request,
+                                       pb::ListEntriesResponse* response) {
+  if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
+    return rpc::ToGrpc(who);
+  const uint32_t limit = request->limit() == 0 ? kMaxPage : std::min(request->limit(), kMaxPage);
+  const auto rows = store_->AuditLog(request->first(), limit);
+  if (!rows.ok()) return rpc::ToGrpc(rows.status());
+  for (const core::AuditRow& row : *rows) Fill(row, response->add_entries());
+  return grpc::Status::OK;
+}
+
+absl::Status AuditService::CheckSize(uint64_t size) {
+  ASSIGN_OR_RETURN(const AuditLog::Newest newest, log_->Sign());
+  if (size <= newest.checkpoint.size) return absl::OkStatus();
+  return absl::OutOfRangeError(
+      fmt::format("the last checkpoint has {} entries, not {}", newest.checkpoint.size, size));
+}
+
+absl::Status AuditService::FillInclusion(uint64_t index, uint64_t size,
+                                         pb::ProveInclusionResponse* out) {
+  RETURN_IF_ERROR(CheckSize(size));
+  ASSIGN_OR_RETURN(const audit::Proof proof, audit::ProveInclusion(index, size, log_->Reader()));
+  ASSIGN_OR_RETURN(const std::vector<core::AuditRow> rows, store_->AuditLog(index, 1));
+  if (rows.empty() || rows[0].index != index) {
+    return absl::DataLossError(fmt::format("entry {} of the audit log is missing", index));
+  }
+  Fill(rows[0], out->mutable_entry());
+  Fill(proof, out->mutable_proof());
+  return absl::OkStatus();
+}
+
+grpc::Status AuditService::ProveInclusion(grpc::ServerContext* context,
+                                          const pb::ProveInclusionRequest* request,
+                                          pb::ProveInclusionResponse* response) {
+  if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
+    return rpc::ToGrpc(who);
+  return rpc::ToGrpc(FillInclusion(request->index(), request->size(), response));
+}
+
+absl::Status AuditService::FillConsistency(uint64_t old_size, uint64_t size,
+                                           pb::ProveConsistencyResponse* out) {
+  RETURN_IF_ERROR(CheckSize(size));
+  ASSIGN_OR_RETURN(const audit::Proof proof,
+                   audit::ProveConsistency(old_size, size, log_->Reader()));
+  Fill(proof, out->mutable_proof());
+  return absl::OkStatus();
+}
+
+grpc::Status AuditService::ProveConsistency(grpc::ServerContext* context,
+                                            const pb::ProveConsistencyRequest* request,
+                                            pb::ProveConsistencyResponse* response) {
+  if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
+    return rpc::ToGrpc(who);
+  return rpc::ToGrpc(FillConsistency(request->old_size(), request->size(), response));
+}
+
+}  // namespace corpgrid::scheduler
