@@ -13,6 +13,7 @@
 #include "agent/executor.h"
 #include "agent/heartbeat.h"
 #include "agent/journal.h"
+#include "agent/log_watch.h"
 #include "agent/submitter.h"
 #include "agent/transient.h"
 #include "base/backoff.h"
@@ -110,11 +111,12 @@ void HandInLeft(const std::string& grid_id, const Journal& journal, SchedulerCli
 absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   const auto scheduler_stub = corpgrid::v1::Scheduler::NewStub(parts.channel);
   const auto objects_stub = corpgrid::v1::Objects::NewStub(parts.channel);
+  const auto audit_stub = corpgrid::v1::Audit::NewStub(parts.channel);
   StopSignal abort;
   Registrar registrar(scheduler_stub.get(), parts.key, parts.device, parts.power, parts.clock,
                       stop);
-  RemoteScheduler scheduler(scheduler_stub.get(), objects_stub.get(), &registrar, parts.power, stop,
-                            &abort);
+  RemoteScheduler scheduler(scheduler_stub.get(), objects_stub.get(), audit_stub.get(), &registrar,
+                            parts.power, stop, &abort);
   RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/slots"));
   RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/spool"));
   ASSIGN_OR_RETURN(const std::unique_ptr<BundleCache> bundles,
@@ -164,6 +166,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
        .hand_in = hand_in});
   std::thread beating([&] { heartbeat.Run(stop); });
   std::thread polling([&] { Poll(&scheduler, parts.power, &leases, stop); });
+  const std::jthread watching([&] { LogWatch(&scheduler, parts.data_folder).Run(stop); });
 
   while (!stop->WaitFor(kIdleWaitMs)) continue;
   executor.Stop();

@@ -23,10 +23,11 @@ rpc::ObjectsClient::CallHook CancelWith(StopSignal* signal) {
 
 RemoteScheduler::RemoteScheduler(corpgrid::v1::Scheduler::StubInterface* scheduler,
                                  corpgrid::v1::Objects::StubInterface* objects,
-                                 Registrar* registrar, PowerFunction power, StopSignal* stop,
-                                 StopSignal* abort)
+                                 corpgrid::v1::Audit::StubInterface* audit, Registrar* registrar,
+                                 PowerFunction power, StopSignal* stop, StopSignal* abort)
     : scheduler_(scheduler),
       objects_(objects),
+      audit_(audit),
       registrar_(registrar),
       power_(std::move(power)),
       stop_(stop),
@@ -110,6 +111,16 @@ absl::Status RemoteScheduler::ReportCheckpoint(const Attempt& attempt,
   return Unary(kCallDeadlineMs, abort_, [&](auto* context) {
     return scheduler_->ReportCheckpoint(context, request, &reply);
   });
+}
+
+absl::StatusOr<corpgrid::v1::CheckpointResponse> RemoteScheduler::Checkpoint(uint64_t old_size) {
+  corpgrid::v1::CheckpointRequest request;
+  request.set_old_size(old_size);
+  corpgrid::v1::CheckpointResponse reply;
+  RETURN_IF_ERROR(Unary(kCallDeadlineMs, stop_, [&](auto* context) {
+    return audit_->Checkpoint(context, request, &reply);
+  }));
+  return reply;
 }
 
 absl::Status RemoteScheduler::Fetch(const Attempt& attempt, const crypto::Hash& hash,

@@ -12,6 +12,7 @@
 #include "agent/attempt.h"
 #include "agent/registrar.h"
 #include "agent/stop_signal.h"
+#include "corpgrid/v1/audit.grpc.pb.h"
 #include "corpgrid/v1/objects.grpc.pb.h"
 #include "corpgrid/v1/scheduler.grpc.pb.h"
 #include "crypto/hash.h"
@@ -38,6 +39,8 @@ class SchedulerClient {
   // `state` is staged in the attempt's scope.
   virtual absl::Status ReportCheckpoint(const Attempt& attempt,
                                         const corpgrid::v1::OutputRef& state) = 0;
+  // The audit log's newest checkpoint, with the proof that it goes on from `old_size` entries.
+  virtual absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size) = 0;
   // Streams an object that `attempt` may read. What `sink` received before an error must be thrown
   // away. Errors: DataLoss when the bytes are not the hash's.
   virtual absl::Status Fetch(const Attempt& attempt, const crypto::Hash& hash, uint64_t max_bytes,
@@ -52,7 +55,8 @@ class SchedulerClient {
 class RemoteScheduler final : public SchedulerClient {
  public:
   RemoteScheduler(corpgrid::v1::Scheduler::StubInterface* scheduler,
-                  corpgrid::v1::Objects::StubInterface* objects, Registrar* registrar,
+                  corpgrid::v1::Objects::StubInterface* objects,
+                  corpgrid::v1::Audit::StubInterface* audit, Registrar* registrar,
                   PowerFunction power, StopSignal* stop, StopSignal* abort);
 
   absl::StatusOr<std::shared_ptr<const Registration>> CurrentRegistration() override;
@@ -64,6 +68,7 @@ class RemoteScheduler final : public SchedulerClient {
       corpgrid::v1::SubmitResultRequest request) override;
   absl::Status ReportCheckpoint(const Attempt& attempt,
                                 const corpgrid::v1::OutputRef& state) override;
+  absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size) override;
   absl::Status Fetch(const Attempt& attempt, const crypto::Hash& hash, uint64_t max_bytes,
                      const Sink& sink) override;
   absl::StatusOr<std::vector<corpgrid::v1::StagedObject>> Put(
@@ -79,6 +84,7 @@ class RemoteScheduler final : public SchedulerClient {
 
   corpgrid::v1::Scheduler::StubInterface* const scheduler_;
   corpgrid::v1::Objects::StubInterface* const objects_;
+  corpgrid::v1::Audit::StubInterface* const audit_;
   Registrar* const registrar_;
   const PowerFunction power_;
   StopSignal* const stop_;

@@ -103,6 +103,11 @@ class FakeScheduler final : public SchedulerClient {
     reports.emplace_back(attempt.id.value, state);
     return absl::OkStatus();
   }
+  absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size) override {
+    absl::MutexLock lock(&mutex);
+    asked_sizes.push_back(old_size);
+    return checkpoint_reply;
+  }
   absl::Status Fetch(const Attempt&, const crypto::Hash& hash, uint64_t max_bytes,
                      const Sink& sink) override {
     std::string bytes;
@@ -177,6 +182,8 @@ class FakeScheduler final : public SchedulerClient {
   std::vector<corpgrid::v1::Result> results;
   std::vector<corpgrid::v1::HeartbeatRequest> heartbeats;
   corpgrid::v1::HeartbeatResponse heartbeat_reply;
+  std::vector<uint64_t> asked_sizes;
+  corpgrid::v1::CheckpointResponse checkpoint_reply;
 
  private:
   static absl::Status Next(std::deque<absl::Status>* errors) {
