@@ -94,6 +94,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddDeviceCommands(tree);
   AddTokenAndKeyCommands(tree);
   AddStoreCommands(tree);
+  AddAuditCommands(tree);
   AddCompletionCommands(tree);
 
   const std::vector<std::string> words(arguments.begin() + 1, arguments.end());

@@ -11,6 +11,7 @@
 #include "base/status_macros.h"
 #include "cli/data_folder.h"
 #include "cli/patience.h"
+#include "corpgrid/v1/audit.grpc.pb.h"
 #include "corpgrid/v1/jobs.grpc.pb.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
@@ -33,7 +34,18 @@ struct Client::Connection {
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::Jobs::Stub> jobs;
   std::unique_ptr<v1::Objects::Stub> objects;
+  std::unique_ptr<v1::Audit::Stub> audit;
   std::unique_ptr<rpc::ObjectsClient> transfer;
+
+  // The stub that has a method.
+  template <typename Method>
+  v1::Jobs::Stub* StubOf(Method v1::Jobs::Stub::*) const {
+    return jobs.get();
+  }
+  template <typename Method>
+  v1::Audit::Stub* StubOf(Method v1::Audit::Stub::*) const {
+    return audit.get();
+  }
 };
 
 Client::Client(std::string data_folder)
@@ -54,6 +66,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(const std::string& data_fol
   ASSIGN_OR_RETURN(connection.channel, rpc::Connect(connection.grid.address));
   connection.jobs = v1::Jobs::NewStub(connection.channel);
   connection.objects = v1::Objects::NewStub(connection.channel);
+  connection.audit = v1::Audit::NewStub(connection.channel);
   connection.transfer = std::make_unique<rpc::ObjectsClient>(connection.objects.get(),
                                                              rpc::kTokenKey, connection.grid.token);
   return client;
@@ -71,7 +84,7 @@ absl::StatusOr<Response> Client::Call(Method method, const Request& request, int
     rpc::PrepareCall(&context, kCallDeadlineMs, rpc::kTokenKey, connection_->grid.token);
     Response response;
     const absl::Status status =
-        rpc::FromGrpc((connection_->jobs.get()->*method)(&context, request, &response));
+        rpc::FromGrpc((connection_->StubOf(method)->*method)(&context, request, &response));
     if (status.ok()) return response;
     if (absl::IsDeadlineExceeded(status)) return Unreachable(status);
     if (!absl::IsUnavailable(status)) return status;
@@ -171,6 +184,29 @@ absl::StatusOr<std::string> Client::CreateJoinToken(const std::string& owner, ui
                    (Call<v1::CreateJoinTokenRequest, v1::CreateJoinTokenResponse>(
                        &v1::Jobs::Stub::CreateJoinToken, request, kChangePatienceMs)));
   return response.token();
+}
+
+absl::StatusOr<v1::CheckpointResponse> Client::Checkpoint(uint64_t old_size) {
+  v1::CheckpointRequest request;
+  request.set_old_size(old_size);
+  return Call<v1::CheckpointRequest, v1::CheckpointResponse>(&v1::Audit::Stub::Checkpoint, request,
+                                                             kReadPatienceMs);
+}
+
+absl::StatusOr<v1::ListEntriesResponse> Client::ListEntries(uint64_t first, uint32_t limit) {
+  v1::ListEntriesRequest request;
+  request.set_first(first);
+  request.set_limit(limit);
+  return Call<v1::ListEntriesRequest, v1::ListEntriesResponse>(&v1::Audit::Stub::ListEntries,
+                                                               request, kReadPatienceMs);
+}
+
+absl::StatusOr<v1::ProveInclusionResponse> Client::ProveInclusion(uint64_t index, uint64_t size) {
+  v1::ProveInclusionRequest request;
+  request.set_index(index);
+  request.set_size(size);
+  return Call<v1::ProveInclusionRequest, v1::ProveInclusionResponse>(
+      &v1::Audit::Stub::ProveInclusion, request, kReadPatienceMs);
 }
 
 absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& events,

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "corpgrid/v1/audit.pb.h"
 #include "corpgrid/v1/jobs.pb.h"
 
 namespace corpgrid::rpc {
@@ -45,6 +46,11 @@ class Client {
   // `key` makes it idempotent: the same key gives the same token.
   absl::StatusOr<std::string> CreateJoinToken(const std::string& owner, uint32_t uses,
                                               const std::string& key);
+
+  absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size);
+  absl::StatusOr<corpgrid::v1::ListEntriesResponse> ListEntries(uint64_t first, uint32_t limit);
+  absl::StatusOr<corpgrid::v1::ProveInclusionResponse> ProveInclusion(uint64_t index,
+                                                                      uint64_t size);
 
   struct WatchEvents {
     std::function<void(const corpgrid::v1::Job&)> on_job;

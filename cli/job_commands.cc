@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <ctime>
 #include <memory>
 
 #include "base/clock.h"
@@ -30,15 +29,6 @@ struct JobArguments {
   uint64_t attempt_id = 0;
   bool only_stderr = false;
 };
-
-std::string LocalTime(int64_t wall_ms) {
-  const std::time_t seconds = wall_ms / 1000;
-  std::tm local{};
-  localtime_r(&seconds, &local);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local);
-  return text;
-}
 
 std::string Ago(int64_t wall_ms) { return FormatAgo(SystemClock().WallMs() - wall_ms); }
 
@@ -121,7 +111,7 @@ absl::Status Show(const Common& common, const JobArguments& arguments) {
   details.Add("job", fmt::format("{} ({})", job.id(), job.name()));
   details.Add("state", StateText(job));
   if (!job.error().empty()) details.Add("error", job.error());
-  details.Add("submitted", fmt::format("{} ({})", LocalTime(job.submitted_wall_ms()),
+  details.Add("submitted", fmt::format("{} ({})", FormatLocalTime(job.submitted_wall_ms()),
                                        Ago(job.submitted_wall_ms())));
   details.Add(HasEnded(job) ? "took" : "so far", Took(job));
   details.Add("submitter", job.submitter_key());

@@ -1,6 +1,7 @@
 #include "cli/table.h"
 
 #include <algorithm>
+#include <ctime>
 
 #include "fmt/format.h"
 
@@ -130,6 +131,15 @@ std::string FormatAgo(int64_t ms) {
   if (s < 3600) return fmt::format("{} min ago", s / 60);
   if (s < 2 * 86400) return fmt::format("{} h ago", s / 3600);
   return fmt::format("{} days ago", s / 86400);
+}
+
+std::string FormatLocalTime(int64_t wall_ms) {
+  const std::time_t seconds = wall_ms / 1000;
+  std::tm local{};
+  localtime_r(&seconds, &local);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &local);
+  return text;
 }
 
 }  // namespace corpgrid::cli

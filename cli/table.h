@@ -48,4 +48,7 @@ size_t DisplayWidth(std::string_view text);
 // "just now", "12 s ago", "3 min ago", "5 h ago", "2 days ago".
 std::string FormatAgo(int64_t ms);
 
+// "2024-05-17 09:30:00", of milliseconds since 1970, in this machine's time zone.
+std::string FormatLocalTime(int64_t wall_ms);
+
 }  // namespace corpgrid::cli

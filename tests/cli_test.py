@@ -8,7 +8,7 @@ from grid import BIN, GridTest, main
 DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 COMMANDS = ["up", "scheduler", "agent", "job run", "job submit", "job list", "job show", "job logs",
             "job results", "job cancel", "job why", "device list", "device show", "device why",
-            "token create", "store copy"]
+            "token create", "store copy", "audit list", "audit verify", "audit prove"]
 
 
 def run(*args):
