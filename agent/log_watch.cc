@@ -46,13 +46,8 @@ absl::Status LogWatch::Look() {
   const uint64_t old_size = keeper.kept() ? keeper.kept()->size : 0;
   ASSIGN_OR_RETURN(const corpgrid::v1::CheckpointResponse reply, scheduler_->Checkpoint(old_size));
   ASSIGN_OR_RETURN(const crypto::PublicKey key, crypto::PublicKey::FromRaw(reply.public_key()));
-  ASSIGN_OR_RETURN(const audit::Checkpoint checkpoint, keeper.Check(reply.note(), key));
   ASSIGN_OR_RETURN(const audit::Proof proof, ReadProof(reply));
-  RETURN_IF_ERROR(keeper.CheckExtends(checkpoint, proof));
-  RETURN_IF_ERROR(keeper.Keep(reply.note(), key));
-  // What the scheduler says of itself; its checkpoint is a sound one all the same.
-  if (!reply.trouble().empty()) return absl::DataLossError(reply.trouble());
-  return absl::OkStatus();
+  return keeper.KeepProven(reply.note(), key, proof, reply.trouble());
 }
 
 }  // namespace corpgrid::agent

@@ -87,5 +87,15 @@ TEST_F(LogWatchTest, WhatTheSchedulerSaysOfItselfIsToldToo) {
   EXPECT_EQ(KeptSize(), 5u);
 }
 
+TEST_F(LogWatchTest, ASchedulerThatLacksAProofIsHeardInItsOwnWords) {
+  Show(tree_, 0, 5, key_);
+  ASSERT_TRUE(watch_.Look().ok());
+  Show(tree_, 5, 12, key_);
+  scheduler_.checkpoint_reply.clear_consistency();
+  scheduler_.checkpoint_reply.set_trouble("entry 7 of the audit log is missing");
+  EXPECT_THAT(std::string(watch_.Look().message()), HasSubstr("entry 7"));
+  EXPECT_EQ(KeptSize(), 5u);
+}
+
 }  // namespace
 }  // namespace corpgrid::agent

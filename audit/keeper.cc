@@ -106,4 +106,14 @@ absl::Status Keeper::Keep(std::string_view text, const crypto::PublicKey& key) {
   return absl::OkStatus();
 }
 
+absl::Status Keeper::KeepProven(std::string_view text, const crypto::PublicKey& key,
+                                std::span<const TreeHash> proof, const std::string& trouble) {
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, Check(text, key));
+  const absl::Status extends = CheckExtends(checkpoint, proof);
+  const absl::Status said = trouble.empty() ? absl::OkStatus() : absl::DataLossError(trouble);
+  if (!extends.ok()) return !said.ok() && proof.empty() ? said : extends;
+  RETURN_IF_ERROR(Keep(text, key));
+  return said;
+}
+
 }  // namespace corpgrid::audit

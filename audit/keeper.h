@@ -42,6 +42,12 @@ class Keeper {
   // returns OK. The file is the one before or this one, whatever happens.
   absl::Status Keep(std::string_view text, const crypto::PublicKey& key);
 
+  // The same with the proof that the log gave for it, and with `trouble`, what it says of itself:
+  // who says that something is wrong may have no proof, and need not be told that it is bad.
+  // Errors: those of Check and CheckExtends; DataLoss with `trouble` unless it is empty.
+  absl::Status KeepProven(std::string_view text, const crypto::PublicKey& key,
+                          std::span<const TreeHash> proof, const std::string& trouble);
+
  private:
   Keeper(FileLock lock, const std::string& folder, std::string_view origin);
   absl::Status Read();

@@ -71,6 +71,20 @@ TEST_F(KeeperTest, FindsABeginningThatWasWrittenAnew) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("the log was changed"));
 }
 
+TEST_F(KeeperTest, WhatALogSaysOfItselfIsHeardBeforeAProofThatItLacks) {
+  Keeper keeper = Open();
+  ASSERT_TRUE(keeper.Keep(Signed(tree_, 7), key_.public_key()).ok());
+  const auto message = [&](const Proof& proof) {
+    return std::string(
+        keeper.KeepProven(Signed(tree_, 12), key_.public_key(), proof, "a row is gone").message());
+  };
+  EXPECT_EQ(message({}), "a row is gone");
+  EXPECT_EQ(keeper.kept()->size, 7u);
+  EXPECT_THAT(message({tree_.roots[3]}), HasSubstr("the log was changed")) << "a wrong proof";
+  EXPECT_EQ(message(*ProveConsistency(7, 12, tree_.Reader())), "a row is gone");
+  EXPECT_EQ(keeper.kept()->size, 12u) << "what was proven is kept all the same";
+}
+
 TEST_F(KeeperTest, TrustsTheFirstKeyAlone) {
   Keeper keeper = Open();
   ASSERT_TRUE(keeper.Keep(Signed(tree_, 7), key_.public_key()).ok());

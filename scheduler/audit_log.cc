@@ -8,32 +8,48 @@
 
 namespace corpgrid::scheduler {
 
-absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(const std::string& folder,
-                                                         const store::Store* store,
-                                                         CoreLoop* loop) {
-  ASSIGN_OR_RETURN(crypto::KeyPair key, crypto::KeyPair::LoadOrCreate(folder + "/audit.key"));
-  return std::unique_ptr<AuditLog>(new AuditLog(folder, std::move(key), store, loop));
+absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(Parts parts) {
+  ASSIGN_OR_RETURN(crypto::KeyPair key, crypto::KeyPair::LoadOrCreate(parts.folder + "/audit.key"));
+  return std::unique_ptr<AuditLog>(new AuditLog(std::move(parts), std::move(key)));
 }
 
 absl::StatusOr<AuditLog::Newest> AuditLog::Sign() {
   absl::MutexLock lock(&mutex_);
-  const std::string origin = audit::OriginOf(loop_->grid_id());
+  const std::string origin = audit::OriginOf(parts_.grid_id);
   if (!keeper_) {
-    ASSIGN_OR_RETURN(audit::Keeper keeper, audit::Keeper::Open(folder_, origin));
+    ASSIGN_OR_RETURN(audit::Keeper keeper, audit::Keeper::Open(parts_.folder, origin));
     keeper_ = std::make_unique<audit::Keeper>(std::move(keeper));
   }
-  ASSIGN_OR_RETURN(const core::LogView view, loop_->Call<core::LogView>(core::ViewLog{}));
+  ASSIGN_OR_RETURN(const core::LogView view, parts_.view());
   audit::Checkpoint now{.origin = origin, .size = view.size, .root = view.root};
   const absl::Status goes_on = CheckGoesOn(now);
+  if (!goes_on.ok() && !absl::IsDataLoss(goes_on)) return goes_on;
   if (!goes_on.ok()) now = *keeper_->kept();
   Newest newest{.checkpoint = now,
                 .note = audit::SignedCheckpoint::Sign(std::move(now), key_).Text(),
                 .trouble = std::string(goes_on.message())};
-  if (std::exchange(told_, newest.trouble) != newest.trouble && !goes_on.ok()) {
+  // Its text changes with the log's size.
+  if (!std::exchange(told_, !goes_on.ok()) && !goes_on.ok()) {
     spdlog::error("no checkpoint is signed: {}", newest.trouble);
   }
   RETURN_IF_ERROR(keeper_->Keep(newest.note, key_.public_key()));
   return newest;
+}
+
+absl::StatusOr<AuditLog::Answer> AuditLog::AnswerTo(uint64_t old_size) {
+  ASSIGN_OR_RETURN(Newest newest, Sign());
+  Answer answer{.newest = std::move(newest), .consistency = {}};
+  const uint64_t size = answer.newest.checkpoint.size;
+  if (old_size > size) return answer;
+  absl::StatusOr<audit::Proof> proof = audit::ProveConsistency(old_size, size, Reader());
+  if (proof.ok()) {
+    answer.consistency = *std::move(proof);
+  } else if (!absl::IsDataLoss(proof.status())) {
+    return proof.status();
+  } else if (answer.newest.trouble.empty()) {
+    answer.newest.trouble = std::string(proof.status().message());
+  }
+  return answer;
 }
 
 absl::Status AuditLog::CheckGoesOn(const audit::Checkpoint& now) const {
@@ -50,10 +66,10 @@ absl::Status AuditLog::CheckGoesOn(const audit::Checkpoint& now) const {
 }
 
 audit::ReadNode AuditLog::Reader() const {
-  return [store = store_](int level, uint64_t index) -> absl::StatusOr<audit::TreeHash> {
+  return [read = parts_.read](int level, uint64_t index) -> absl::StatusOr<audit::TreeHash> {
     constexpr size_t kHashBytes = sizeof audit::TreeHash::bytes;
     const uint64_t entry = audit::LastLeafOf(level, index);
-    ASSIGN_OR_RETURN(const std::vector<core::AuditRow> rows, store->AuditLog(entry, 1));
+    ASSIGN_OR_RETURN(const std::vector<core::AuditRow> rows, read(entry, 1));
     if (rows.empty() || rows[0].index != entry) {
       return absl::DataLossError(fmt::format("entry {} of the audit log is missing", entry));
     }

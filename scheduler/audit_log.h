@@ -1,8 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
@@ -10,9 +11,8 @@
 #include "audit/checkpoint.h"
 #include "audit/keeper.h"
 #include "audit/proof.h"
+#include "core/commands.h"
 #include "crypto/signature.h"
-#include "scheduler/core_loop.h"
-#include "store/store.h"
 
 namespace corpgrid::scheduler {
 
@@ -21,42 +21,56 @@ namespace corpgrid::scheduler {
 // changes the store alone gets no signature for that. Any thread but the core's.
 class AuditLog {
  public:
+  // What is signed, and where key and last checkpoint are.
+  struct Parts {
+    std::string folder;
+    std::string grid_id;
+    // The tree of all that is committed.
+    std::function<absl::StatusOr<core::LogView>()> view;
+    // As Store::AuditLog.
+    std::function<absl::StatusOr<std::vector<core::AuditRow>>(uint64_t first, size_t limit)> read;
+  };
   struct Newest {
     audit::Checkpoint checkpoint;
     std::string note;
     std::string trouble;  // why the log as it is now was not signed; empty when it was
   };
+  struct Answer {
+    Newest newest;
+    // That the caller's log is the newest one's beginning. Empty when it is larger, or when the
+    // store lacks what shows it: that is then the trouble.
+    audit::Proof consistency;
+  };
 
-  // The key is FOLDER/audit.key, made when there is none. `store` and `loop` must outlive the log.
-  // Errors: those of the key's file.
-  static absl::StatusOr<std::unique_ptr<AuditLog>> Open(const std::string& folder,
-                                                        const store::Store* store, CoreLoop* loop);
+  // The key is FOLDER/audit.key, made when there is none. Errors: those of the key's file.
+  static absl::StatusOr<std::unique_ptr<AuditLog>> Open(Parts parts);
 
   const crypto::PublicKey& public_key() const { return key_.public_key(); }
 
   // The checkpoint of all that is committed, on disk before it is returned. When the log does not
   // go on from the last checkpoint, that one. Errors: DataLoss when the last one cannot be read or
-  // is another log's or key's; those of the core.
+  // is another log's or key's; those of `view` and, unless they are DataLoss, of `read`: a store
+  // that is away says nothing of the log.
   absl::StatusOr<Newest> Sign();
+
+  // The same for one who knows the log's first `old_size` entries.
+  absl::StatusOr<Answer> AnswerTo(uint64_t old_size);
 
   // The tree as the store has it. Errors: DataLoss for an entry that is not there.
   audit::ReadNode Reader() const;
 
  private:
-  AuditLog(std::string folder, crypto::KeyPair key, const store::Store* store, CoreLoop* loop)
-      : folder_(std::move(folder)), key_(std::move(key)), store_(store), loop_(loop) {}
+  AuditLog(Parts parts, crypto::KeyPair key) : parts_(std::move(parts)), key_(std::move(key)) {}
 
   absl::Status CheckGoesOn(const audit::Checkpoint& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const std::string folder_;
+  const Parts parts_;
   const crypto::KeyPair key_;
-  const store::Store* const store_;
-  CoreLoop* const loop_;
 
   absl::Mutex mutex_;  // held while signing, so that no two contradict each other
   std::unique_ptr<audit::Keeper> keeper_ ABSL_GUARDED_BY(mutex_);
-  std::string told_ ABSL_GUARDED_BY(mutex_);  // the trouble that was logged last
+  bool told_ ABSL_GUARDED_BY(mutex_) = false;  // of the trouble that there is
 };
 
 }  // namespace corpgrid::scheduler

@@ -24,17 +24,11 @@ void Fill(const core::AuditRow& row, pb::AuditEntry* out) {
 }  // namespace
 
 absl::Status AuditService::FillCheckpoint(uint64_t old_size, pb::CheckpointResponse* out) {
-  ASSIGN_OR_RETURN(const AuditLog::Newest newest, log_->Sign());
-  out->set_note(newest.note);
+  ASSIGN_OR_RETURN(const AuditLog::Answer answer, log_->AnswerTo(old_size));
+  out->set_note(answer.newest.note);
   out->set_public_key(std::string(log_->public_key().Raw()));
-  out->set_trouble(newest.trouble);
-  if (old_size > newest.checkpoint.size) return absl::OkStatus();
-  const auto proof = audit::ProveConsistency(old_size, newest.checkpoint.size, log_->Reader());
-  if (proof.ok()) {
-    Fill(*proof, out->mutable_consistency());
-  } else if (out->trouble().empty()) {
-    out->set_trouble(std::string(proof.status().message()));
-  }
+  out->set_trouble(answer.newest.trouble);
+  Fill(answer.consistency, out->mutable_consistency());
   return absl::OkStatus();
 }
 

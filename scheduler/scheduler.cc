@@ -138,6 +138,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
  private:
   absl::Status TakeStoreAndFolder(const std::string& folder);
   absl::Status Listen();
+  absl::StatusOr<std::unique_ptr<AuditLog>> OpenAuditLog(const std::string& folder);
 
   void RestoreStaged(AttemptId attempt) {
     for (const std::string& scope : {AttemptScope(attempt), StateScope(attempt)}) {
@@ -215,7 +216,7 @@ absl::Status RunningScheduler::Start() {
       std::make_unique<ObjectsService>(authenticator_.get(), grants_.get(), objects_.get());
   jobs_service_ = std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(),
                                                 objects_.get(), &watch_, join_key.bytes);
-  ASSIGN_OR_RETURN(audit_log_, AuditLog::Open(folder, store_.get(), loop_.get()));
+  ASSIGN_OR_RETURN(audit_log_, OpenAuditLog(folder));
   audit_service_ =
       std::make_unique<AuditService>(authenticator_.get(), audit_log_.get(), store_.get());
   loop_->Start();
@@ -227,6 +228,15 @@ absl::Status RunningScheduler::Start() {
   const rpc::GridFile file{
       .address = address_, .grid_id = loop_->grid_id(), .token = token, .pid = getpid()};
   return file.Write(options_.data_folder);
+}
+
+absl::StatusOr<std::unique_ptr<AuditLog>> RunningScheduler::OpenAuditLog(
+    const std::string& folder) {
+  return AuditLog::Open(
+      {.folder = folder,
+       .grid_id = loop_->grid_id(),
+       .view = [this] { return loop_->Call<core::LogView>(core::ViewLog{}); },
+       .read = [this](uint64_t first, size_t limit) { return store_->AuditLog(first, limit); }});
 }
 
 absl::Status RunningScheduler::Listen() {
