@@ -90,10 +90,14 @@ TEST_F(AuditLogTest, ShowsItselfToPeopleAndToAgentsItsCheckpoint) {
                      &consistency, key, secret)
                      .ok());
   }
-  EXPECT_EQ(Ask(&pb::Audit::Stub::Checkpoint, pb::CheckpointRequest(), &checkpoint, rpc::kTokenKey,
-                "wrong")
-                .error_code(),
-            grpc::StatusCode::UNAUTHENTICATED);
+  const std::pair<const char*, const char*> kRefused[] = {{rpc::kSessionKey, "no such session"},
+                                                          {rpc::kTokenKey, "use the data folder"}};
+  for (const auto& [key, message] : kRefused) {
+    const grpc::Status status =
+        Ask(&pb::Audit::Stub::Checkpoint, pb::CheckpointRequest(), &checkpoint, key, "stale");
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+    EXPECT_THAT(status.error_message(), HasSubstr(message));
+  }
 }
 
 TEST_F(AuditLogTest, ProvesWhatItSays) {

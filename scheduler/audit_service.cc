@@ -35,8 +35,8 @@ absl::Status AuditService::FillCheckpoint(uint64_t old_size, pb::CheckpointRespo
 grpc::Status AuditService::Checkpoint(grpc::ServerContext* context,
                                       const pb::CheckpointRequest* request,
                                       pb::CheckpointResponse* response) {
-  if (const auto who = authenticator_->AuthenticateAnyone(*context); !who.ok())
-    return rpc::ToGrpc(who);
+  const auto who = authenticator_->AuthenticateAgentOrPerson(*context);
+  if (!who.ok()) return rpc::ToGrpc(who.status());
   return rpc::ToGrpc(FillCheckpoint(request->old_size(), response));
 }
 

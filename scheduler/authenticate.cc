@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "base/status_macros.h"
 #include "crypto/signature.h"
 #include "rpc/connect.h"
 
@@ -28,9 +29,14 @@ absl::Status Authenticator::AuthenticatePerson(const grpc::ServerContextBase& co
       "wrong or missing token: use the data folder of the person who started this grid (--data)");
 }
 
-absl::Status Authenticator::AuthenticateAnyone(const grpc::ServerContextBase& context) const {
-  const absl::Status agent = AuthenticateAgent(context).status();
-  return agent.ok() || AuthenticatePerson(context).ok() ? absl::OkStatus() : agent;
+absl::StatusOr<Caller> Authenticator::AuthenticateAgentOrPerson(
+    const grpc::ServerContextBase& context) const {
+  if (!Metadata(context, rpc::kTokenKey).empty()) {
+    RETURN_IF_ERROR(AuthenticatePerson(context));
+    return Caller::kPerson;
+  }
+  RETURN_IF_ERROR(AuthenticateAgent(context).status());
+  return Caller::kAgent;
 }
 
 }  // namespace corpgrid::scheduler

@@ -10,6 +10,8 @@
 
 namespace corpgrid::scheduler {
 
+enum class Caller { kAgent, kPerson };
+
 // Who calls: every handler asks one of these first. Any thread.
 class Authenticator {
  public:
@@ -20,8 +22,8 @@ class Authenticator {
   // Errors: Unauthenticated.
   absl::StatusOr<AgentIdentity> AuthenticateAgent(const grpc::ServerContextBase& context) const;
   absl::Status AuthenticatePerson(const grpc::ServerContextBase& context) const;
-  // An agent or a person.
-  absl::Status AuthenticateAnyone(const grpc::ServerContextBase& context) const;
+  // Either; the error is that of the credential which is shown, of the agents' when none is.
+  absl::StatusOr<Caller> AuthenticateAgentOrPerson(const grpc::ServerContextBase& context) const;
 
  private:
   const SessionTable* const sessions_;
