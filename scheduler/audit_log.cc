@@ -13,8 +13,32 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(Parts parts) {
   return std::unique_ptr<AuditLog>(new AuditLog(std::move(parts), std::move(key)));
 }
 
-absl::StatusOr<AuditLog::Newest> AuditLog::Sign() {
+absl::StatusOr<AuditLog::Newest> AuditLog::Sign(int64_t max_age_ms) {
+  uint64_t begun_before = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    const int64_t age_ms = parts_.clock->MonotonicMs() - newest_ms_;
+    if (newest_.ok() && age_ms < max_age_ms) return newest_;
+    begun_before = signings_;
+  }
+  absl::MutexLock signing(&sign_mutex_);
+  uint64_t mine = 0;
+  const int64_t now_ms = parts_.clock->MonotonicMs();
+  {
+    absl::MutexLock lock(&mutex_);
+    // What another caller found that began after this one came: all that was committed by then.
+    if (newest_signing_ > begun_before) return newest_;
+    mine = ++signings_;
+  }
+  absl::StatusOr<Newest> newest = SignNow();
   absl::MutexLock lock(&mutex_);
+  newest_ = newest;
+  newest_signing_ = mine;
+  newest_ms_ = now_ms;
+  return newest;
+}
+
+absl::StatusOr<AuditLog::Newest> AuditLog::SignNow() {
   const std::string origin = audit::OriginOf(parts_.grid_id);
   if (!keeper_) {
     ASSIGN_OR_RETURN(audit::Keeper keeper, audit::Keeper::Open(parts_.folder, origin));
@@ -36,8 +60,8 @@ absl::StatusOr<AuditLog::Newest> AuditLog::Sign() {
   return newest;
 }
 
-absl::StatusOr<AuditLog::Answer> AuditLog::AnswerTo(uint64_t old_size) {
-  ASSIGN_OR_RETURN(Newest newest, Sign());
+absl::StatusOr<AuditLog::Answer> AuditLog::AnswerTo(uint64_t old_size, int64_t max_age_ms) {
+  ASSIGN_OR_RETURN(Newest newest, Sign(max_age_ms));
   Answer answer{.newest = std::move(newest), .consistency = {}};
   const uint64_t size = answer.newest.checkpoint.size;
   if (old_size > size) return answer;

@@ -11,6 +11,7 @@
 #include "audit/checkpoint.h"
 #include "audit/keeper.h"
 #include "audit/proof.h"
+#include "base/clock.h"
 #include "core/commands.h"
 #include "crypto/signature.h"
 
@@ -29,6 +30,7 @@ class AuditLog {
     std::function<absl::StatusOr<core::LogView>()> view;
     // As Store::AuditLog.
     std::function<absl::StatusOr<std::vector<core::AuditRow>>(uint64_t first, size_t limit)> read;
+    const Clock* clock;
   };
   struct Newest {
     audit::Checkpoint checkpoint;
@@ -47,14 +49,15 @@ class AuditLog {
 
   const crypto::PublicKey& public_key() const { return key_.public_key(); }
 
-  // The checkpoint of all that is committed, on disk before it is returned. When the log does not
-  // go on from the last checkpoint, that one. Errors: DataLoss when the last one cannot be read or
-  // is another log's or key's; those of `view` and, unless they are DataLoss, of `read`: a store
-  // that is away says nothing of the log.
-  absl::StatusOr<Newest> Sign();
+  // The checkpoint of all that is committed, or one that is at most `max_age_ms` old; on disk
+  // before it is returned. However many callers there are, one signs at a time and the others wait
+  // for what it finds. When the log does not go on from the last checkpoint, that one. Errors:
+  // DataLoss when the last one cannot be read or is another log's or key's; those of `view` and,
+  // unless they are DataLoss, of `read`: a store that is away says nothing of the log.
+  absl::StatusOr<Newest> Sign(int64_t max_age_ms = 0);
 
   // The same for one who knows the log's first `old_size` entries.
-  absl::StatusOr<Answer> AnswerTo(uint64_t old_size);
+  absl::StatusOr<Answer> AnswerTo(uint64_t old_size, int64_t max_age_ms = 0);
 
   // The tree as the store has it. Errors: DataLoss for an entry that is not there.
   audit::ReadNode Reader() const;
@@ -62,15 +65,22 @@ class AuditLog {
  private:
   AuditLog(Parts parts, crypto::KeyPair key) : parts_(std::move(parts)), key_(std::move(key)) {}
 
+  absl::StatusOr<Newest> SignNow() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sign_mutex_);
   absl::Status CheckGoesOn(const audit::Checkpoint& now) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(sign_mutex_);
 
   const Parts parts_;
   const crypto::KeyPair key_;
 
-  absl::Mutex mutex_;  // held while signing, so that no two contradict each other
-  std::unique_ptr<audit::Keeper> keeper_ ABSL_GUARDED_BY(mutex_);
-  bool told_ ABSL_GUARDED_BY(mutex_) = false;  // of the trouble that there is
+  absl::Mutex sign_mutex_;  // held while signing, so that no two contradict each other
+  std::unique_ptr<audit::Keeper> keeper_ ABSL_GUARDED_BY(sign_mutex_);
+  bool told_ ABSL_GUARDED_BY(sign_mutex_) = false;  // of the trouble that there is
+
+  absl::Mutex mutex_;
+  uint64_t signings_ ABSL_GUARDED_BY(mutex_) = 0;  // that have begun
+  absl::StatusOr<Newest> newest_ ABSL_GUARDED_BY(mutex_) = absl::UnavailableError("not signed yet");
+  uint64_t newest_signing_ ABSL_GUARDED_BY(mutex_) = 0;  // which one it is of
+  int64_t newest_ms_ ABSL_GUARDED_BY(mutex_) = 0;        // when that began
 };
 
 }  // namespace corpgrid::scheduler

@@ -74,6 +74,7 @@ TEST_F(AuditLogTest, ShowsItselfToPeopleAndToAgentsItsCheckpoint) {
   pb::ProveInclusionResponse inclusion;
   pb::ProveConsistencyResponse consistency;
   const std::string session = ann->registered.session();
+  Newest();  // which the agent is shown, too
   EXPECT_TRUE(Ask(&pb::Audit::Stub::Checkpoint, pb::CheckpointRequest(), &checkpoint,
                   rpc::kSessionKey, session)
                   .ok());

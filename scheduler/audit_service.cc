@@ -1,6 +1,7 @@
 #include "scheduler/audit_service.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/status_macros.h"
 #include "fmt/format.h"
@@ -23,8 +24,9 @@ void Fill(const core::AuditRow& row, pb::AuditEntry* out) {
 
 }  // namespace
 
-absl::Status AuditService::FillCheckpoint(uint64_t old_size, pb::CheckpointResponse* out) {
-  ASSIGN_OR_RETURN(const AuditLog::Answer answer, log_->AnswerTo(old_size));
+absl::Status AuditService::FillCheckpoint(uint64_t old_size, int64_t max_age_ms,
+                                          pb::CheckpointResponse* out) {
+  ASSIGN_OR_RETURN(const AuditLog::Answer answer, log_->AnswerTo(old_size, max_age_ms));
   out->set_note(answer.newest.note);
   out->set_public_key(std::string(log_->public_key().Raw()));
   out->set_trouble(answer.newest.trouble);
@@ -37,7 +39,8 @@ grpc::Status AuditService::Checkpoint(grpc::ServerContext* context,
                                       pb::CheckpointResponse* response) {
   const auto who = authenticator_->AuthenticateAgentOrPerson(*context);
   if (!who.ok()) return rpc::ToGrpc(who.status());
-  return rpc::ToGrpc(FillCheckpoint(request->old_size(), response));
+  const int64_t max_age_ms = *who == Caller::kAgent ? kMaxAgeForAgentsMs : 0;
+  return rpc::ToGrpc(FillCheckpoint(request->old_size(), max_age_ms, response));
 }
 
 grpc::Status AuditService::ListEntries(grpc::ServerContext* context,
@@ -53,7 +56,8 @@ grpc::Status AuditService::ListEntries(grpc::ServerContext* context,
 }
 
 absl::Status AuditService::CheckSize(uint64_t size) {
-  ASSIGN_OR_RETURN(const AuditLog::Newest newest, log_->Sign());
+  constexpr int64_t kAnyAge = std::numeric_limits<int64_t>::max();
+  ASSIGN_OR_RETURN(const AuditLog::Newest newest, log_->Sign(kAnyAge));
   if (size <= newest.checkpoint.size) return absl::OkStatus();
   return absl::OutOfRangeError(
       fmt::format("the last checkpoint has {} entries, not {}", newest.checkpoint.size, size));

@@ -11,6 +11,8 @@ namespace corpgrid::scheduler {
 class AuditService final : public corpgrid::v1::Audit::Service {
  public:
   static constexpr uint32_t kMaxPage = 1000;
+  // That a checkpoint may have for agents: they come in crowds, and what they look for is old.
+  static constexpr int64_t kMaxAgeForAgentsMs = 2000;
 
   // All must outlive the service.
   AuditService(const Authenticator* authenticator, AuditLog* log, const store::Store* store)
@@ -30,12 +32,13 @@ class AuditService final : public corpgrid::v1::Audit::Service {
                                 corpgrid::v1::ProveConsistencyResponse* response) override;
 
  private:
-  absl::Status FillCheckpoint(uint64_t old_size, corpgrid::v1::CheckpointResponse* out);
+  absl::Status FillCheckpoint(uint64_t old_size, int64_t max_age_ms,
+                              corpgrid::v1::CheckpointResponse* out);
   absl::Status FillInclusion(uint64_t index, uint64_t size,
                              corpgrid::v1::ProveInclusionResponse* out);
   absl::Status FillConsistency(uint64_t old_size, uint64_t size,
                                corpgrid::v1::ProveConsistencyResponse* out);
-  // OK when the log has `size` entries.
+  // OK when a checkpoint of `size` entries was signed.
   absl::Status CheckSize(uint64_t size);
 
   const Authenticator* const authenticator_;

@@ -1,7 +1,9 @@
 // Signing by itself, with a tree in memory: what becomes of a store that is away or was changed.
 
 #include <atomic>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "audit/test_tree.h"
@@ -18,6 +20,13 @@ using ::testing::IsEmpty;
 
 constexpr uint64_t kNone = ~uint64_t{0};
 
+class SetClock final : public Clock {
+ public:
+  int64_t MonotonicMs() const override { return now_ms; }
+  int64_t WallMs() const override { return 0; }
+  std::atomic<int64_t> now_ms = 5000;
+};
+
 class AuditSigningTest : public ::testing::Test {
  protected:
   AuditSigningTest() { Log(5); }
@@ -28,7 +37,10 @@ class AuditSigningTest : public ::testing::Test {
   }
   absl::StatusOr<core::LogView> View() {
     absl::MutexLock lock(&mutex_);
-    return core::LogView{.size = tree_.leaves.size(), .root = tree_.roots.back()};
+    ++views_;
+    const core::LogView view{.size = tree_.leaves.size(), .root = tree_.roots.back()};
+    mutex_.Await(absl::Condition(&open_));
+    return view;
   }
   absl::StatusOr<std::vector<core::AuditRow>> Read(uint64_t first) {
     absl::MutexLock lock(&mutex_);
@@ -42,12 +54,20 @@ class AuditSigningTest : public ::testing::Test {
     return *AuditLog::Open({.folder = folder_.path(),
                             .grid_id = "0123",
                             .view = [this] { return View(); },
-                            .read = [this](uint64_t first, size_t) { return Read(first); }});
+                            .read = [this](uint64_t first, size_t) { return Read(first); },
+                            .clock = &clock_});
+  }
+  int Views() {
+    absl::MutexLock lock(&mutex_);
+    return views_;
   }
 
   const corpgrid::testing::TempFolder folder_;
   absl::Mutex mutex_;
   audit::TestTree tree_;
+  bool open_ = true;  // else a view waits
+  int views_ = 0;     // that were begun
+  SetClock clock_;
   std::atomic<bool> away_ = false;  // at the next read
   uint64_t missing_ = kNone;
   std::unique_ptr<AuditLog> log_ = Open();
@@ -85,6 +105,46 @@ TEST_F(AuditSigningTest, AMissingEntryIsTrouble) {
   EXPECT_THAT(without->newest.trouble, HasSubstr("entry 5 of the audit log is missing"));
   EXPECT_EQ(without->newest.checkpoint.size, 12u);
   EXPECT_THAT(without->consistency, IsEmpty());
+}
+
+TEST_F(AuditSigningTest, ACheckpointServesAsLongAsItsCallersTakeIt) {
+  ASSERT_TRUE(log_->Sign(2000).ok());
+  Log(7);
+  clock_.now_ms += 1999;
+  EXPECT_EQ(log_->Sign(2000)->checkpoint.size, 5u);
+  EXPECT_EQ(Views(), 1);
+  EXPECT_EQ(log_->Sign()->checkpoint.size, 12u) << "who takes none gets a new one";
+  Log(1);
+  clock_.now_ms += 2000;
+  EXPECT_EQ(log_->Sign(2000)->checkpoint.size, 13u);
+}
+
+TEST_F(AuditSigningTest, ACrowdSharesWhatOneOfItSigned) {
+  constexpr int kCallers = 8;
+  {
+    absl::MutexLock lock(&mutex_);
+    open_ = false;
+  }
+  std::thread first([this] { EXPECT_TRUE(log_->Sign().ok()); });
+  while (Views() == 0) std::this_thread::yield();
+  Log(7);
+  std::atomic<int> came = 0;
+  std::vector<std::thread> crowd;
+  for (int i = 0; i < kCallers; ++i) {
+    crowd.emplace_back([&] {
+      ++came;
+      EXPECT_EQ(log_->Sign()->checkpoint.size, 12u) << "what was logged before it came is in it";
+    });
+  }
+  while (came < kCallers) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // for the step from there to Sign
+  {
+    absl::MutexLock lock(&mutex_);
+    open_ = true;
+  }
+  first.join();
+  for (std::thread& caller : crowd) caller.join();
+  EXPECT_LT(Views(), 1 + kCallers);
 }
 
 }  // namespace

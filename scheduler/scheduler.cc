@@ -236,7 +236,8 @@ absl::StatusOr<std::unique_ptr<AuditLog>> RunningScheduler::OpenAuditLog(
       {.folder = folder,
        .grid_id = loop_->grid_id(),
        .view = [this] { return loop_->Call<core::LogView>(core::ViewLog{}); },
-       .read = [this](uint64_t first, size_t limit) { return store_->AuditLog(first, limit); }});
+       .read = [this](uint64_t first, size_t limit) { return store_->AuditLog(first, limit); },
+       .clock = &SystemClock()});
 }
 
 absl::Status RunningScheduler::Listen() {
