@@ -13,6 +13,31 @@ absl::StatusOr<std::unique_ptr<AuditLog>> AuditLog::Open(Parts parts) {
   return std::unique_ptr<AuditLog>(new AuditLog(std::move(parts), std::move(key)));
 }
 
+void AuditLog::Start() {
+  signer_ = std::thread([this] { SignUntilStopped(); });
+}
+
+void AuditLog::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (signer_.joinable()) signer_.join();
+}
+
+void AuditLog::SignUntilStopped() {
+  bool told = false;
+  for (bool last = false;;) {
+    const absl::Status status = Sign().status();
+    if (!std::exchange(told, !status.ok()) && !status.ok()) {
+      spdlog::error("the audit log is not signed: {}", std::string(status.message()));
+    }
+    if (last) return;
+    absl::MutexLock lock(&mutex_);
+    last = mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::Milliseconds(kSignMs));
+  }
+}
+
 absl::StatusOr<AuditLog::Newest> AuditLog::Sign(int64_t max_age_ms) {
   uint64_t begun_before = 0;
   {

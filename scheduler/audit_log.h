@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +23,8 @@ namespace corpgrid::scheduler {
 // changes the store alone gets no signature for that. Any thread but the core's.
 class AuditLog {
  public:
+  static constexpr int64_t kSignMs = 1000;  // from one checkpoint to the next
+
   // What is signed, and where key and last checkpoint are.
   struct Parts {
     std::string folder;
@@ -46,6 +49,13 @@ class AuditLog {
 
   // The key is FOLDER/audit.key, made when there is none. Errors: those of the key's file.
   static absl::StatusOr<std::unique_ptr<AuditLog>> Open(Parts parts);
+  ~AuditLog() { Stop(); }
+
+  // Signs now and then every kSignMs, on a thread of its own: what is not signed can be changed
+  // unseen. Once.
+  void Start();
+  // Signs what has been logged since, and ends that thread. Idempotent.
+  void Stop();
 
   const crypto::PublicKey& public_key() const { return key_.public_key(); }
 
@@ -65,6 +75,7 @@ class AuditLog {
  private:
   AuditLog(Parts parts, crypto::KeyPair key) : parts_(std::move(parts)), key_(std::move(key)) {}
 
+  void SignUntilStopped();
   absl::StatusOr<Newest> SignNow() ABSL_EXCLUSIVE_LOCKS_REQUIRED(sign_mutex_);
   absl::Status CheckGoesOn(const audit::Checkpoint& now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sign_mutex_);
@@ -81,6 +92,8 @@ class AuditLog {
   absl::StatusOr<Newest> newest_ ABSL_GUARDED_BY(mutex_) = absl::UnavailableError("not signed yet");
   uint64_t newest_signing_ ABSL_GUARDED_BY(mutex_) = 0;  // which one it is of
   int64_t newest_ms_ ABSL_GUARDED_BY(mutex_) = 0;        // when that began
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread signer_;
 };
 
 }  // namespace corpgrid::scheduler

@@ -175,5 +175,14 @@ TEST_F(AuditLogTest, SignsNothingThatContradictsWhatItSigned) {
   }
 }
 
+TEST_F(AuditLogTest, WhatNobodyAskedForIsSignedBeforeTheEnd) {
+  JoinToken("ann");
+  JoinToken("bob");
+  RestartWithSql(
+      "DELETE FROM audit_log WHERE entry_index > 0;"
+      "UPDATE meta SET audit_size = 1, audit_frontier = (SELECT nodes FROM audit_log)");
+  EXPECT_THAT(Newest().trouble(), HasSubstr("the audit log was cut"));
+}
+
 }  // namespace
 }  // namespace corpgrid::scheduler

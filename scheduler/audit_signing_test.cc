@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -57,6 +59,19 @@ class AuditSigningTest : public ::testing::Test {
                             .read = [this](uint64_t first, size_t) { return Read(first); },
                             .clock = &clock_});
   }
+  // Of the checkpoint that is on disk.
+  uint64_t KeptSize() const {
+    std::stringstream text;
+    text << std::ifstream(folder_ / "audit.checkpoint").rdbuf();
+    const auto kept = audit::SignedCheckpoint::Parse(text.str());
+    return kept.ok() ? kept->checkpoint.size : 0;
+  }
+  bool AwaitKept(uint64_t size) const {
+    for (int i = 0; i < 2000 && KeptSize() != size; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return KeptSize() == size;
+  }
   int Views() {
     absl::MutexLock lock(&mutex_);
     return views_;
@@ -105,6 +120,16 @@ TEST_F(AuditSigningTest, AMissingEntryIsTrouble) {
   EXPECT_THAT(without->newest.trouble, HasSubstr("entry 5 of the audit log is missing"));
   EXPECT_EQ(without->newest.checkpoint.size, 12u);
   EXPECT_THAT(without->consistency, IsEmpty());
+}
+
+TEST_F(AuditSigningTest, WhatIsLoggedIsSignedSoonAndAtTheEnd) {
+  log_->Start();
+  EXPECT_TRUE(AwaitKept(5));
+  Log(7);
+  EXPECT_TRUE(AwaitKept(12));
+  Log(1);
+  log_->Stop();
+  EXPECT_EQ(KeptSize(), 13u);
 }
 
 TEST_F(AuditSigningTest, ACheckpointServesAsLongAsItsCallersTakeIt) {

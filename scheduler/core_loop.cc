@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <future>
 #include <iterator>
 #include <utility>
 
@@ -63,10 +62,11 @@ void CoreLoop::Submit(Body body, Done done) {
   done(refused);
 }
 
-core::Reply CoreLoop::CallAny(Body body) {
-  std::promise<core::Reply> promise;
-  Submit(std::move(body), [&](core::Reply reply) { promise.set_value(std::move(reply)); });
-  return promise.get_future().get();
+std::future<core::Reply> CoreLoop::Send(Body body) {
+  // Shared: who waits may give up.
+  const auto promise = std::make_shared<std::promise<core::Reply>>();
+  Submit(std::move(body), [promise](core::Reply reply) { promise->set_value(std::move(reply)); });
+  return promise->get_future();
 }
 
 absl::Status CoreLoop::CallStatus(Body body) {

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -67,6 +69,10 @@ class CoreLoop {
   // Any thread but the core's: waits for the reply. `T` is the reply's type when all goes well.
   template <typename T>
   absl::StatusOr<T> Call(Body body);
+  // As Call, but Unavailable when there is no reply within `ms`; what it asks for may be done
+  // later.
+  template <typename T>
+  absl::StatusOr<T> CallFor(int64_t ms, Body body);
   // For commands that answer with a status alone.
   absl::Status CallStatus(Body body);
 
@@ -81,7 +87,10 @@ class CoreLoop {
   CoreLoop(store::Store* store, const Clock* clock, EffectsListener* listener)
       : store_(store), clock_(clock), listener_(listener) {}
 
-  core::Reply CallAny(Body body);
+  std::future<core::Reply> Send(Body body);
+  core::Reply CallAny(Body body) { return Send(std::move(body)).get(); }
+  template <typename T>
+  static absl::StatusOr<T> As(core::Reply reply);
   void Run();
   std::vector<Waiting> TakeBatch();
   void ApplyBatch(std::vector<Waiting> batch);
@@ -109,13 +118,26 @@ class CoreLoop {
 };
 
 template <typename T>
-absl::StatusOr<T> CoreLoop::Call(Body body) {
-  core::Reply reply = CallAny(std::move(body));
+absl::StatusOr<T> CoreLoop::As(core::Reply reply) {
   if (auto* status = std::get_if<absl::Status>(&reply)) {
     return status->ok() ? absl::InternalError("the core answered with nothing")
                         : std::move(*status);
   }
   return std::get<T>(std::move(reply));
+}
+
+template <typename T>
+absl::StatusOr<T> CoreLoop::Call(Body body) {
+  return As<T>(CallAny(std::move(body)));
+}
+
+template <typename T>
+absl::StatusOr<T> CoreLoop::CallFor(int64_t ms, Body body) {
+  std::future<core::Reply> reply = Send(std::move(body));
+  if (reply.wait_for(std::chrono::milliseconds(ms)) == std::future_status::ready) {
+    return As<T>(reply.get());
+  }
+  return absl::UnavailableError("the scheduler's core does not answer; its store may be away");
 }
 
 }  // namespace corpgrid::scheduler

@@ -19,6 +19,7 @@ class FaultyStore : public store::Store {
   absl::StatusOr<core::Snapshot> Load() override {
     ++loads;
     RETURN_IF_ERROR(Standing());
+    if (fail_load) return absl::UnavailableError("the disk is away");
     return rows.ToSnapshot();
   }
   absl::Status Commit(const core::WriteBatch& batch) override {
@@ -53,6 +54,7 @@ class FaultyStore : public store::Store {
   std::atomic<bool> lapsed = false;
   std::atomic<bool> fail_before = false;
   std::atomic<bool> fail_after = false;
+  std::atomic<bool> fail_load = false;
   std::atomic<int> commits = 0;
   std::atomic<int> loads = 0;
 
@@ -139,6 +141,16 @@ TEST_F(CoreLoopTest, ACommitThatLandedInSpiteOfItsErrorIsAcknowledged) {
   EXPECT_TRUE(loop_->CallStatus(Token("b")).ok());
   EXPECT_EQ(store_.rows.tokens_.size(), 2u);
   EXPECT_EQ(store_.rows.meta_.batch, 2u);
+}
+
+TEST_F(CoreLoopTest, WhoWaitsForAStoreThatIsAwayMayGiveUp) {
+  store_.fail_before = store_.fail_load = true;
+  loop_->Submit(Token("a"), [](const core::Reply&) {});
+  const absl::Status status = loop_->CallFor<core::LogView>(20, core::ViewLog{}).status();
+  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("does not answer"));
+  store_.fail_before = store_.fail_load = false;
+  EXPECT_TRUE(loop_->CallStatus(Token("b")).ok());
+  EXPECT_TRUE(loop_->CallFor<core::LogView>(20'000, core::ViewLog{}).ok());
 }
 
 TEST_F(CoreLoopTest, ADeposedLoopAppliesNothingMoreAndSaysSoOnce) {

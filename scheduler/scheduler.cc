@@ -39,6 +39,9 @@ using Key = std::array<uint8_t, 32>;
 // Calls at a time, polls that wait aside; what comes beyond is told to try again.
 constexpr int kMaxThreads = 256;
 
+// A stop waits for the last checkpoint, but not for a store that is away.
+constexpr int64_t kViewLogMs = 3000;
+
 // The secret that the person's token and the join tokens are made of; made on the first start,
 // readable by this user alone.
 absl::StatusOr<Key> LoadOrCreateSecret(const std::string& path) {
@@ -92,6 +95,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
     if (agent_service_)
       agent_service_->FailPolls(absl::UnavailableError("the scheduler is stopping"));
     if (server_) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+    if (audit_log_) audit_log_->Stop();  // after the last call that may have logged something
     absl::MutexLock lock(&mutex_);
     ended_ = true;
   }
@@ -220,10 +224,7 @@ absl::Status RunningScheduler::Start() {
   audit_service_ =
       std::make_unique<AuditService>(authenticator_.get(), audit_log_.get(), store_.get());
   loop_->Start();
-  // Nobody may ask for long; what was done before this start is covered from now on.
-  if (const absl::Status status = audit_log_->Sign().status(); !status.ok()) {
-    spdlog::error("the audit log is not signed: {}", std::string(status.message()));
-  }
+  audit_log_->Start();
   RETURN_IF_ERROR(Listen());
   const rpc::GridFile file{
       .address = address_, .grid_id = loop_->grid_id(), .token = token, .pid = getpid()};
@@ -235,7 +236,7 @@ absl::StatusOr<std::unique_ptr<AuditLog>> RunningScheduler::OpenAuditLog(
   return AuditLog::Open(
       {.folder = folder,
        .grid_id = loop_->grid_id(),
-       .view = [this] { return loop_->Call<core::LogView>(core::ViewLog{}); },
+       .view = [this] { return loop_->CallFor<core::LogView>(kViewLogMs, core::ViewLog{}); },
        .read = [this](uint64_t first, size_t limit) { return store_->AuditLog(first, limit); },
        .clock = &SystemClock()});
 }

@@ -32,7 +32,8 @@ class Scheduler {
   // Returns OK when Stop was called, or Aborted as soon as another scheduler leads the grid: then
   // this one answers nothing any more, and should be stopped. Any thread.
   virtual absl::Status Wait() = 0;
-  // Ends open calls within a second or so. Any thread; idempotent. Call before destruction.
+  // Ends open calls within a second or so, and signs the audit log. Any thread; idempotent. Call
+  // before destruction.
   virtual void Stop() = 0;
 };
 

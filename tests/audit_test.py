@@ -54,9 +54,11 @@ class AuditTest(GridTest):
         with sqlite3.connect(self.state) as db:
             return [bytes(row[0]) for row in db.execute("SELECT entry FROM audit_log ORDER BY entry_index")]
 
-    def while_stopped(self, *statements):
+    def while_stopped(self, *statements, removed=()):
         """Changes the store as someone may who has the file, and starts the scheduler again."""
         self.grid.terminate("scheduler")
+        for name in removed:
+            (self.grid.data / "scheduler" / name).unlink()
         db = sqlite3.connect(self.state)
         for statement in statements:
             db.execute(*(statement if isinstance(statement, tuple) else (statement,)))
@@ -64,14 +66,14 @@ class AuditTest(GridTest):
         db.close()
         self.grid.start_scheduler()
 
-    def rewrite(self, entries):
+    def rewrite(self, entries, removed=()):
         """A log of other entries in which everything fits."""
         nodes, frontier = tree_of(entries)
         self.while_stopped(
             "DELETE FROM audit_log",
             *[("INSERT INTO audit_log VALUES(?, ?, ?)", row) for row in
               zip(range(len(entries)), entries, nodes)],
-            ("UPDATE meta SET audit_size = ?, audit_frontier = ?", (len(entries), frontier)))
+            ("UPDATE meta SET audit_size = ?, audit_frontier = ?", (len(entries), frontier)), removed=removed)
 
     def verify(self):
         return self.grid.ok("audit", "verify").json()
@@ -168,8 +170,7 @@ class AuditTest(GridTest):
         kept = (self.grid.data / "audit.checkpoint").read_text()
         self.restart_agent()
         wait(lambda: self.agents_size() == size, 10, "the agent to look again")
-        (self.grid.data / "scheduler/audit.checkpoint").unlink()
-        self.rewrite(self.entries()[:-2])
+        self.rewrite(self.entries()[:-2], removed=["audit.checkpoint"])
         self.found(f"the log was cut: its checkpoint has {size - 2} entries, the one kept in")
         self.assertEqual((self.grid.data / "audit.checkpoint").read_text(), kept)
         wait(lambda: "the grid's audit log: the log was cut" in self.grid.tail("agent-1"), 20,
@@ -193,9 +194,7 @@ class AuditTest(GridTest):
 
     def test_another_key(self):
         self.verify()
-        for name in ("audit.key", "audit.pub", "audit.checkpoint"):
-            (self.grid.data / "scheduler" / name).unlink()
-        self.rewrite(self.entries())
+        self.rewrite(self.entries(), removed=["audit.key", "audit.pub", "audit.checkpoint"])
         self.found("the log shows the key")
 
 
