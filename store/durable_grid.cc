@@ -76,16 +76,32 @@ absl::Status DurableGrid::Commit() {
   KeepLast(&rows.shards, &core::ShardRow::id);
   KeepLast(&rows.attempts, &core::AttemptRow::id);
   rows.meta = grid_->meta();
-  rows.meta->batch = batch_ + 1;
+  rows.meta->batch = committed_.batch + 1;
+  tried_ = *rows.meta;
   absl::Status status = store_->Commit(rows);
-  if (status.ok()) ++batch_;
+  if (status.ok()) committed_ = tried_;
   stale_ = !status.ok();
   return status;
 }
 
+// What was not signed yet, nobody but this object can tell from what somebody else has written.
+absl::Status DurableGrid::CheckTree(const core::MetaRow& stored) const {
+  for (const core::MetaRow* known : {&committed_, &tried_}) {
+    if (stored.batch != known->batch) continue;
+    if (stored.audit_size == known->audit_size && stored.audit_frontier == known->audit_frontier) {
+      continue;
+    }
+    return absl::DataLossError(
+        "the audit log's tree in the store is not the one that was committed: somebody else wrote "
+        "there; restore the store from a backup");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<bool> DurableGrid::Reload() {
   ASSIGN_OR_RETURN(core::Snapshot snapshot, store_->Load());
-  const uint64_t batch = snapshot.meta.batch;
+  const core::MetaRow stored = snapshot.meta;
+  if (grid_) RETURN_IF_ERROR(CheckTree(stored));
   // Grid time never goes back, whatever the machine's clock did while the scheduler was down.
   int64_t reached_ms = snapshot.meta.time_ms;
   if (grid_) reached_ms = std::max(reached_ms, grid_->meta().time_ms);
@@ -96,7 +112,7 @@ absl::StatusOr<bool> DurableGrid::Reload() {
   time_offset_ms_ = offset_ms;
   rows_ = {};
   stale_ = false;
-  return std::exchange(batch_, batch) + 1 == batch;
+  return std::exchange(committed_, stored).batch + 1 == stored.batch;
 }
 
 }  // namespace corpgrid::store

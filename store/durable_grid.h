@@ -38,7 +38,8 @@ class DurableGrid {
   absl::Status Commit();
 
   // Reads memory back from the store. True when the commit that failed had landed all the same, so
-  // that its effects count. On an error nothing has changed: try again.
+  // that its effects count. On an error nothing has changed: try again. Errors: those of Load, and
+  // DataLoss when the audit log's tree is another one than this object has committed.
   absl::StatusOr<bool> Reload();
 
   // Grid time goes on as if the last `ms` had not been.
@@ -50,6 +51,7 @@ class DurableGrid {
   DurableGrid(const core::GridConfig& config, Store* store, const Clock* clock, Seeds seeds)
       : config_(config), store_(store), clock_(clock), seeds_(std::move(seeds)) {}
 
+  absl::Status CheckTree(const core::MetaRow& stored) const;
   int64_t GridTimeMs() const { return clock_->MonotonicMs() + time_offset_ms_; }
 
   const core::GridConfig config_;
@@ -60,7 +62,8 @@ class DurableGrid {
   core::WriteBatch rows_;       // that wait for Commit
   bool stale_ = false;          // a commit failed and memory was not read back
   int64_t time_offset_ms_ = 0;  // grid time less the machine's monotonic time
-  uint64_t batch_ = 0;          // of the last commit that is known to have landed
+  core::MetaRow committed_;     // as of the last commit that is known to have landed
+  core::MetaRow tried_;         // of the last commit
 };
 
 }  // namespace corpgrid::store

@@ -1,6 +1,7 @@
 #include "store/durable_grid.h"
 
 #include <string>
+#include <utility>
 
 #include "base/testing/faulty_vfs.h"
 #include "base/testing/temp_folder.h"
@@ -58,6 +59,19 @@ TEST_F(DurableGridTest, NothingIsWrittenOnTopOfACommitThatFailed) {
   grid_->Apply({Token("kept")});
   EXPECT_TRUE(grid_->Commit().ok());
   EXPECT_EQ(store_->Load()->join_tokens.size(), 1u);
+}
+
+TEST_F(DurableGridTest, AnotherTreeThanTheCommittedOneIsNotGoneOnFrom) {
+  grid_->Apply({Token("a")});
+  ASSERT_TRUE(grid_->Commit().ok());
+  core::WriteBatch hand;
+  hand.meta = store_->Load()->meta;
+  const std::string frontier = std::exchange(hand.meta->audit_frontier, std::string(32, 'x'));
+  ASSERT_TRUE(store_->Commit(hand).ok());
+  EXPECT_TRUE(absl::IsDataLoss(grid_->Reload().status()));
+  hand.meta->audit_frontier = frontier;
+  ASSERT_TRUE(store_->Commit(hand).ok());
+  EXPECT_TRUE(grid_->Reload().ok());
 }
 
 TEST_F(DurableGridTest, GridTimeNeverGoesBack) {
