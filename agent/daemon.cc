@@ -108,6 +108,8 @@ void HandInLeft(const std::string& grid_id, const Journal& journal, SchedulerCli
                left.size() - unwanted.size());
 }
 
+void Tell(const std::string& what) { spdlog::error("the grid's audit log: {}", what); }
+
 absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   const auto scheduler_stub = corpgrid::v1::Scheduler::NewStub(parts.channel);
   const auto objects_stub = corpgrid::v1::Objects::NewStub(parts.channel);
@@ -166,7 +168,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
        .hand_in = hand_in});
   std::thread beating([&] { heartbeat.Run(stop); });
   std::thread polling([&] { Poll(&scheduler, parts.power, &leases, stop); });
-  const std::jthread watching([&] { LogWatch(&scheduler, parts.data_folder).Run(stop); });
+  const std::jthread watching([&] { LogWatch(&scheduler, parts.data_folder, Tell).Run(stop); });
 
   while (!stop->WaitFor(kIdleWaitMs)) continue;
   executor.Stop();

@@ -1,11 +1,9 @@
 #include "agent/log_watch.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
-#include <utility>
-#include <vector>
+#include <random>
 
-#include "agent/transient.h"
 #include "audit/keeper.h"
 #include "base/status_macros.h"
 
@@ -23,19 +21,35 @@ absl::StatusOr<audit::Proof> ReadProof(const corpgrid::v1::CheckpointResponse& r
 }  // namespace
 
 void LogWatch::Run(StopSignal* stop) {
+  // The agents of a grid that has just started shall not go on looking at the same moment.
+  std::minstd_rand random(reinterpret_cast<uintptr_t>(this));
+  std::uniform_int_distribution<int64_t> between(times_.look_ms * 3 / 4, times_.look_ms * 5 / 4);
   std::string session;
-  std::string told;
-  int64_t waited_ms = 0;
-  for (; !stop->stopped(); waited_ms += kAskMs, stop->WaitFor(kAskMs)) {
+  int64_t wait_ms = 0;  // until the next look
+  for (; !stop->stopped(); stop->WaitFor(times_.ask_ms)) {
     const auto registration = scheduler_->CurrentRegistration();
     if (!registration.ok()) continue;
+    wait_ms -= times_.ask_ms;
+    silent_ms_ += times_.ask_ms;
     const bool again = std::exchange(session, (*registration)->session) != session;
-    if (!again && waited_ms < kLookMs) continue;
-    waited_ms = 0;
-    const absl::Status status = Look();
-    if (status.ok() || IsTransient(status)) continue;
-    const std::string trouble(status.message());
-    if (std::exchange(told, trouble) != trouble) spdlog::error("the grid's audit log: {}", trouble);
+    if (!again && wait_ms > 0) continue;
+    wait_ms = between(random);
+    Judge(Look());
+  }
+}
+
+void LogWatch::Judge(const absl::Status& status) {
+  const std::string why(status.message());
+  if (status.ok()) {
+    told_ = Told::kNothing;
+    silent_ms_ = 0;
+  } else if (absl::IsDataLoss(status) || absl::IsInvalidArgument(status)) {
+    if (std::exchange(told_, Told::kTrouble) != Told::kTrouble) tell_(why);
+  } else if (told_ == Told::kNothing && silent_ms_ >= times_.silent_ms) {
+    // A scheduler that is away, or one that does not show what became of the log.
+    told_ = Told::kSilence;
+    tell_(
+        fmt::format("no look at it succeeded for {} s; the last one: {}", silent_ms_ / 1000, why));
   }
 }
 

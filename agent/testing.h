@@ -106,6 +106,7 @@ class FakeScheduler final : public SchedulerClient {
   absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size) override {
     absl::MutexLock lock(&mutex);
     asked_sizes.push_back(old_size);
+    if (!checkpoint_error.ok()) return checkpoint_error;
     return checkpoint_reply;
   }
   absl::Status Fetch(const Attempt&, const crypto::Hash& hash, uint64_t max_bytes,
@@ -183,6 +184,7 @@ class FakeScheduler final : public SchedulerClient {
   std::vector<corpgrid::v1::HeartbeatRequest> heartbeats;
   corpgrid::v1::HeartbeatResponse heartbeat_reply;
   std::vector<uint64_t> asked_sizes;
+  absl::Status checkpoint_error;  // of every look until it is OK again
   corpgrid::v1::CheckpointResponse checkpoint_reply;
 
  private:
