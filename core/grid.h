@@ -61,8 +61,9 @@ class Grid {
   static constexpr size_t kMaxCandidates = 16;        // devices or shards that are scored
   static constexpr size_t kMaxScanned = 1024;         // that are looked at to find them
   static constexpr int64_t kUseHalfLifeMs = 600'000;  // what counts as recent use of a device
-  // Refused results of one device that the audit log tells each; beyond it, of every doubling.
-  static constexpr uint64_t kRefusalsLogged = 64;
+  // Of what a device or a stranger can do again and again, the audit log tells so many of each
+  // kind; beyond it, every doubling. Counted since Load.
+  static constexpr uint64_t kRepeatsLogged = 64;
 
   // Goes on from `snapshot`. Every live lease gets one full TTL from `snapshot.meta.time_ms`.
   // Errors: DataLoss when the snapshot contradicts itself.
@@ -140,6 +141,7 @@ class Grid {
     JobId looked_at;                // up to this job it found nothing, and stopped there
     double use = 0;                 // shards that it got of late, as of use_ms
     int64_t use_ms = 0;
+    std::map<std::string, uint64_t> refusals;  // of its results, by reason
   };
 
   // A live attempt. Jobs and shards stay where they are for as long as they live.
@@ -244,8 +246,7 @@ class Grid {
   void LogDevice(const DeviceRow& row, const JoinTokenRow& token, Effects* effects);
   void LogSubmission(const JobRow& row, Effects* effects);
   void LogEnd(const JobProgressRow& row, Effects* effects);
-  void LogRefusal(const Device& device, AttemptId attempt, std::string_view reason,
-                  Effects* effects);
+  void LogRefusal(Device& device, AttemptId attempt, const std::string& reason, Effects* effects);
   void LogDisagreement(const AttemptRow& row, Effects* effects);
 
   static Party PartyOf(const Job& job, const Device& device);

@@ -28,6 +28,9 @@ std::string_view StateText(JobState state) {
   }
 }
 
+// Nobody shall fill the log.
+bool IsTold(uint64_t times) { return times <= Grid::kRepeatsLogged || std::has_single_bit(times); }
+
 }  // namespace
 
 Reply Grid::Do(const ViewLog&, Effects*) {
@@ -83,16 +86,16 @@ void Grid::LogEnd(const JobProgressRow& row, Effects* effects) {
   Log(entry, effects);
 }
 
-// A device can have as many results refused as it likes; the log must not grow with them for ever.
-void Grid::LogRefusal(const Device& device, AttemptId attempt, std::string_view reason,
+// By reason: by what is common a device could keep what is grave out of the log.
+void Grid::LogRefusal(Device& device, AttemptId attempt, const std::string& reason,
                       Effects* effects) {
-  const uint64_t count = device.reputation.refused;
-  if (count > kRefusalsLogged && !std::has_single_bit(count)) return;
+  const uint64_t times = ++device.refusals[reason];
+  if (!IsTold(times)) return;
   Log(NewEntry("result refused")
           .Add("device", device.row.id.value)
           .Add("attempt", attempt.value)
           .Add("reason", reason)
-          .Add("refused_so_far", count),
+          .Add("times", times),
       effects);
 }
 

@@ -94,8 +94,25 @@ TEST_F(GridAuditTest, RefusalsDoNotFillTheLog) {
   EXPECT_EQ(Last()["event"], "result refused");
   EXPECT_EQ(Last()["reason"], "its lease has ended or never was");
   EXPECT_EQ(Last()["attempt"], 77);
-  EXPECT_EQ(Last()["refused_so_far"], 512);
-  EXPECT_THAT(audit_, SizeIs(before + Grid::kRefusalsLogged + 3)) << "then 128, 256 and 512";
+  EXPECT_EQ(Last()["times"], 512);
+  EXPECT_THAT(audit_, SizeIs(before + Grid::kRepeatsLogged + 3)) << "then 128, 256 and 512";
+}
+
+TEST_F(GridAuditTest, ACommonRefusalDoesNotHideAGraveOne) {
+  const DeviceId ann = Join("ann"), eve = Join("eve");
+  Submit(2, 1, 1);
+  const Lease anns = PollFor(ann, 1).at(0), eves = PollFor(eve, 1).at(0);
+  SubmitResults late{.device = eve, .results = {{}}};
+  late.results[0].row.attempt = {77};
+  for (int i = 0; i < 1000; ++i) Apply(late);
+  Apply(SubmitResults{eve, {Result(anns, "stolen")}});
+  EXPECT_EQ(Last()["reason"], "the attempt is another device's");
+  EXPECT_EQ(Last()["times"], 1);
+  HandedIn forged = Result(eves, "forged");
+  forged.proof = Proof::kBadSignature;
+  for (int i = 0; i < 2; ++i) HandIn(eves, forged);
+  EXPECT_EQ(Last()["reason"], "the signature is not this device's over this result");
+  EXPECT_EQ(Last()["times"], 2);
 }
 
 TEST_F(GridAuditTest, TheTreeGoesOnAfterARestart) {
