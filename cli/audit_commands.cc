@@ -11,13 +11,14 @@
 #include "cli/table.h"
 #include "crypto/base64.h"
 #include "fmt/format.h"
+#include "scheduler/audit_service.h"
 
 namespace corpgrid::cli {
 namespace {
 
 namespace v1 = corpgrid::v1;
 
-constexpr uint32_t kPage = 1000;
+constexpr uint32_t kPage = scheduler::AuditService::kMaxPage;
 constexpr size_t kShortText = 40;  // of a field in the table
 
 struct AuditArguments {
@@ -34,6 +35,15 @@ struct Shown {
   audit::Checkpoint checkpoint;
 };
 
+template <typename Field>
+absl::StatusOr<audit::Proof> ReadProof(const Field& hashes) {
+  audit::Proof proof;
+  for (const std::string& raw : hashes) {
+    ASSIGN_OR_RETURN(proof.emplace_back(), audit::TreeHash::FromRaw(raw));
+  }
+  return proof;
+}
+
 absl::StatusOr<Shown> AskForCheckpoint(Client& client) {
   ASSIGN_OR_RETURN(audit::Keeper keeper,
                    audit::Keeper::Open(client.data_folder(), audit::OriginOf(client.grid_id())));
@@ -44,13 +54,17 @@ absl::StatusOr<Shown> AskForCheckpoint(Client& client) {
   return Shown{std::move(keeper), std::move(reply), key, std::move(checkpoint)};
 }
 
-template <typename Field>
-absl::StatusOr<audit::Proof> ReadProof(const Field& hashes) {
-  audit::Proof proof;
-  for (const std::string& raw : hashes) {
-    ASSIGN_OR_RETURN(proof.emplace_back(), audit::TreeHash::FromRaw(raw));
-  }
-  return proof;
+// Keeps what the log shows when it goes on from what was kept, and says what it says of itself.
+absl::Status Keep(Shown& shown) {
+  ASSIGN_OR_RETURN(const audit::Proof proof, ReadProof(shown.reply.consistency()));
+  return shown.keeper.KeepProven(shown.reply.note(), shown.key, proof, shown.reply.trouble());
+}
+
+// What the log shows, or why it should not be believed.
+absl::StatusOr<Shown> ShowChecked(Client& client) {
+  ASSIGN_OR_RETURN(Shown shown, AskForCheckpoint(client));
+  RETURN_IF_ERROR(Keep(shown));
+  return shown;
 }
 
 // The entry's object; a text when somebody made it something else.
@@ -83,15 +97,12 @@ void AddRow(uint64_t index, const Json& entry, Table* table) {
 
 absl::Status List(const Common& common, const AuditArguments& arguments) {
   ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
-  uint64_t first = static_cast<uint64_t>(std::max<int64_t>(arguments.from, 0));
-  if (arguments.from < 0) {
-    ASSIGN_OR_RETURN(const v1::CheckpointResponse reply, client->Checkpoint(0));
-    ASSIGN_OR_RETURN(const audit::SignedCheckpoint newest,
-                     audit::SignedCheckpoint::Parse(reply.note()));
-    first = newest.checkpoint.size - std::min<uint64_t>(newest.checkpoint.size, arguments.limit);
-  }
-  ASSIGN_OR_RETURN(const v1::ListEntriesResponse list,
-                   client->ListEntries(first, std::min(arguments.limit, kPage)));
+  ASSIGN_OR_RETURN(const Shown shown, ShowChecked(*client));
+  const uint32_t limit = std::min(arguments.limit, kPage);
+  const uint64_t size = shown.checkpoint.size;
+  const uint64_t first = arguments.from >= 0 ? static_cast<uint64_t>(arguments.from)
+                                             : size - std::min<uint64_t>(size, limit);
+  ASSIGN_OR_RETURN(const v1::ListEntriesResponse list, client->ListEntries(first, limit));
   Json entries = Json::array();
   Table table({{"INDEX", true}, {"TIME"}, {"EVENT"}, {"DETAILS"}});
   for (const v1::AuditEntry& entry : list.entries()) {
@@ -126,8 +137,7 @@ absl::Status Verify(const Common& common) {
   const std::optional<audit::Checkpoint> kept = shown.keeper.kept();
   audit::Reading reading(shown.checkpoint, kept);
   RETURN_IF_ERROR(ReadAll(*client, &reading));
-  if (!shown.reply.trouble().empty()) return absl::DataLossError(shown.reply.trouble());
-  RETURN_IF_ERROR(shown.keeper.Keep(shown.reply.note(), shown.key));
+  RETURN_IF_ERROR(Keep(shown));
   if (common.json) {
     PrintJson(Json{{"entries", shown.checkpoint.size},
                    {"root", crypto::ToBase64(shown.checkpoint.root.Raw())},
@@ -146,16 +156,13 @@ absl::Status Verify(const Common& common) {
 
 absl::Status Prove(const Common& common, const AuditArguments& arguments) {
   ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
-  ASSIGN_OR_RETURN(Shown shown, AskForCheckpoint(*client));
-  ASSIGN_OR_RETURN(const audit::Proof consistency, ReadProof(shown.reply.consistency()));
-  RETURN_IF_ERROR(shown.keeper.CheckExtends(shown.checkpoint, consistency));
+  ASSIGN_OR_RETURN(const Shown shown, ShowChecked(*client));
   const uint64_t size = shown.checkpoint.size;
   ASSIGN_OR_RETURN(const v1::ProveInclusionResponse reply,
                    client->ProveInclusion(arguments.index, size));
   ASSIGN_OR_RETURN(const audit::Proof proof, ReadProof(reply.proof()));
   RETURN_IF_ERROR(audit::VerifyInclusion(audit::LeafHash(reply.entry().entry()), arguments.index,
                                          size, proof, shown.checkpoint.root));
-  RETURN_IF_ERROR(shown.keeper.Keep(shown.reply.note(), shown.key));
   Json hashes = Json::array();
   for (const audit::TreeHash& hash : proof) hashes.push_back(crypto::ToBase64(hash.Raw()));
   if (common.json) {
@@ -183,7 +190,9 @@ void AddAuditCommands(CommandTree& tree) {
   CLI::App* list = AddCommand(
       tree, group, "list", "What was logged last, or from an entry on",
       "  corpgrid audit list\n"
-      "  corpgrid audit list --from 0 --limit 1000 --json",
+      "  corpgrid audit list --from 0 --limit 1000 --json\n"
+      "The log must go on from what was seen of it before; only `corpgrid audit verify` checks\n"
+      "each entry.",
       [&common = tree.common, code, arguments] { return code(List(common, *arguments)); });
   list->add_option("--from", arguments->from, "The first entry's index")
       ->type_name("N")

@@ -163,6 +163,16 @@ class AuditTest(GridTest):
         self.rewrite(entries[:-2])
         self.found(f"entry {len(entries) - 2} is missing")
         self.assertIn("no checkpoint is signed: the audit log was cut", self.grid.tail("scheduler"))
+        for command in (["list"], ["prove", 0]):
+            reply = self.grid.cli("audit", *command)
+            self.assertEqual(reply.code, 1, str(reply))
+            self.assertIn("the audit log was cut", reply.err)
+
+    def test_long(self):
+        """However many are asked for, the last ones are shown."""
+        self.rewrite(self.entries() * 150, removed=["audit.checkpoint"])
+        listed = self.grid.ok("audit", "list", "--limit", 5000).json()["entries"]
+        self.assertEqual((len(listed), listed[-1]["index"]), (1000, self.verify()["entries"] - 1))
 
     def test_cut_and_signed(self):
         """Its own key signs the smaller log; whoever kept a checkpoint knows."""
