@@ -100,6 +100,11 @@ struct ReportCheckpoint {
 // Time passed: expires leases.
 struct Tick {};
 
+// A scheduler begins to lead the grid, for the store's `term`th time (Store::Term).
+struct NoteStart {
+  int64_t term = 0;
+};
+
 // Reads. They change nothing.
 struct FindJob {  // the job that a key made; 0 when none
   std::string idempotency_key;
@@ -121,8 +126,8 @@ struct Command {
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
   std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, Poll, StopPolling, Heartbeat,
-               SubmitResults, ReportCheckpoint, Tick, FindJob, ViewJob, WhyJob, WhyDevice,
-               ViewDevices, ViewLog>
+               SubmitResults, ReportCheckpoint, Tick, NoteStart, FindJob, ViewJob, WhyJob,
+               WhyDevice, ViewDevices, ViewLog>
       body;
 };
 

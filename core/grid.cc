@@ -104,13 +104,16 @@ Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
   DeviceRow row = c.device;
   const auto known = device_by_key_.find(row.public_key);
   if (known != device_by_key_.end()) {
-    const DeviceRow& old = devices_.at(known->second).row;
-    row.id = old.id;
-    row.owner = old.owner;
+    Device& old = devices_.at(known->second);
+    row.id = old.row.id;
+    row.owner = old.row.owner;
+    LogChange(old, row, effects);
   } else {
     const auto token =
         c.join_secret_hash ? join_tokens_.find(*c.join_secret_hash) : join_tokens_.end();
     if (token == join_tokens_.end() || token->second.uses_left == 0) {
+      LogStranger(c, token == join_tokens_.end() ? "no such join token" : "join token used up",
+                  effects);
       return absl::PermissionDeniedError(
           "this device is not known to the grid and its join token is missing, wrong or used up; "
           "make one "

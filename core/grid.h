@@ -142,6 +142,7 @@ class Grid {
     double use = 0;                 // shards that it got of late, as of use_ms
     int64_t use_ms = 0;
     std::map<std::string, uint64_t> refusals;  // of its results, by reason
+    uint64_t changes = 0;                      // that it made to what it says of itself
   };
 
   // A live attempt. Jobs and shards stay where they are for as long as they live.
@@ -239,11 +240,14 @@ class Grid {
   Reply Do(const WhyDevice& c, Effects* effects);
 
   // grid_audit.cc: what goes to the audit log, with the rows of what it tells of
+  Reply Do(const NoteStart& c, Effects* effects);
   Reply Do(const ViewLog& c, Effects* effects);
   void Log(const audit::Entry& entry, Effects* effects);
   audit::Entry NewEntry(std::string_view event) const;
   void LogToken(const JoinTokenRow& row, Effects* effects);
   void LogDevice(const DeviceRow& row, const JoinTokenRow& token, Effects* effects);
+  void LogChange(Device& device, const DeviceRow& now, Effects* effects);
+  void LogStranger(const RegisterDevice& c, const std::string& reason, Effects* effects);
   void LogSubmission(const JobRow& row, Effects* effects);
   void LogEnd(const JobProgressRow& row, Effects* effects);
   void LogRefusal(Device& device, AttemptId attempt, const std::string& reason, Effects* effects);
@@ -281,7 +285,8 @@ class Grid {
   std::unordered_map<std::string, DeviceId> device_by_key_;
   std::map<crypto::Hash, JoinTokenRow> join_tokens_;
   std::unordered_set<std::string> join_token_keys_;
-  std::map<JobId, Job> jobs_;  // that have not ended
+  std::map<std::string, uint64_t> strangers_;  // registrations that were refused, by reason
+  std::map<JobId, Job> jobs_;                  // that have not ended
   std::unordered_map<std::string, JobId> job_by_key_;
   std::unordered_map<AttemptId, Place> attempts_;
   JobQueue queue_;          // the jobs that have shards to give

@@ -6,6 +6,7 @@
 #include "core/grid.h"
 #include "crypto/hex.h"
 #include "crypto/signature.h"
+#include "fmt/format.h"
 
 namespace corpgrid::core {
 namespace {
@@ -28,6 +29,20 @@ std::string_view StateText(JobState state) {
   }
 }
 
+void AddDevice(const DeviceRow& row, audit::Entry* entry) {
+  std::string backends;
+  for (const job::Backend backend : {job::Backend::kCpu, job::Backend::kCuda, job::Backend::kVulkan,
+                                     job::Backend::kOpenCl, job::Backend::kMetal}) {
+    if ((row.backends >> static_cast<unsigned>(backend) & 1) == 0) continue;
+    backends += fmt::format("{}{}", backends.empty() ? "" : ",", job::ToText(backend));
+  }
+  entry->Add("device", row.id.value)
+      .Add("name", row.name)
+      .Add("site", row.site)
+      .Add("backends", backends)
+      .Add("network", row.network_allowed ? "allowed" : "no");
+}
+
 // Nobody shall fill the log.
 bool IsTold(uint64_t times) { return times <= Grid::kRepeatsLogged || std::has_single_bit(times); }
 
@@ -35,6 +50,11 @@ bool IsTold(uint64_t times) { return times <= Grid::kRepeatsLogged || std::has_s
 
 Reply Grid::Do(const ViewLog&, Effects*) {
   return LogView{.size = audit_.size(), .root = audit_.Root()};
+}
+
+Reply Grid::Do(const NoteStart& c, Effects* effects) {
+  Log(NewEntry("scheduler started").Add("term", static_cast<uint64_t>(c.term)), effects);
+  return absl::OkStatus();
 }
 
 audit::Entry Grid::NewEntry(std::string_view event) const {
@@ -61,13 +81,37 @@ void Grid::LogToken(const JoinTokenRow& row, Effects* effects) {
 }
 
 void Grid::LogDevice(const DeviceRow& row, const JoinTokenRow& token, Effects* effects) {
-  Log(NewEntry("device registered")
-          .Add("device", row.id.value)
-          .Add("owner", row.owner)
-          .Add("name", row.name)
-          .Add("key", KeyText(row.public_key))
-          .Add("token_hash", token.secret_hash.Hex()),
-      effects);
+  audit::Entry entry = NewEntry("device registered");
+  AddDevice(row, &entry);
+  entry.Add("owner", row.owner)
+      .Add("key", KeyText(row.public_key))
+      .Add("token_hash", token.secret_hash.Hex());
+  Log(entry, effects);
+}
+
+// What decides which jobs it gets, and what people know it by.
+void Grid::LogChange(Device& device, const DeviceRow& now, Effects* effects) {
+  const DeviceRow& old = device.row;
+  if (old.name == now.name && old.site == now.site && old.backends == now.backends &&
+      old.network_allowed == now.network_allowed) {
+    return;
+  }
+  const uint64_t times = ++device.changes;
+  if (!IsTold(times)) return;
+  audit::Entry entry = NewEntry("device changed");
+  AddDevice(now, &entry);
+  entry.Add("times", times);
+  Log(entry, effects);
+}
+
+void Grid::LogStranger(const RegisterDevice& c, const std::string& reason, Effects* effects) {
+  const uint64_t times = ++strangers_[reason];
+  if (!IsTold(times)) return;
+  audit::Entry entry = NewEntry("registration refused");
+  entry.Add("reason", reason).Add("key", KeyText(c.device.public_key)).Add("name", c.device.name);
+  if (c.join_secret_hash) entry.Add("token_hash", c.join_secret_hash->Hex());
+  entry.Add("times", times);
+  Log(entry, effects);
 }
 
 void Grid::LogSubmission(const JobRow& row, Effects* effects) {

@@ -72,6 +72,52 @@ TEST_F(GridAuditTest, WhatIsRepeatedOrChangesNothingIsNotTold) {
   EXPECT_THAT(audit_, SizeIs(before));
 }
 
+TEST_F(GridAuditTest, TellsThatASchedulerLeads) {
+  Apply(NoteStart{17});
+  EXPECT_EQ(Last()["event"], "scheduler started");
+  EXPECT_EQ(Last()["term"], 17);
+}
+
+TEST_F(GridAuditTest, TellsWhatADeviceChangesOfItself) {
+  RegisterDevice again;
+  again.device = devices_.at(Join("ann"));
+  const size_t before = audit_.size();
+  again.device.version = "2";
+  ++again.device.memory_bytes;
+  Apply(again);
+  EXPECT_THAT(audit_, SizeIs(before)) << "neither of them";
+  again.device.network_allowed = true;
+  again.device.backends = 5;
+  Apply(again);
+  EXPECT_EQ(Last()["event"], "device changed");
+  EXPECT_EQ(Last()["device"], again.device.id.value);
+  EXPECT_EQ(Last()["network"], "allowed");
+  EXPECT_EQ(Last()["backends"], "cpu,vulkan");
+  for (int i = 0; i < 1000; ++i) {
+    again.device.site += "!";
+    Apply(again);
+  }
+  EXPECT_EQ(Last()["times"], 512);
+  EXPECT_THAT(audit_, SizeIs(before + Grid::kRepeatsLogged + 3));
+}
+
+TEST_F(GridAuditTest, TellsWhoMayNotRegister) {
+  Join("ann");
+  RegisterDevice stranger;
+  stranger.device.public_key = "stranger";
+  stranger.device.name = "Eve's";
+  for (int i = 0; i < 1000; ++i) Apply(stranger);
+  EXPECT_EQ(Last()["event"], "registration refused");
+  EXPECT_EQ(Last()["reason"], "no such join token");
+  EXPECT_EQ(Last()["name"], "Eve's");
+  EXPECT_EQ(Last()["times"], 512);
+  stranger.join_secret_hash = tokens_.begin()->first;
+  Apply(stranger);
+  EXPECT_EQ(Last()["reason"], "join token used up");
+  EXPECT_EQ(Last()["token_hash"], tokens_.begin()->first.Hex());
+  EXPECT_EQ(Last()["times"], 1);
+}
+
 TEST_F(GridAuditTest, TellsWhoWasOutvoted) {
   const DeviceId ann = Join("ann"), bob = Join("bob"), eve = Join("eve");
   Submit(1, 3, 2);

@@ -78,7 +78,7 @@ TEST_F(AuditLogTest, ShowsItselfToPeopleAndToAgentsItsCheckpoint) {
   EXPECT_TRUE(Ask(&pb::Audit::Stub::Checkpoint, pb::CheckpointRequest(), &checkpoint,
                   rpc::kSessionKey, session)
                   .ok());
-  EXPECT_EQ(Verified(checkpoint).size, 2u);
+  EXPECT_EQ(Verified(checkpoint).size, 3u) << "the scheduler's start, the token, the device";
   const std::pair<const char*, std::string> kCallers[] = {{rpc::kSessionKey, session},
                                                           {rpc::kTokenKey, "wrong"}};
   for (const auto& [key, secret] : kCallers) {
@@ -110,8 +110,8 @@ TEST_F(AuditLogTest, ProvesWhatItSays) {
   const pb::CheckpointResponse reply = Newest(before.size);
   const audit::Checkpoint after = Verified(reply);
   EXPECT_EQ(reply.trouble(), "");
-  EXPECT_EQ(before.size, 2u);
-  EXPECT_EQ(after.size, 12u);
+  EXPECT_EQ(before.size, 3u);
+  EXPECT_EQ(after.size, 14u);
   EXPECT_TRUE(audit::VerifyConsistency(before.size, before.root, after.size, after.root,
                                        ToProof(reply.consistency()))
                   .ok());
@@ -140,7 +140,7 @@ TEST_F(AuditLogTest, ProvesWhatItSays) {
 TEST_F(AuditLogTest, NothingIsProvenBeyondTheLastCheckpoint) {
   JoinToken("ann");
   pb::ProveInclusionRequest request;
-  request.set_size(2);
+  request.set_size(3);
   pb::ProveInclusionResponse response;
   const grpc::Status status =
       Ask(&pb::Audit::Stub::ProveInclusion, request, &response, rpc::kTokenKey, grid_.token);
@@ -160,7 +160,7 @@ TEST_F(AuditLogTest, SignsNothingThatContradictsWhatItSigned) {
   JoinToken("bob");
   JoinToken("eve");
   const audit::Checkpoint before = Verified(Newest());
-  EXPECT_EQ(before.size, 3u);
+  EXPECT_EQ(before.size, 4u);
   // A log of the first entry alone, with the tree that fits.
   RestartWithSql(
       "DELETE FROM audit_log WHERE entry_index > 0;"

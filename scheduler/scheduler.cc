@@ -224,6 +224,11 @@ absl::Status RunningScheduler::Start() {
   audit_service_ =
       std::make_unique<AuditService>(authenticator_.get(), audit_log_.get(), store_.get());
   loop_->Start();
+  loop_->Submit(core::NoteStart{store_->Term()}, [](const core::Reply& reply) {
+    const absl::Status status = std::get<absl::Status>(reply);
+    if (status.ok()) return;
+    spdlog::error("the audit log lacks this start: {}", std::string(status.message()));
+  });
   audit_log_->Start();
   RETURN_IF_ERROR(Listen());
   const rpc::GridFile file{
