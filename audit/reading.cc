@@ -8,8 +8,8 @@
 
 namespace corpgrid::audit {
 
-Reading::Reading(Checkpoint checkpoint, std::optional<Checkpoint> kept)
-    : checkpoint_(std::move(checkpoint)), kept_(std::move(kept)) {}
+Reading::Reading(Checkpoint checkpoint, std::vector<Earlier> earlier)
+    : checkpoint_(std::move(checkpoint)), earlier_(std::move(earlier)) {}
 
 absl::Status Reading::Missing() const {
   return absl::DataLossError(fmt::format("entry {} is missing: the log's checkpoint has {} entries",
@@ -43,11 +43,13 @@ absl::Status Reading::Take(uint64_t index, std::string_view entry, std::string_v
 }
 
 absl::Status Reading::CheckRoots() const {
-  if (kept_ && tree_.size() == kept_->size && tree_.Root() != kept_->root) {
+  for (const Earlier& earlier : earlier_) {
+    if (tree_.size() != earlier.checkpoint.size || tree_.Root() == earlier.checkpoint.root)
+      continue;
     return absl::DataLossError(
-        fmt::format("the first {} entries are not those of the checkpoint that was kept: one of "
-                    "them was changed, and the tree with it",
-                    kept_->size));
+        fmt::format("the first {} entries are not those of the checkpoint {}: one of them was "
+                    "changed, and the tree with it",
+                    tree_.size(), earlier.name));
   }
   if (tree_.size() == checkpoint_.size && tree_.Root() != checkpoint_.root) {
     return absl::DataLossError(

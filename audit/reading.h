@@ -1,8 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "audit/checkpoint.h"
@@ -10,13 +11,19 @@
 
 namespace corpgrid::audit {
 
+// A checkpoint of a log that somebody has seen before, and what messages call it.
+struct Earlier {
+  Checkpoint checkpoint;
+  std::string name;  // "that was kept"
+};
+
 // Reads a whole log from its first entry on and finds whether it is the one that its checkpoint,
-// and an older one if the reader kept any, were signed for. The nodes that come with the entries
+// and earlier ones that the reader knows, were signed for. The nodes that come with the entries
 // are not believed; they tell which entry it is. One thread.
 class Reading {
  public:
-  // `kept` has no more entries than `checkpoint`.
-  Reading(Checkpoint checkpoint, std::optional<Checkpoint> kept);
+  // No `earlier` one has more entries than `checkpoint`.
+  Reading(Checkpoint checkpoint, std::vector<Earlier> earlier);
 
   // How many entries were taken: the next one's index.
   uint64_t size() const { return tree_.size(); }
@@ -34,7 +41,7 @@ class Reading {
   absl::Status Missing() const;
 
   const Checkpoint checkpoint_;
-  const std::optional<Checkpoint> kept_;
+  const std::vector<Earlier> earlier_;
   Frontier tree_;
 };
 

@@ -15,6 +15,7 @@ using ::testing::HasSubstr;
 
 constexpr uint64_t kSize = 20;
 constexpr uint64_t kKeptSize = 13;
+constexpr uint64_t kNotedSize = 17;
 
 struct Row {
   uint64_t index;
@@ -46,7 +47,9 @@ class ReadingTest : public ::testing::Test {
     const auto at = [&](uint64_t size) {
       return Checkpoint{.origin = "o", .size = size, .root = tree.roots[size]};
     };
-    Reading reading(at(kSize), kept ? std::optional(at(kKeptSize)) : std::nullopt);
+    std::vector<Earlier> earlier = {{at(kNotedSize), "of the auditor"}};
+    if (kept) earlier.push_back({at(kKeptSize), "that was kept"});
+    Reading reading(at(kSize), std::move(earlier));
     for (const Row& row : rows_) {
       const absl::Status status = reading.Take(row.index, row.entry, row.nodes);
       if (!status.ok()) return status;
@@ -83,11 +86,11 @@ TEST_F(ReadingTest, FindsAnEntryThatWasChangedWithTheWholeTree) {
   entries_[5] += "!";
   rows_ = Rows(entries_);
   ExpectFound("first 13 entries are not those of the checkpoint that was kept");
-  ExpectFound("20 entries are not those that the log's checkpoint was signed for", false);
+  ExpectFound("first 17 entries are not those of the checkpoint of the auditor", false);
 }
 
-TEST_F(ReadingTest, FindsAChangeBehindTheKeptCheckpoint) {
-  entries_[15] += "!";
+TEST_F(ReadingTest, FindsAChangeBehindEveryCheckpointThatIsKnown) {
+  entries_[18] += "!";
   rows_ = Rows(entries_);
   ExpectFound("20 entries are not those that the log's checkpoint was signed for");
 }

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "audit/keeper.h"
 #include "audit/proof.h"
@@ -10,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/table.h"
 #include "crypto/base64.h"
+#include "crypto/key_file.h"
 #include "fmt/format.h"
 #include "scheduler/audit_service.h"
 
@@ -25,6 +28,7 @@ struct AuditArguments {
   int64_t from = -1;
   uint32_t limit = 20;
   uint64_t index = 0;
+  std::string against;
 };
 
 // What the log shows, against what this data folder remembers of it.
@@ -131,11 +135,35 @@ absl::Status ReadAll(Client& client, audit::Reading* reading) {
   return reading->Finish();
 }
 
-absl::Status Verify(const Common& common) {
+// A checkpoint that somebody else has kept: signed with the log's key, whoever brings it.
+absl::StatusOr<audit::Earlier> ReadNote(const std::string& path, const Shown& shown) {
+  const auto any_owner = [](const struct stat&) { return absl::OkStatus(); };
+  ASSIGN_OR_RETURN(const std::string text,
+                   crypto::ReadKeyFile(path, audit::SignedCheckpoint::kMaxBytes, any_owner));
+  const auto note = audit::SignedCheckpoint::Parse(text);
+  const absl::Status status =
+      note.ok() ? note->Verify(shown.checkpoint.origin, shown.key) : note.status();
+  if (!status.ok()) {
+    return absl::Status(status.code(), fmt::format("{}: {}", path, std::string(status.message())));
+  }
+  if (note->checkpoint.size > shown.checkpoint.size) {
+    return absl::DataLossError(
+        fmt::format("the log was cut: its checkpoint has {} entries, the one in {} has {}",
+                    shown.checkpoint.size, path, note->checkpoint.size));
+  }
+  return audit::Earlier{note->checkpoint, "in " + path};
+}
+
+absl::Status Verify(const Common& common, const AuditArguments& arguments) {
   ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
   ASSIGN_OR_RETURN(Shown shown, AskForCheckpoint(*client));
   const std::optional<audit::Checkpoint> kept = shown.keeper.kept();
-  audit::Reading reading(shown.checkpoint, kept);
+  std::vector<audit::Earlier> earlier;
+  if (kept) earlier.push_back({*kept, "that was kept"});
+  if (!arguments.against.empty()) {
+    ASSIGN_OR_RETURN(earlier.emplace_back(), ReadNote(arguments.against, shown));
+  }
+  audit::Reading reading(shown.checkpoint, std::move(earlier));
   RETURN_IF_ERROR(ReadAll(*client, &reading));
   RETURN_IF_ERROR(Keep(shown));
   if (common.json) {
@@ -150,6 +178,7 @@ absl::Status Verify(const Common& common) {
                     shown.key.ToText()));
   Print(kept ? fmt::format("they begin with the {} of the checkpoint that was kept\n", kept->size)
              : "no checkpoint was kept before: this key and this log are trusted from now on\n");
+  if (!arguments.against.empty()) Print(fmt::format("and with those of {}\n", arguments.against));
   Print(fmt::format("kept in {}\n", shown.keeper.path()));
   return absl::OkStatus();
 }
@@ -200,12 +229,18 @@ void AddAuditCommands(CommandTree& tree) {
   list->add_option("--limit", arguments->limit, "How many at most, up to 1000")
       ->capture_default_str()
       ->type_name("N");
-  AddCommand(tree, group, "verify",
-             "Read the whole log and check that nothing was changed, removed or cut off",
-             "  corpgrid audit verify\n"
-             "It keeps the log's key and its last checkpoint in the data folder (audit.pub,\n"
-             "audit.checkpoint), and finds out when a later log does not go on from it.",
-             [&common = tree.common, code] { return code(Verify(common)); });
+  CLI::App* verify = AddCommand(
+      tree, group, "verify",
+      "Read the whole log and check that nothing was changed, removed or cut off",
+      "  corpgrid audit verify\n"
+      "  corpgrid audit verify --against agents.checkpoint\n"
+      "It keeps the log's key and its last checkpoint in the data folder (audit.pub,\n"
+      "audit.checkpoint), and finds out when a later log does not go on from it.",
+      [&common = tree.common, code, arguments] { return code(Verify(common, *arguments)); });
+  verify
+      ->add_option("--against", arguments->against,
+                   "A checkpoint of this log that somebody else has kept, say an agent")
+      ->type_name("FILE");
   CLI::App* prove = AddCommand(
       tree, group, "prove", "Prove that an entry is in the log, to someone who has a checkpoint",
       "  corpgrid audit prove 17\n"

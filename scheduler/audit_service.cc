@@ -84,21 +84,4 @@ grpc::Status AuditService::ProveInclusion(grpc::ServerContext* context,
   return rpc::ToGrpc(FillInclusion(request->index(), request->size(), response));
 }
 
-absl::Status AuditService::FillConsistency(uint64_t old_size, uint64_t size,
-                                           pb::ProveConsistencyResponse* out) {
-  RETURN_IF_ERROR(CheckSize(size));
-  ASSIGN_OR_RETURN(const audit::Proof proof,
-                   audit::ProveConsistency(old_size, size, log_->Reader()));
-  Fill(proof, out->mutable_proof());
-  return absl::OkStatus();
-}
-
-grpc::Status AuditService::ProveConsistency(grpc::ServerContext* context,
-                                            const pb::ProveConsistencyRequest* request,
-                                            pb::ProveConsistencyResponse* response) {
-  if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
-    return rpc::ToGrpc(who);
-  return rpc::ToGrpc(FillConsistency(request->old_size(), request->size(), response));
-}
-
 }  // namespace corpgrid::scheduler

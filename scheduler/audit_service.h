@@ -27,17 +27,12 @@ class AuditService final : public corpgrid::v1::Audit::Service {
   grpc::Status ProveInclusion(grpc::ServerContext* context,
                               const corpgrid::v1::ProveInclusionRequest* request,
                               corpgrid::v1::ProveInclusionResponse* response) override;
-  grpc::Status ProveConsistency(grpc::ServerContext* context,
-                                const corpgrid::v1::ProveConsistencyRequest* request,
-                                corpgrid::v1::ProveConsistencyResponse* response) override;
 
  private:
   absl::Status FillCheckpoint(uint64_t old_size, int64_t max_age_ms,
                               corpgrid::v1::CheckpointResponse* out);
   absl::Status FillInclusion(uint64_t index, uint64_t size,
                              corpgrid::v1::ProveInclusionResponse* out);
-  absl::Status FillConsistency(uint64_t old_size, uint64_t size,
-                               corpgrid::v1::ProveConsistencyResponse* out);
   // OK when a checkpoint of `size` entries was signed.
   absl::Status CheckSize(uint64_t size);
 

@@ -190,6 +190,27 @@ class AuditTest(GridTest):
         self.found(f"the first {size} entries are not those of the checkpoint that was kept")
         self.assertIn("the log was changed", self.grid.cli("audit", "prove", 0).err)
 
+    def test_against(self):
+        """What somebody else has kept finds what this data folder alone cannot."""
+        kept = self.grid.folder / "kept"
+        kept.write_text(self.verify()["checkpoint"])
+        self.assertEqual(self.verify_against(kept).code, 0)
+        foreign = self.grid.folder / "foreign"
+        foreign.write_text(kept.read_text().replace("corpgrid/", "another/"))
+        self.assertIn(f"{foreign}: the checkpoint is of the log another/", self.verify_against(foreign).err)
+        entries = self.entries()
+        for name in ("audit.pub", "audit.checkpoint"):
+            (self.grid.data / name).unlink()
+        self.rewrite(entries[:-2], removed=["audit.checkpoint"])
+        self.assertIn(f"the one in {kept} has {len(entries)}", self.verify_against(kept).err)
+        self.grid.token("another")
+        self.assertIn(f"the first {len(entries)} entries are not those of the checkpoint in {kept}",
+                      self.verify_against(kept).err)
+        self.verify()
+
+    def verify_against(self, file):
+        return self.grid.cli("audit", "verify", "--against", file)
+
     def agents_size(self):
         try:
             note = (self.grid.agent_folder("agent-1") / "audit.checkpoint").read_text()
