@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <queue>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -29,8 +30,9 @@ namespace corpgrid::sim {
 //    back;
 //  - no job that was accepted is lost, doubled or ended without a reason;
 //  - numbers are used once and grid time never goes back;
-//  - the audit log has an entry for every job that begins and ends, with the row that says so; it
-//    only grows, and the tree that the core goes on from is the one of all its entries.
+//  - the audit log has an entry for every join token, device, job that begins or ends and result
+//    that is outvoted, with the row that says so; it only grows, and the tree that the core goes on
+//    from is the one of all its entries.
 class Checker {
  public:
   // All must outlive the checker.
@@ -137,9 +139,13 @@ class Checker {
   // standing.
   int64_t DeadlineMs(const AttemptFact& fact, int64_t max_queued_ms) const;
 
+  // checker_audit.cc: the audit log as it reached the store
+  void LandedAudit(const core::WriteBatch& batch);
+  uint64_t NewTokens(const core::WriteBatch& batch);
+  uint64_t NewDevices(const core::WriteBatch& batch) const;
+
   // checker_rows.cc: what reached the store
   void LandedMeta(const core::MetaRow& row);
-  void LandedAudit(const core::WriteBatch& batch);  // checker_audit.cc
   void LandedDevice(const core::DeviceRow& row);
   void LandedJob(const core::JobRow& row);
   void LandedAttempt(const core::AttemptRow& row, const core::WriteBatch& batch);
@@ -169,7 +175,8 @@ class Checker {
   bool resurrecting_ = false;
 
   core::MetaRow meta_;
-  audit::Frontier audit_;      // of the entries that landed
+  audit::Frontier audit_;  // of the entries that landed
+  std::set<crypto::Hash> tokens_;
   uint64_t last_attempt_ = 0;  // before the batch that lands
   uint64_t loads_ = 0;
   std::unordered_map<std::string, uint32_t> agent_by_key_;

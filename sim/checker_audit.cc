@@ -1,7 +1,9 @@
 // The audit log as it reaches the store.
 
 #include <algorithm>
+#include <set>
 #include <string_view>
+#include <utility>
 
 #include "fmt/format.h"
 #include "sim/checker.h"
@@ -14,6 +16,20 @@ uint64_t CountOf(const core::WriteBatch& batch, std::string_view event) {
   return static_cast<uint64_t>(
       std::count_if(batch.audit.begin(), batch.audit.end(),
                     [&](const auto& row) { return row.entry.starts_with(beginning); }));
+}
+
+// Whoever handed in a result for a shard that others have agreed upon otherwise. Where nobody
+// agrees, the shard fails, and nobody is outvoted.
+uint64_t Outvoted(const core::WriteBatch& batch) {
+  std::set<std::pair<ShardId, uint32_t>> agreed;
+  for (const core::AttemptRow& row : batch.attempts) {
+    if (row.state == core::AttemptState::kAgreed) agreed.emplace(row.shard, row.try_number);
+  }
+  return static_cast<uint64_t>(
+      std::count_if(batch.attempts.begin(), batch.attempts.end(), [&](const auto& row) {
+        return row.state == core::AttemptState::kDisagreed &&
+               agreed.contains({row.shard, row.try_number});
+      }));
 }
 
 }  // namespace
@@ -39,12 +55,34 @@ void Checker::LandedAudit(const core::WriteBatch& batch) {
   const auto ended =
       static_cast<uint64_t>(std::count_if(batch.job_progress.begin(), batch.job_progress.end(),
                                           [](const auto& row) { return HasEnded(row.state); }));
-  if (CountOf(batch, "job submitted") != batch.jobs.size() ||
-      CountOf(batch, "job ended") != ended) {
-    Fail(fmt::format("the audit log tells of {} jobs that begin and {} that end, not {} and {}",
-                     CountOf(batch, "job submitted"), CountOf(batch, "job ended"),
-                     batch.jobs.size(), ended));
+  const std::pair<std::string_view, uint64_t> told[] = {{"join token created", NewTokens(batch)},
+                                                        {"device registered", NewDevices(batch)},
+                                                        {"job submitted", batch.jobs.size()},
+                                                        {"job ended", ended},
+                                                        {"result outvoted", Outvoted(batch)}};
+  for (const auto& [event, count] : told) {
+    if (CountOf(batch, event) == count) continue;
+    Fail(fmt::format("the audit log tells \"{}\" {} times of {}", event, CountOf(batch, event),
+                     count));
   }
+}
+
+uint64_t Checker::NewTokens(const core::WriteBatch& batch) {
+  uint64_t count = 0;
+  for (const core::JoinTokenRow& row : batch.join_tokens) {
+    if (tokens_.insert(row.secret_hash).second) ++count;
+  }
+  return count;
+}
+
+// Before LandedDevice has heard of them.
+uint64_t Checker::NewDevices(const core::WriteBatch& batch) const {
+  std::set<DeviceId> fresh;
+  for (const core::DeviceRow& row : batch.devices) {
+    const auto known = devices_.find(row.id);
+    if (known == devices_.end() || !known->second.row.id) fresh.insert(row.id);
+  }
+  return fresh.size();
 }
 
 }  // namespace corpgrid::sim

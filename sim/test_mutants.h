@@ -7,8 +7,12 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "audit/tree.h"
+#include "fmt/format.h"
 #include "sim/seams.h"
 
 // Schedulers with a deliberate bug each, made at the seams so that the code under test stays as it
@@ -147,11 +151,13 @@ struct LosesTheLog : Seams {
   }
 };
 
-// Leaves one event out, and tells a tree that fits.
+// Leaves the third of an event's entries out, and tells a tree that fits.
 struct ConcealsAnEvent : Seams {
+  explicit ConcealsAnEvent(std::string_view event)
+      : beginning(fmt::format(R"({{"event":"{}",)", event)) {}
   bool BeforeWrite(core::WriteBatch* rows) override {
     for (core::AuditRow& row : rows->audit) {
-      if (row.entry.starts_with(R"({"event":"job ended")") && ++ended == 10) continue;
+      if (row.entry.starts_with(beginning) && ++seen == 3) continue;
       row.index = tree.size();
       row.nodes.clear();
       for (const audit::TreeHash& hash : tree.Append(audit::LeafHash(row.entry))) {
@@ -166,7 +172,8 @@ struct ConcealsAnEvent : Seams {
     }
     return true;
   }
-  int ended = 0;
+  const std::string beginning;
+  int seen = 0;
   audit::Frontier tree;
   std::vector<core::AuditRow> kept;
 };
@@ -196,7 +203,11 @@ inline std::vector<Mutant> Mutants() {
       Make<LosesResults>("LosesResults"),
       Make<LosesProgress>("LosesProgress"),
       Make<LosesTheLog>("LosesTheLog"),
-      Make<ConcealsAnEvent>("ConcealsAnEvent"),
+      Make<ConcealsAnEvent>("ConcealsAToken", "join token created"),
+      Make<ConcealsAnEvent>("ConcealsADevice", "device registered"),
+      Make<ConcealsAnEvent>("ConcealsAJob", "job submitted"),
+      Make<ConcealsAnEvent>("ConcealsAnEnd", "job ended"),
+      Make<ConcealsAnEvent>("ConcealsALiar", "result outvoted"),
       Make<Forgets>("ForgetsTheLog",
                     [](core::Snapshot* snapshot) {
                       snapshot->meta.audit_size = 0;

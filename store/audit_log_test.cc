@@ -52,6 +52,7 @@ TEST_P(AuditLogTest, ComesBackInOrderAndInPages) {
   EXPECT_EQ(page[1].entry, TestAudit(10).entry);
   EXPECT_EQ(page[1].nodes, TestAudit(10).nodes);
   EXPECT_THAT(*store_->AuditLog(12, 2), IsEmpty());
+  EXPECT_THAT(*store_->AuditLog(~uint64_t{0}, 2), IsEmpty());
 }
 
 TEST_P(AuditLogTest, NoEntryIsEverReplaced) {
@@ -59,10 +60,14 @@ TEST_P(AuditLogTest, NoEntryIsEverReplaced) {
   core::WriteBatch batch;
   batch.meta = store_->Load()->meta;
   batch.meta->batch = 17;
-  batch.audit = {TestAudit(1), TestAudit(0)};
-  EXPECT_TRUE(absl::IsInternal(store_->Commit(batch)));
-  EXPECT_THAT(*store_->AuditLog(0, 9), SizeIs(1));
-  EXPECT_NE(store_->Load()->meta.batch, 17u) << "nothing of the batch is there";
+  const std::vector<core::AuditRow> refused[] = {{TestAudit(1), TestAudit(0)},
+                                                 {TestAudit(1), TestAudit(1)}};
+  for (const auto& rows : refused) {
+    batch.audit = rows;
+    EXPECT_TRUE(absl::IsInternal(store_->Commit(batch)));
+    EXPECT_THAT(*store_->AuditLog(0, 9), SizeIs(1));
+    EXPECT_NE(store_->Load()->meta.batch, 17u) << "nothing of the batch is there";
+  }
 }
 
 }  // namespace

@@ -25,7 +25,8 @@ int64_t NowMs() {
 }
 
 // All rows of a table as one statement, each column an array. Among rows of one key the last one
-// counts; PostgreSQL itself refuses to write a row twice in a statement.
+// counts, except where a key that is there is an error; PostgreSQL itself refuses to write a row
+// twice in a statement.
 template <typename Row>
 void AppendUpsert(std::vector<Statement>* statements, std::span<const Row> rows) {
   if (rows.empty()) return;
@@ -43,6 +44,9 @@ void AppendUpsert(std::vector<Statement>* statements, std::span<const Row> rows)
     for (const Parameter& array : arrays) {
       given += fmt::format("{}${}::{}", given.empty() ? "" : ", ", &array - arrays.data() + 1,
                            array.sql_type());
+    }
+    if (table.append_only) {
+      return UpsertSql(table, fmt::format("SELECT * FROM UNNEST({})", given));
     }
     return UpsertSql(table, fmt::format("SELECT DISTINCT ON ({0}) {1} FROM UNNEST({2}) WITH "
                                         "ORDINALITY AS given({1}, place) ORDER BY {0}, place DESC",

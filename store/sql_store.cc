@@ -45,9 +45,10 @@ std::string SelectAttempts(std::string_view tails, std::string_view rest) {
       tails, rest);
 }
 
-int64_t AsLimit(size_t limit) {
+// What a database has no number for is more than it has rows.
+int64_t AsBound(uint64_t bound) {
   return static_cast<int64_t>(
-      std::min<uint64_t>(limit, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
+      std::min(bound, static_cast<uint64_t>(std::numeric_limits<int64_t>::max())));
 }
 
 int64_t Signed(uint64_t id) { return static_cast<int64_t>(id); }
@@ -182,7 +183,7 @@ absl::StatusOr<std::vector<core::JobRow>> SqlStore::Jobs(JobId before, size_t li
   const int64_t bound = before ? Signed(before.value) : std::numeric_limits<int64_t>::max();
   std::vector<core::JobRow> jobs;
   RETURN_IF_ERROR(AskReader(SelectJobs("WHERE j.id < $1 ORDER BY j.id DESC LIMIT $2"),
-                            std::array{bound, AsLimit(limit)}, AppendTo(&jobs)));
+                            std::array{bound, AsBound(limit)}, AppendTo(&jobs)));
   return jobs;
 }
 
@@ -200,7 +201,7 @@ absl::StatusOr<std::vector<core::ShardRow>> SqlStore::Shards(JobId job, uint32_t
   const std::string sql = fmt::format(
       "SELECT {} FROM job_shards WHERE job_id = $1 AND shard >= $2 ORDER BY shard LIMIT $3",
       kTable<core::ShardRow>.columns);
-  RETURN_IF_ERROR(AskReader(sql, std::array{Signed(job.value), int64_t{first}, AsLimit(limit)},
+  RETURN_IF_ERROR(AskReader(sql, std::array{Signed(job.value), int64_t{first}, AsBound(limit)},
                             AppendTo(&shards)));
   return shards;
 }
@@ -228,7 +229,7 @@ absl::StatusOr<std::vector<core::AuditRow>> SqlStore::AuditLog(uint64_t first, s
   const std::string sql =
       fmt::format("SELECT {} FROM audit_log WHERE entry_index >= $1 ORDER BY entry_index LIMIT $2",
                   kTable<core::AuditRow>.columns);
-  RETURN_IF_ERROR(AskReader(sql, std::array{Signed(first), AsLimit(limit)}, AppendTo(&rows)));
+  RETURN_IF_ERROR(AskReader(sql, std::array{AsBound(first), AsBound(limit)}, AppendTo(&rows)));
   return rows;
 }
 
