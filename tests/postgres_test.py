@@ -15,6 +15,7 @@ class MoveTest(PostgresTest):
         wait(lambda: self.grid.job(waiting)["shards_done"] > 2, 30, "some shards to be done")
         state = self.grid.data / "scheduler/state.db"
 
+        logged = self.grid.ok("audit", "verify").json()["entries"]
         in_use = self.grid.cli("store", "copy", state, self.url)
         self.assertEqual(in_use.code, 1, str(in_use))
         self.assertIn("in use", in_use.err)
@@ -31,6 +32,7 @@ class MoveTest(PostgresTest):
         self.grid.store = self.url
         self.grid.start_scheduler()
         self.assertEqual(self.grid.ok("job", "list").json()["jobs"][-1]["id"], old[0])
+        self.assertEqual(self.grid.ok("audit", "verify").json()["kept_entries"], logged)
         for job_id in old:
             self.check(job_id)
         self.check(waiting, shards=40)

@@ -106,6 +106,7 @@ class TakeoverTest(PostgresTest):
         leader = self.grid.running.pop("scheduler")
         self.addCleanup(leader.kill)
         old = [self.grid.submit(self.hello(shards=12, seconds=0.3)) for _ in range(2)]
+        logged = self.grid.ok("audit", "verify").json()
         submitter = Submitter(self.grid, self.hello(shards=1))
         self.addCleanup(submitter.end)
         wait(lambda: len(submitter.acknowledged) > 2, 20, "some jobs to be submitted")
@@ -124,6 +125,12 @@ class TakeoverTest(PostgresTest):
             self.assertEqual(again["job_id"], job_id, f"job of key {number}")
             self.check(job_id, shards=1)
         self.assertEqual(leader.wait(5), -signal.SIGKILL)
+        again = self.grid.ok("audit", "verify").json()
+        self.assertEqual((again["kept_entries"], again["key"]), (logged["entries"], logged["key"]))
+        entries = self.grid.ok("audit", "list", "--from", 0, "--limit", 1000).json()["entries"]
+        terms = [row["entry"]["term"] for row in entries if row["entry"]["event"] == "scheduler started"]
+        self.assertEqual(len(terms), 2)
+        self.assertLess(terms[0], terms[1])
 
 
 class KilledTest(TakeoverTest):
