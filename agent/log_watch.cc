@@ -58,7 +58,8 @@ absl::Status LogWatch::Look() {
   ASSIGN_OR_RETURN(audit::Keeper keeper,
                    audit::Keeper::Open(folder_, audit::OriginOf(registration->grid_id)));
   const uint64_t old_size = keeper.kept() ? keeper.kept()->size : 0;
-  ASSIGN_OR_RETURN(const corpgrid::v1::CheckpointResponse reply, scheduler_->Checkpoint(old_size));
+  ASSIGN_OR_RETURN(const corpgrid::v1::CheckpointResponse reply,
+                   scheduler_->LogCheckpoint(old_size));
   ASSIGN_OR_RETURN(const crypto::PublicKey key, crypto::PublicKey::FromRaw(reply.public_key()));
   ASSIGN_OR_RETURN(const audit::Proof proof, ReadProof(reply));
   return keeper.KeepProven(reply.note(), key, proof, reply.trouble());

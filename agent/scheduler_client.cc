@@ -113,7 +113,7 @@ absl::Status RemoteScheduler::ReportCheckpoint(const Attempt& attempt,
   });
 }
 
-absl::StatusOr<corpgrid::v1::CheckpointResponse> RemoteScheduler::Checkpoint(uint64_t old_size) {
+absl::StatusOr<corpgrid::v1::CheckpointResponse> RemoteScheduler::LogCheckpoint(uint64_t old_size) {
   corpgrid::v1::CheckpointRequest request;
   request.set_old_size(old_size);
   corpgrid::v1::CheckpointResponse reply;

@@ -40,7 +40,7 @@ class SchedulerClient {
   virtual absl::Status ReportCheckpoint(const Attempt& attempt,
                                         const corpgrid::v1::OutputRef& state) = 0;
   // The audit log's newest checkpoint, with the proof that it goes on from `old_size` entries.
-  virtual absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size) = 0;
+  virtual absl::StatusOr<corpgrid::v1::CheckpointResponse> LogCheckpoint(uint64_t old_size) = 0;
   // Streams an object that `attempt` may read. What `sink` received before an error must be thrown
   // away. Errors: DataLoss when the bytes are not the hash's.
   virtual absl::Status Fetch(const Attempt& attempt, const crypto::Hash& hash, uint64_t max_bytes,
@@ -68,7 +68,7 @@ class RemoteScheduler final : public SchedulerClient {
       corpgrid::v1::SubmitResultRequest request) override;
   absl::Status ReportCheckpoint(const Attempt& attempt,
                                 const corpgrid::v1::OutputRef& state) override;
-  absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size) override;
+  absl::StatusOr<corpgrid::v1::CheckpointResponse> LogCheckpoint(uint64_t old_size) override;
   absl::Status Fetch(const Attempt& attempt, const crypto::Hash& hash, uint64_t max_bytes,
                      const Sink& sink) override;
   absl::StatusOr<std::vector<corpgrid::v1::StagedObject>> Put(

@@ -103,7 +103,7 @@ class FakeScheduler final : public SchedulerClient {
     reports.emplace_back(attempt.id.value, state);
     return absl::OkStatus();
   }
-  absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size) override {
+  absl::StatusOr<corpgrid::v1::CheckpointResponse> LogCheckpoint(uint64_t old_size) override {
     absl::MutexLock lock(&mutex);
     asked_sizes.push_back(old_size);
     if (!checkpoint_error.ok()) return checkpoint_error;

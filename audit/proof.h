@@ -20,7 +20,7 @@ inline uint64_t LastLeafOf(int level, uint64_t index) { return ((index + 1) << l
 
 using Proof = std::vector<TreeHash>;
 
-// That leaf `index` is in the tree of the first `size` leaves. Reads O(log² size) nodes. Errors:
+// That leaf `index` is in the tree of the first `size` leaves. Reads O(log size) nodes. Errors:
 // OutOfRange when it is not; those of `read`.
 absl::StatusOr<Proof> ProveInclusion(uint64_t index, uint64_t size, const ReadNode& read);
 
