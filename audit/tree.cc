@@ -58,8 +58,9 @@ absl::StatusOr<Frontier> Frontier::Load(uint64_t size, std::string_view raw) {
   const size_t expected = static_cast<size_t>(std::popcount(size)) * kHashBytes;
   if (raw.size() != expected) {
     return absl::DataLossError(
-        fmt::format("the audit log of {} entries has a frontier of {} bytes, not {}", size,
-                    raw.size(), expected));
+        fmt::format("the audit log of {} entries has a frontier of {} bytes, not {}: the store was "
+                    "changed or damaged; restore it from a backup",
+                    size, raw.size(), expected));
   }
   Frontier frontier;
   frontier.size_ = size;

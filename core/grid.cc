@@ -10,9 +10,8 @@ namespace corpgrid::core {
 
 absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   Grid grid(config);
-  grid.meta_ = std::move(snapshot.meta);
-  ASSIGN_OR_RETURN(grid.audit_,
-                   audit::Frontier::Load(grid.meta_.audit_size, grid.meta_.audit_frontier));
+  const MetaRow& meta = grid.meta_ = std::move(snapshot.meta);
+  ASSIGN_OR_RETURN(grid.audit_, audit::Frontier::Load(meta.audit_size, meta.audit_frontier));
   for (JoinTokenRow& row : snapshot.join_tokens) {
     grid.join_token_keys_.insert(row.idempotency_key);
     grid.join_tokens_[row.secret_hash] = std::move(row);

@@ -13,6 +13,7 @@ namespace corpgrid::core {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -184,7 +185,9 @@ TEST_F(GridAuditTest, ATreeThatCannotBeIsNotLoaded) {
   Snapshot snapshot = ToSnapshot();
   snapshot.meta = grid_->meta();
   snapshot.meta.audit_frontier.pop_back();
-  EXPECT_TRUE(absl::IsDataLoss(Grid::Load({}, std::move(snapshot)).status()));
+  const absl::Status status = Grid::Load({}, std::move(snapshot)).status();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("restore it from a backup"));
 }
 
 }  // namespace
