@@ -23,6 +23,7 @@
 #include "crypto/keyring.h"
 #include "platform/device.h"
 #include "rpc/connect.h"
+#include "runner/place.h"
 #include "sandbox/unprivileged.h"
 
 namespace corpgrid::agent {
@@ -91,38 +92,6 @@ class Power {
   int64_t read_ms_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// As root: a copy of the runner where the user that we become can read it, whatever folders the
-// original lies behind. Returns the path to use.
-absl::StatusOr<std::string> PlaceRunner(const Options& options) {
-  if (access(options.runner_path.c_str(), R_OK | X_OK) != 0) {
-    return absl::FailedPreconditionError(
-        fmt::format("cannot run {}: {}; build corpgrid-runner or name it with --runner",
-                    options.runner_path, std::strerror(errno)));
-  }
-  if (geteuid() != 0) return std::filesystem::absolute(options.runner_path).string();
-  const std::string path = options.data_folder + "/corpgrid-runner";
-  const std::string temporary = path + ".new";
-  std::error_code error;
-  // The folder may be its unprivileged owner's: whatever lies at these names is replaced, not used.
-  std::filesystem::create_directories(options.data_folder, error);
-  std::filesystem::remove_all(temporary, error);
-  const UniqueFd from(open(options.runner_path.c_str(), O_RDONLY | O_CLOEXEC));
-  const UniqueFd to(
-      open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0755));
-  if (!from.ok() || !to.ok()) return DeviceError(temporary, "copy the runner there");
-  uint64_t offset = 0;
-  while (true) {
-    ASSIGN_OR_RETURN(const std::string data, ReadAt(from.get(), offset, 1 << 20));
-    if (data.empty()) break;
-    offset += data.size();
-    RETURN_IF_ERROR(WriteAll(to.get(), data));
-  }
-  if (fchmod(to.get(), 0755) != 0 || rename(temporary.c_str(), path.c_str()) != 0) {
-    return DeviceError(path, "put the runner there");
-  }
-  return path;
-}
-
 absl::StatusOr<Registrar::Device> Describe(const Options& options) {
   ASSIGN_OR_RETURN(const platform::DeviceFacts facts,
                    platform::DiscoverDevice(options.data_folder));
@@ -149,7 +118,8 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
     return absl::InvalidArgumentError(fmt::format("{} slots: at least 1", options.slots));
   }
   RETURN_IF_ERROR(rpc::CheckLoopback(options.scheduler));
-  ASSIGN_OR_RETURN(const std::string runner_path, PlaceRunner(options));
+  ASSIGN_OR_RETURN(const std::string runner_path,
+                   runner::PlaceRunner(options.runner_path, options.data_folder));
   RETURN_IF_ERROR(sandbox::BecomeUnprivileged(options.data_folder).status());
   RETURN_IF_ERROR(sandbox::CheckSandbox());
 

@@ -105,7 +105,7 @@ TEST(CheckpointTest, SaysWhatIsMalformed) {
   const auto body = [&](std::string_view origin, std::string_view size) {
     return fmt::format("{}\n{}\n{}\n\n", origin, size, kRoot);
   };
-  const std::pair<std::string, const char*> kCases[] = {
+  const std::pair<std::string, const char*> cases[] = {
       {"", "ends inside a line"},
       {"a\n1\n", "ends inside a line"},
       {body("", "1") + signature, "is no origin"},
@@ -127,7 +127,7 @@ TEST(CheckpointTest, SaysWhatIsMalformed) {
       {body("a", "1") + signature + "\n", "is no line of a signature"},
       {std::string(SignedCheckpoint::kMaxBytes + 1, 'a'), "more than 131072"},
   };
-  for (const auto& [text, message] : kCases) {
+  for (const auto& [text, message] : cases) {
     const auto parsed = SignedCheckpoint::Parse(text);
     EXPECT_TRUE(absl::IsInvalidArgument(parsed.status())) << text;
     EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(message)) << text;

@@ -23,7 +23,7 @@ Entry& Entry::Add(std::string_view name, std::string_view text) {
 std::string Entry::ToJson() const {
   nlohmann::ordered_json json;
   for (const auto& [name, value] : fields_) {
-    std::visit([&](const auto& v) { json[name] = v; }, value);
+    std::visit([&value_of = json[name]](const auto& v) { value_of = v; }, value);
   }
   return json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
 }

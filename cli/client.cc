@@ -174,6 +174,11 @@ absl::StatusOr<v1::WhyResponse> Client::WhyDevice(uint64_t device_id) {
                                                      kReadPatienceMs);
 }
 
+absl::StatusOr<v1::DrainDeviceResponse> Client::DrainDevice(const v1::DrainDeviceRequest& request) {
+  return Call<v1::DrainDeviceRequest, v1::DrainDeviceResponse>(&v1::Jobs::Stub::DrainDevice,
+                                                               request, kChangePatienceMs);
+}
+
 absl::StatusOr<std::string> Client::CreateJoinToken(const std::string& owner, uint32_t uses,
                                                     const std::string& key) {
   v1::CreateJoinTokenRequest request;

@@ -1,6 +1,5 @@
 #include <pthread.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -18,6 +17,7 @@
 #include "cli/up.h"
 #include "fmt/format.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/validator_child.h"
 #include "store/store.h"
 
 namespace corpgrid::cli {
@@ -30,31 +30,12 @@ std::string ThisProgram() {
   return fs::read_symlink("/proc/self/exe", error).string();
 }
 
-// Whether an unprivileged user could execute `path`.
-bool EveryoneMayRun(const fs::path& path) {
-  struct stat info{};
-  if (stat(path.c_str(), &info) != 0 || (info.st_mode & S_IXOTH) == 0) return false;
-  return path == path.parent_path() || EveryoneMayRun(path.parent_path());
-}
-
-// The runner's path. An agent that starts as root becomes a user who may be unable to reach the
-// folder it was built in (/root, say): then the agent gets a copy.
-absl::StatusOr<std::string> FindRunner(const std::string& agent_folder) {
+absl::StatusOr<std::string> FindRunner() {
   const fs::path runner = fs::path(ThisProgram()).parent_path() / "corpgrid-runner";
   std::error_code error;
-  if (!fs::exists(runner, error)) {
-    return absl::NotFoundError(
-        fmt::format("corpgrid-runner is missing beside {}: install it there", ThisProgram()));
-  }
-  if (geteuid() != 0 || EveryoneMayRun(runner)) return runner.string();
-  const fs::path copy = fs::path(agent_folder) / "corpgrid-runner";
-  fs::remove(copy, error);
-  fs::copy_file(runner, copy, error);
-  if (error || chmod(copy.c_str(), 0755) != 0) {
-    return absl::PermissionDeniedError(
-        fmt::format("cannot copy {} to {}: {}", runner.string(), copy.string(), error.message()));
-  }
-  return copy.string();
+  if (fs::exists(runner, error)) return runner.string();
+  return absl::NotFoundError(
+      fmt::format("corpgrid-runner is missing beside {}: install it there", ThisProgram()));
 }
 
 // On PostgreSQL a scheduler that finds another one leading waits until it can take over, whatever
@@ -81,6 +62,8 @@ absl::Status RunScheduler(scheduler::Options options) {
   ASSIGN_OR_RETURN(options.store, ReadSecret(options.store));
   std::error_code error;
   fs::create_directories(options.data_folder, error);
+  options.validator = {ThisProgram(), "__validate", "--data",
+                       fs::absolute(options.data_folder).string() + "/validator"};
   // All threads leave these signals to the one that waits for them.
   sigset_t stops;
   sigemptyset(&stops);
@@ -126,7 +109,7 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   ASSIGN_OR_RETURN(options.join_token, ReadSecret(options.join_token));
   options.keyring_path = TrustedKeysPath(options.data_folder);
   RETURN_IF_ERROR(AddTrustedKeys(options.keyring_path, arguments.trusted));
-  ASSIGN_OR_RETURN(options.runner_path, FindRunner(options.data_folder));
+  ASSIGN_OR_RETURN(options.runner_path, FindRunner());
   unsetenv("CORPGRID_JOIN");  // no child needs to see it
   const std::atomic<bool> never = false;
   return agent::RunAgent(options, never);
@@ -182,6 +165,19 @@ void AddScheduler(CommandTree& tree) {
   AddStoreOption(scheduler, &options->store);
 }
 
+// What the scheduler starts for itself; people are not told of it.
+void AddValidator(CommandTree& tree) {
+  AddCommand(tree, &tree.root, "__validate", "Compare results for a scheduler", "",
+             [&common = tree.common]() -> int {
+               absl::StatusOr<std::string> runner = FindRunner();
+               const absl::Status status =
+                   runner.ok() ? scheduler::ServeValidator(common.data_folder, *runner)
+                               : runner.status();
+               return status.ok() ? kExitDone : Fail(common, status);
+             })
+      ->group("");
+}
+
 void AddAgent(CommandTree& tree) {
   const auto arguments = std::make_shared<AgentArguments>();
   CLI::App* agent = AddCommand(
@@ -231,6 +227,7 @@ void AddAgent(CommandTree& tree) {
 void AddDaemonCommands(CommandTree& tree) {
   AddUp(tree);
   AddScheduler(tree);
+  AddValidator(tree);
   AddAgent(tree);
 }
 

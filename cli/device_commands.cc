@@ -134,6 +134,36 @@ absl::Status Why(const Common& common, const std::string& wanted) {
   return absl::OkStatus();
 }
 
+struct DrainOptions {
+  bool now = false;
+  bool undo = false;
+};
+
+absl::Status Drain(const Common& common, const std::string& wanted, const DrainOptions& options) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  ASSIGN_OR_RETURN(const v1::Device device, Find(*client, wanted));
+  v1::DrainDeviceRequest request;
+  request.set_device_id(device.id());
+  request.set_now(options.now);
+  request.set_undo(options.undo);
+  ASSIGN_OR_RETURN(const v1::DrainDeviceResponse response, client->DrainDevice(request));
+  if (common.json) {
+    PrintJson(ToJson(response));
+    return absl::OkStatus();
+  }
+  const std::string name = Printable(device.info().name());
+  const uint32_t running = response.attempts_running();
+  if (options.undo) {
+    Print(fmt::format("device {} ({}) gets work again\n", device.id(), name));
+  } else {
+    Print(fmt::format("device {} ({}) gets no more work; it {}\n", device.id(), name,
+                      running == 0  ? "has none"
+                      : options.now ? fmt::format("gives {} shards back", running)
+                                    : fmt::format("finishes {} shards", running)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddDeviceCommands(CommandTree& tree) {
@@ -152,7 +182,18 @@ void AddDeviceCommands(CommandTree& tree) {
   CLI::App* why = AddCommand(
       tree, group, "why", "Why a device has nothing to do", "  corpgrid device why agent-1",
       [&common = tree.common, code, wanted] { return code(Why(common, *wanted)); });
-  for (CLI::App* command : {show, why}) {
+  const auto options = std::make_shared<DrainOptions>();
+  CLI::App* drain =
+      AddCommand(tree, group, "drain", "Give a device no more work, as before an update",
+                 "  corpgrid device drain agent-1            it finishes what it has\n"
+                 "  corpgrid device drain agent-1 --now      it saves and gives back what it has\n"
+                 "  corpgrid device drain agent-1 --undo     it gets work again",
+                 [&common = tree.common, code, wanted, options] {
+                   return code(Drain(common, *wanted, *options));
+                 });
+  CLI::Option* now = drain->add_flag("--now", options->now, "What runs is given back");
+  drain->add_flag("--undo", options->undo, "The device gets work again")->excludes(now);
+  for (CLI::App* command : {show, why, drain}) {
     command->add_option("device", *wanted, "The device's id or name")
         ->type_name("DEVICE")
         ->required();

@@ -294,6 +294,14 @@ class JobTree {
         ->add_option("--key", arguments_->submit.idempotency_key,
                      "Submitting again with the same key makes no second job")
         ->type_name("KEY");
+    command
+        ->add_option("--after", arguments_->submit.overrides.after,
+                     "Begin when this job is done; may be given several times")
+        ->type_name("JOB");
+    command
+        ->add_option("--priority", arguments_->submit.overrides.priority,
+                     "Higher ones go first (default: the file's, else 0)")
+        ->type_name("N");
   }
   void TakeJob(CLI::App* command) {
     command->add_option("job", arguments_->job_id, "The job's id")->type_name("JOB")->required();
@@ -350,7 +358,8 @@ void AddJobCommands(CommandTree& tree) {
 
   CLI::App* submit = jobs.Add("submit", "Submit a job and leave it to the grid",
                               "  corpgrid job submit job.yaml\n"
-                              "  corpgrid job submit job.yaml --key nightly-2024-05-17",
+                              "  corpgrid job submit job.yaml --key nightly-2024-05-17\n"
+                              "  corpgrid job submit merge.yaml --after 7 --after 8",
                               Submit);
   jobs.TakeFile(submit);
 

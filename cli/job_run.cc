@@ -216,7 +216,8 @@ absl::StatusOr<Submission> SubmitFile(Client& client, const SubmitArguments& arg
   const auto progress = [&](std::string_view stage, uint64_t done, uint64_t total) {
     bars.Show(stage, done, total);
   };
-  ASSIGN_OR_RETURN(const PreparedJob job, PrepareJob(arguments.file, progress));
+  ASSIGN_OR_RETURN(const PreparedJob job,
+                   PrepareJob(arguments.file, arguments.overrides, progress));
   ASSIGN_OR_RETURN(const crypto::KeyPair key,
                    crypto::KeyPair::LoadOrCreate(SubmitterKeyPath(client.data_folder())));
   const std::string idempotency_key =

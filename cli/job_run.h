@@ -14,6 +14,7 @@ namespace corpgrid::cli {
 struct SubmitArguments {
   std::string file;
   std::string idempotency_key;  // empty: a new one
+  Overrides overrides;
 };
 
 // Submits a job file, showing on stderr what takes longer than a second.

@@ -81,6 +81,29 @@ std::string BackendList(const std::vector<job::Backend>& backends) {
   return fmt::format("[{}]", list);
 }
 
+Json ValidatorToJson(const job::Redundancy& redundancy) {
+  const job::Tolerance& tolerance = redundancy.tolerance;
+  if (redundancy.validator == job::Validator::kNumeric) {
+    return {{"numeric", std::string(job::ToText(tolerance.format))},
+            {"absolute", tolerance.absolute},
+            {"relative", tolerance.relative}};
+  }
+  if (redundancy.validator == job::Validator::kProgram) return {{"command", redundancy.compare}};
+  return std::string(job::ToText(redundancy.validator));
+}
+
+std::string ValidatorToYaml(const job::Redundancy& redundancy) {
+  const job::Tolerance& tolerance = redundancy.tolerance;
+  if (redundancy.validator == job::Validator::kNumeric) {
+    return fmt::format("{{numeric: {}, absolute: {}, relative: {}}}", job::ToText(tolerance.format),
+                       tolerance.absolute, tolerance.relative);
+  }
+  if (redundancy.validator == job::Validator::kProgram) {
+    return fmt::format("{{command: {}}}", QuotedList(redundancy.compare));
+  }
+  return std::string(job::ToText(redundancy.validator));
+}
+
 }  // namespace
 
 Json ToJson(const Message& message) {
@@ -124,7 +147,7 @@ Json ToJson(const job::JobSpec& spec) {
                        {"backend", std::move(backends)}};
   json["redundancy"] = {{"replicas", f.redundancy.replicas},
                         {"quorum", f.redundancy.quorum},
-                        {"validator", std::string(job::ToText(f.redundancy.validator))},
+                        {"validator", ValidatorToJson(f.redundancy)},
                         {"distinct", std::string(job::ToText(f.redundancy.distinct))}};
   json["limits"] = {{"wall_ms", f.limits.wall_ms},
                     {"output_bytes", f.limits.output_bytes},
@@ -132,6 +155,9 @@ Json ToJson(const job::JobSpec& spec) {
                     {"processes", f.limits.processes},
                     {"network", f.limits.network}};
   json["retries"] = f.retries;
+  json["priority"] = f.priority;
+  if (!f.after.empty()) json["after"] = f.after;
+  if (f.deadline_ms > 0) json["deadline_ms"] = f.deadline_ms;
   if (f.checkpoint) {
     json["checkpoint"] = {{"folder", f.checkpoint->folder}, {"every_ms", f.checkpoint->every_ms}};
   }
@@ -158,12 +184,15 @@ std::string ToYaml(const job::JobSpec& spec) {
                       f.resources.cpus, FormatBytes(f.resources.memory_bytes),
                       FormatBytes(f.resources.vram_bytes), BackendList(f.resources.backends));
   text += fmt::format("redundancy: {{replicas: {}, quorum: {}, validator: {}, distinct: {}}}\n",
-                      f.redundancy.replicas, f.redundancy.quorum,
-                      job::ToText(f.redundancy.validator), job::ToText(f.redundancy.distinct));
+                      f.redundancy.replicas, f.redundancy.quorum, ValidatorToYaml(f.redundancy),
+                      job::ToText(f.redundancy.distinct));
   text += fmt::format("limits: {{wall: {}, output: {}, disk: {}, processes: {}, network: {}}}\n",
                       FormatDuration(f.limits.wall_ms), FormatBytes(f.limits.output_bytes),
                       FormatBytes(f.limits.disk_bytes), f.limits.processes, f.limits.network);
   text += fmt::format("retries: {}\n", f.retries);
+  if (f.priority != 0) text += fmt::format("priority: {}\n", f.priority);
+  if (!f.after.empty()) text += fmt::format("after: [{}]\n", fmt::join(f.after, ", "));
+  if (f.deadline_ms > 0) text += fmt::format("deadline: {}\n", FormatDuration(f.deadline_ms));
   if (f.checkpoint) {
     text += fmt::format("checkpoint: {{folder: {}, every: {}}}\n", Quoted(f.checkpoint->folder),
                         FormatDuration(f.checkpoint->every_ms));

@@ -75,6 +75,21 @@ TEST(SpecView, ShowsCheckpointsOfJobsThatHaveThem) {
   EXPECT_FALSE(ToJson(RenderSpec()).contains("checkpoint"));
 }
 
+TEST(SpecView, ShowsHowResultsAreCompared) {
+  job::JobFields fields = *RenderSpec();
+  fields.redundancy.validator = job::Validator::kNumeric;
+  fields.redundancy.tolerance = {.format = job::NumberFormat::kCsv, .relative = 1e-6};
+  const job::JobSpec numeric = *job::JobSpec::Make(fields);
+  EXPECT_NE(ToYaml(numeric).find("validator: {numeric: csv, absolute: 0, relative: 1e-06}, "),
+            std::string::npos);
+  EXPECT_EQ(ToJson(numeric)["redundancy"]["validator"]["relative"], 1e-6);
+  fields.redundancy.validator = job::Validator::kProgram;
+  fields.redundancy.compare = {"./compare"};
+  const job::JobSpec program = *job::JobSpec::Make(fields);
+  EXPECT_NE(ToYaml(program).find("validator: {command: [\"./compare\"]}, "), std::string::npos);
+  EXPECT_EQ(ToJson(program)["redundancy"]["validator"]["command"][0], "./compare");
+}
+
 TEST(SpecView, JsonHasPlainNumbers) {
   const Json json = ToJson(RenderSpec());
   EXPECT_EQ(json["limits"]["wall_ms"], 600'000);

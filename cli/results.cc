@@ -113,23 +113,40 @@ absl::Status Fetch(Client& client, const Wanted& wanted,
   }
 }
 
+using Outputs = google::protobuf::RepeatedPtrField<v1::OutputRef>;
+
+absl::Status AddOutputs(const Outputs& outputs, const std::string& folder,
+                        std::vector<Wanted>* wanted) {
+  for (const v1::OutputRef& output : outputs) {
+    RETURN_IF_ERROR(CheckOutputName(output.name()));
+    ASSIGN_OR_RETURN(const crypto::Hash hash, crypto::Hash::FromRaw(output.hash()));
+    wanted->push_back({.path = fmt::format("{}/{}", folder, output.name()),
+                       .hash = hash,
+                       .size_bytes = output.size_bytes()});
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<Wanted>> WantedFiles(Client& client, uint64_t job_id,
                                                 const std::string& folder) {
   std::vector<Wanted> wanted;
-  bool any_done = false;
+  bool any = false;
   RETURN_IF_ERROR(ForEachShard(client, job_id, 0, [&](const v1::Shard& shard) -> absl::Status {
-    if (shard.state() != "done") return absl::OkStatus();
-    any_done = true;
-    for (const v1::OutputRef& output : shard.outputs()) {
-      RETURN_IF_ERROR(CheckOutputName(output.name()));
-      ASSIGN_OR_RETURN(const crypto::Hash hash, crypto::Hash::FromRaw(output.hash()));
-      wanted.push_back({.path = fmt::format("{}/{}/{}", folder, shard.index(), output.name()),
-                        .hash = hash,
-                        .size_bytes = output.size_bytes()});
+    const std::string place = fmt::format("{}/{}", folder, shard.index());
+    if (shard.state() == "done") {
+      any = true;
+      return AddOutputs(shard.outputs(), place, &wanted);
+    }
+    // Of a shard that no quorum agreed on, every answer.
+    for (const v1::Attempt& attempt : shard.attempts()) {
+      if (attempt.state() != "undecided") continue;
+      any = true;
+      RETURN_IF_ERROR(AddOutputs(attempt.outputs(),
+                                 fmt::format("{}/attempt-{}", place, attempt.id()), &wanted));
     }
     return absl::OkStatus();
   }));
-  if (!any_done) {
+  if (!any) {
     return absl::NotFoundError(
         fmt::format("no shard of job {} is done yet: corpgrid job show {}", job_id, job_id));
   }

@@ -17,7 +17,8 @@ struct Download {
   uint64_t kept = 0;  // files that were there already, with the right bytes
 };
 
-// Fetches the outputs of every finished shard of a job to FOLDER/SHARD/NAME, several at a time.
+// Fetches the outputs of every finished shard of a job to FOLDER/SHARD/NAME, several at a time; of
+// a shard that failed because no quorum agreed, each answer's to FOLDER/SHARD/attempt-ID/NAME.
 // A file has its name only once its bytes are complete and have the agreed hash; files that are
 // right already are not fetched again. `progress` gets the bytes that are here and of how many,
 // from any thread. Errors: NotFound when no shard is done, DataLoss, and those of the file system.

@@ -188,9 +188,13 @@ absl::Status TempFile::Append(std::string_view data) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<PreparedJob> PrepareJob(const std::string& file, const StageProgress& progress) {
+absl::StatusOr<PreparedJob> PrepareJob(const std::string& file, const Overrides& overrides,
+                                       const StageProgress& progress) {
   ASSIGN_OR_RETURN(const std::string text, ReadTextFile(file));
   ASSIGN_OR_RETURN(job::JobFile parsed, job::ParseJobFile(text, file));
+  std::vector<uint64_t>& after = parsed.fields.after;
+  after.insert(after.end(), overrides.after.begin(), overrides.after.end());
+  parsed.fields.priority = overrides.priority.value_or(parsed.fields.priority);
 
   std::vector<job::InputFile> inputs;
   uint64_t bytes = 0;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,9 +54,16 @@ struct PreparedJob {
 // known).
 using StageProgress = std::function<void(std::string_view stage, uint64_t done, uint64_t total)>;
 
+// What the command line says beside the job file.
+struct Overrides {
+  std::vector<uint64_t> after;  // in addition to the file's
+  std::optional<int32_t> priority;
+};
+
 // Reads the job file `file`, packs its bundle and hashes its inputs. Errors: InvalidArgument, with
 // every mistake, for a file that does not say a job.
-absl::StatusOr<PreparedJob> PrepareJob(const std::string& file, const StageProgress& progress);
+absl::StatusOr<PreparedJob> PrepareJob(const std::string& file, const Overrides& overrides,
+                                       const StageProgress& progress);
 
 struct Submission {
   uint64_t job_id = 0;

@@ -123,7 +123,7 @@ class SubmitTest : public testing::Test {
   }
   static void Ignore(std::string_view, uint64_t, uint64_t) {}
   absl::StatusOr<Submission> SubmitTo(Client& client, const std::string& key) {
-    const absl::StatusOr<PreparedJob> job = PrepareJob(folder_ + "/job.yaml", Ignore);
+    const absl::StatusOr<PreparedJob> job = PrepareJob(folder_ + "/job.yaml", {}, Ignore);
     if (!job.ok()) return job.status();
     return SubmitJob(client, key_, *job, key, Ignore);
   }
@@ -138,7 +138,7 @@ class SubmitTest : public testing::Test {
 TEST_F(SubmitTest, MakesTheJobThatTheFileSays) {
   uint64_t last = 0;
   uint64_t total = 0;
-  const auto job = PrepareJob(folder_ + "/job.yaml", Ignore);
+  const auto job = PrepareJob(folder_ + "/job.yaml", {}, Ignore);
   ASSERT_TRUE(job.ok()) << job.status();
   const auto submission =
       SubmitJob(*client_, key_, *job, "k", [&](std::string_view stage, uint64_t done, uint64_t of) {
@@ -198,7 +198,7 @@ TEST_F(SubmitTest, AJobWithoutABundleNeedsNone) {
 }
 
 TEST_F(SubmitTest, AFileThatChangesMeanwhileIsTold) {
-  const auto job = PrepareJob(folder_ + "/job.yaml", Ignore);
+  const auto job = PrepareJob(folder_ + "/job.yaml", {}, Ignore);
   ASSERT_TRUE(job.ok());
   Write("texts/a.txt", "ALPHA");
   const auto submission = SubmitJob(*client_, key_, *job, "k", Ignore);

@@ -57,6 +57,14 @@ struct Poll {
   std::vector<AttemptId> held;
 };
 
+// The device gets no more work, or gets work again. What it has it finishes, or with `now` saves
+// and gives back.
+struct DrainDevice {
+  DeviceId device;
+  bool drained = true;
+  bool now = false;
+};
+
 // The device waits no longer.
 struct StopPolling {
   DeviceId device;
@@ -97,6 +105,13 @@ struct ReportCheckpoint {
   crypto::Hash state;
 };
 
+// The answer to a Comparison. Idempotent.
+struct Compared {
+  AttemptId attempt;
+  std::vector<AttemptId> close = {};  // of those it was compared with
+  std::string difference = {};        // from one that it is not close to; for people
+};
+
 // Time passed: expires leases.
 struct Tick {};
 
@@ -125,9 +140,9 @@ struct Command {
   int64_t time_ms = 0;                // grid time, never before the last command's
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
-  std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, Poll, StopPolling, Heartbeat,
-               SubmitResults, ReportCheckpoint, Tick, NoteStart, FindJob, ViewJob, WhyJob,
-               WhyDevice, ViewDevices, ViewLog>
+  std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, DrainDevice, Poll,
+               StopPolling, Heartbeat, SubmitResults, ReportCheckpoint, Compared, Tick, NoteStart,
+               FindJob, ViewJob, WhyJob, WhyDevice, ViewDevices, ViewLog>
       body;
 };
 
@@ -192,6 +207,18 @@ struct Lease {
   std::optional<crypto::Hash> checkpoint;
 };
 
+// A question to whoever can read the outputs: which of `others` are close to `result`, by the
+// validator of the shard's job. Its answer is a Compared; that it is asked again does no harm.
+struct Comparison {
+  struct Side {
+    AttemptId attempt;
+    std::vector<job::Output> outputs;
+  };
+  ShardId shard;
+  Side result;
+  std::vector<Side> others;
+};
+
 using Reply =
     std::variant<absl::Status, Registered, Submitted, std::vector<Verdict>, std::vector<Stop>,
                  JobView, std::vector<std::string>, std::vector<DeviceView>, LogView>;
@@ -200,7 +227,8 @@ using Reply =
 struct Effects {
   Reply reply = absl::OkStatus();
   WriteBatch rows;
-  std::vector<Lease> leases;                      // answers to devices that wait
+  std::vector<Lease> leases;  // answers to devices that wait
+  std::vector<Comparison> compare;
   std::vector<AttemptId> ended;                   // their grants end
   std::vector<std::pair<AttemptId, JobId>> keep;  // staged outputs that are now the job's
   std::vector<AttemptId> drop;                    // staged outputs that nobody needs

@@ -8,25 +8,32 @@
 
 namespace corpgrid::core {
 
+void Grid::LoadDevices(Snapshot* snapshot) {
+  for (JoinTokenRow& row : snapshot->join_tokens) {
+    join_token_keys_.insert(row.idempotency_key);
+    join_tokens_[row.secret_hash] = std::move(row);
+  }
+  for (DeviceRow& row : snapshot->devices) {
+    device_by_key_[row.public_key] = row.id;
+    Device& device = devices_[row.id];
+    device.reputation.device = row.id;
+    device.owner = NumberOf(row.owner);
+    device.row = std::move(row);
+  }
+  for (const ReputationRow& row : snapshot->reputations) {
+    if (Device* device = FindDevice(row.device)) device->reputation = row;
+  }
+}
+
 absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   Grid grid(config);
   const MetaRow& meta = grid.meta_ = std::move(snapshot.meta);
   ASSIGN_OR_RETURN(grid.audit_, audit::Frontier::Load(meta.audit_size, meta.audit_frontier));
-  for (JoinTokenRow& row : snapshot.join_tokens) {
-    grid.join_token_keys_.insert(row.idempotency_key);
-    grid.join_tokens_[row.secret_hash] = std::move(row);
+  grid.LoadDevices(&snapshot);
+  for (FinishedJob& job : snapshot.finished) {
+    grid.job_by_key_[std::move(job.idempotency_key)] = job.id;
+    grid.ended_[job.id] = job.state;
   }
-  for (DeviceRow& row : snapshot.devices) {
-    grid.device_by_key_[row.public_key] = row.id;
-    Device& device = grid.devices_[row.id];
-    device.reputation.device = row.id;
-    device.owner = grid.NumberOf(row.owner);
-    device.row = std::move(row);
-  }
-  for (const ReputationRow& row : snapshot.reputations) {
-    if (Device* device = grid.FindDevice(row.device)) device->reputation = row;
-  }
-  for (auto& [key, id] : snapshot.finished_keys) grid.job_by_key_[key] = id;
   for (JobRow& row : snapshot.jobs) {
     ASSIGN_OR_RETURN(job::JobSpec spec, job::JobSpec::Decode(row.spec));
     const JobId id = row.id;
@@ -63,16 +70,22 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     if (const auto it = results.find(attempt.row.id); it != results.end()) {
       attempt.result_key = it->second.Key();
       attempt.succeeded = it->second.succeeded();
+      attempt.counted = !attempt.succeeded || !LooksInside(*job);
+      if (!attempt.counted) attempt.outputs = std::move(it->second.outputs);
     }
     grid.attempts_[attempt.row.id] = {job, &shard};
     if (attempt.row.state == AttemptState::kRunning) {
       device->leases.push_back(attempt.row.id);
       grid.StartLease(*job, *device, attempt);
+      grid.CountRunning(*job, 1);
     }
     shard.attempts.push_back(std::move(attempt));
   }
   for (auto& [id, job] : grid.jobs_) {
     for (const auto& [index, shard] : job.live) grid.Reopen(job, shard);
+    // What it followed and has ended was done, or it would have failed with it.
+    (void)grid.Follow(&job);
+    grid.Await(job);
     grid.UpdateQueue(job);
   }
   for (auto& [id, device] : grid.devices_) std::sort(device.leases.begin(), device.leases.end());
@@ -85,8 +98,9 @@ Effects Grid::Apply(const Command& command) {
   seed_ = command.seed;
   Effects effects;
   effects.reply = std::visit([&](const auto& c) { return Do(c, &effects); }, command.body);
+  SettleFollowers(&effects);
   while (!new_work_.empty()) {
-    Job* job = FindJob(new_work_.extract(new_work_.begin()).value());
+    Job* job = FindJob(new_work_.extract(new_work_.begin()).value().job);
     if (job) MatchWaiting(*job, &effects);
   }
   for (const JobId id : std::exchange(dirty_jobs_, {})) {
@@ -106,6 +120,7 @@ Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
     Device& old = devices_.at(known->second);
     row.id = old.row.id;
     row.owner = old.row.owner;
+    row.drained = old.row.drained;
     LogChange(old, row, effects);
   } else {
     const auto token =
@@ -148,7 +163,7 @@ Reply Grid::Do(const SubmitJob& c, Effects* effects) {
     return Submitted{it->second, true};
   }
   JobRow row;
-  row.id = JobId{meta_.next_job++};
+  row.id = JobId{meta_.next_job};
   row.idempotency_key = c.idempotency_key;
   row.spec = c.spec.Encode();
   row.spec_hash = c.spec_hash;
@@ -157,14 +172,20 @@ Reply Grid::Do(const SubmitJob& c, Effects* effects) {
   row.submitter_key = c.submitter_key;
   row.signature = c.signature;
   row.submitted_wall_ms = wall_ms_;
+  row.submitted_ms = meta_.time_ms;
   row.progress.id = row.id;
   const JobId id = row.id;
-  job_by_key_[row.idempotency_key] = id;
-  effects->rows.jobs.push_back(row);
-  LogSubmission(row, effects);
+  Job job(std::move(row), c.spec);
+  if (absl::Status follows = Follow(&job); !follows.ok()) return follows;
+  ++meta_.next_job;
+  job_by_key_[job.row.idempotency_key] = id;
+  effects->rows.jobs.push_back(job.row);
+  LogSubmission(job.row, effects);
   effects->changed.push_back(id);
-  UpdateQueue(jobs_.emplace(id, Job(std::move(row), c.spec)).first->second);
-  new_work_.insert(id);
+  Job& queued = jobs_.emplace(id, std::move(job)).first->second;
+  Await(queued);
+  UpdateQueue(queued);
+  new_work_.insert(queued.rank());
   return Submitted{id, false};
 }
 
@@ -226,7 +247,9 @@ void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects)
   effects->changed.push_back(progress.id);
   LogEnd(progress, effects);
   dirty_jobs_.erase(progress.id);
-  if (job.queued) queue_.Erase(progress.id, job.want);
+  if (job.queued) queue_.Erase(job.rank(), job.want);
+  ended_[progress.id] = state;
+  just_ended_.push_back(progress.id);
   jobs_.erase(progress.id);
 }
 
@@ -266,13 +289,14 @@ void Grid::Reopen(Job& job, const Shard& shard) {
 }
 
 void Grid::UpdateQueue(Job& job) {
-  const bool has_work = job.fresh() > 0 || !job.open.empty();
+  const bool has_work = job.waits_for.empty() && (job.fresh() > 0 || !job.open.empty());
   if (has_work == job.queued) return;
   job.queued = has_work;
   if (has_work) {
-    queue_.Insert(job.row.id, job.want);
+    job.last_lease_ms = meta_.time_ms;
+    queue_.Insert(job.rank(), job.want);
   } else {
-    queue_.Erase(job.row.id, job.want);
+    queue_.Erase(job.rank(), job.want);
   }
 }
 

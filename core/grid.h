@@ -57,6 +57,9 @@ class Grid {
   static constexpr int64_t kMaxFaultPauseMs = 30'000;  // this
   static constexpr int64_t kRetryDelayMs = 500;        // doubles with each try of a shard, up to
   static constexpr int64_t kMaxRetryDelayMs = 60'000;  // this
+  // How long a job waits for a device before it takes one from a job of lower priority.
+  static constexpr int64_t kPatienceMs = 5'000;
+  static constexpr int64_t kPreemptEveryMs = 1'000;
   // Bounds that keep one decision cheap, whatever is queued and whoever waits.
   static constexpr size_t kMaxCandidates = 16;        // devices or shards that are scored
   static constexpr size_t kMaxScanned = 1024;         // that are looked at to find them
@@ -80,6 +83,9 @@ class Grid {
   // What a grant table needs after Load: the live attempts.
   std::vector<Lease> LiveLeases() const;
 
+  // What Effects.compare asked for and nobody answered, after Load.
+  std::vector<Comparison> OpenComparisons() const;
+
   // The attempts, live or not, whose saved states somebody may go on from.
   std::set<AttemptId> AttemptsWithState() const;
 
@@ -93,9 +99,16 @@ class Grid {
     Party party = 0;
     std::optional<crypto::Hash> result_key;  // once handed in
     bool succeeded = false;
+    bool counted = false;  // it is known which of the other results it agrees with
+    // Where outputs are compared and not just their hashes:
+    std::vector<job::Output> outputs;
+    std::vector<AttemptId> close;
     int64_t expires_ms = 0;
     int64_t latest_ms = 0;  // no heartbeat extends it further
     double fraction = -1;
+    // It is to be saved and given back: for this job, or because its device is drained.
+    JobId gives_way;
+    bool drained = false;
   };
 
   struct Shard {
@@ -119,15 +132,20 @@ class Grid {
 
     uint32_t fresh() const { return spec->shards - row.progress.next_shard; }
 
+    Rank rank() const { return {spec->priority, row.id}; }
+
     JobRow row;
     job::JobSpec spec;
     Requirements want;
     Live live;
+    std::set<JobId> waits_for;  // jobs that must be done first and are not yet
     // Open shards by the parties that already take part, so that a device finds one it may take
     // without a scan.
     std::map<Parties, std::set<uint32_t>> open;
     std::map<DeviceId, Pause> pauses;
-    bool queued = false;  // it is in queue_
+    bool queued = false;        // it is in queue_
+    uint32_t running = 0;       // attempts
+    int64_t last_lease_ms = 0;  // or since when it is queued
   };
 
   struct Device {
@@ -138,7 +156,7 @@ class Grid {
     int64_t last_seen_ms = 0;
     uint32_t wants = 0;             // shards it waits for
     std::vector<AttemptId> leases;  // in order
-    JobId looked_at;                // up to this job it found nothing, and stopped there
+    Rank looked_at;                 // up to this job it found nothing, and stopped there
     double use = 0;                 // shards that it got of late, as of use_ms
     int64_t use_ms = 0;
     std::map<std::string, uint64_t> refusals;  // of its results, by reason
@@ -166,6 +184,7 @@ class Grid {
   explicit Grid(const GridConfig& config) : config_(config) {}
 
   // grid.cc
+  void LoadDevices(Snapshot* snapshot);
   Reply Do(const RegisterDevice& c, Effects* effects);
   Reply Do(const CreateJoinToken& c, Effects* effects);
   Reply Do(const SubmitJob& c, Effects* effects);
@@ -174,6 +193,22 @@ class Grid {
   Reply Do(const ViewJob& c, Effects* effects);
   Reply Do(const ViewDevices& c, Effects* effects);
   void EndJob(Job& job, JobState state, std::string error, Effects* effects);
+
+  // grid_order.cc: which job goes before which
+  Reply Do(const DrainDevice& c, Effects* effects);
+  // OK when `job` may be submitted; it then knows what it waits for.
+  absl::Status Follow(Job* job) const;
+  // Puts `job` where the jobs it waits for find it, and its deadline where time does.
+  void Await(const Job& job);
+  void CountRunning(Job& job, int change);
+  // Lets the jobs that waited for ended ones begin, or fails them.
+  void SettleFollowers(Effects* effects);
+  void EndLateJobs(Effects* effects);
+  // Takes running attempts away from jobs of lower priority for those that wait too long.
+  void Preempt();
+  // Why `attempt` is to be given back; empty when it is not.
+  std::string WhyGiveBack(const Attempt& attempt, Power power);
+  void PreemptFor(Job& job);
 
   // grid_lease.cc: who runs what, and until when
   Reply Do(const Poll& c, Effects* effects);
@@ -200,7 +235,7 @@ class Grid {
   void StartLease(const Job& job, const Device& device, Attempt& attempt);
   void Extend(Attempt& attempt);
   void EndAttempt(Attempt& attempt, AttemptState state, Effects* effects);
-  static void EraseLease(Device& device, AttemptId attempt);
+  void EraseLease(Device& device, AttemptId attempt);
   // Ends an attempt that leaves its shard without a vote; the shard is open again after Lost() or
   // Reopen().
   void Abandon(const Found& found, AttemptState state, Effects* effects);
@@ -218,14 +253,22 @@ class Grid {
   Verdict HandIn(Device& device, const HandedIn& in, Effects* effects);
   Verdict Refuse(Device& device, AttemptId attempt, std::string reason, Effects* effects);
   void Blame(Device& device, Fault fault);
-  // After `latest` of the shard's attempts was handed in.
-  void Decide(Job& job, Shard& shard, Attempt* latest, Effects* effects);
-  void Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* effects);
+  // After one more of the shard's results counts. Whether the shard was decided.
+  bool Decide(Job& job, Shard& shard, Effects* effects);
+  // The results that agree with `winner` are right.
+  void Conclude(Job& job, Shard& shard, const Attempt& winner, Effects* effects);
   void FinishShard(Job& job, Shard& shard, ShardState state, std::string error, Effects* effects);
   // After one of the shard's attempts was abandoned for a reason that counts against the shard.
   void Lost(Job& job, Shard& shard, Effects* effects);
   // The shard wants more attempts than it has: puts it where devices find it.
   void Requeue(Job& job, const Shard& shard);
+
+  // grid_compare.cc: which results are the same where equal bytes are too much to ask
+  Reply Do(const Compared& c, Effects* effects);
+  static bool LooksInside(const Job& job);
+  // Whether two counted results of a shard are the same in the eyes of its job.
+  static bool Agree(const Job& job, const Attempt& a, const Attempt& b);
+  static Comparison ComparisonOf(const Shard& shard, const Attempt& attempt);
 
   // grid_checkpoint.cc: who goes on from which saved state
   Reply Do(const ReportCheckpoint& c, Effects* effects);
@@ -248,6 +291,7 @@ class Grid {
   void LogDevice(const DeviceRow& row, const JoinTokenRow& token, Effects* effects);
   void LogChange(Device& device, const DeviceRow& now, Effects* effects);
   void LogStranger(const RegisterDevice& c, const std::string& reason, Effects* effects);
+  void LogDrain(const DeviceRow& row, Effects* effects);
   void LogSubmission(const JobRow& row, Effects* effects);
   void LogEnd(const JobProgressRow& row, Effects* effects);
   void LogRefusal(Device& device, AttemptId attempt, const std::string& reason, Effects* effects);
@@ -278,7 +322,7 @@ class Grid {
   // Rows to write when the command is done, once however often they changed.
   std::set<JobId> dirty_jobs_;
   std::set<DeviceId> dirty_devices_;
-  std::set<JobId> new_work_;  // jobs that may have something for the devices that wait
+  std::set<Rank> new_work_;  // jobs that may have something for the devices that wait
 
   std::map<DeviceId, Device> devices_;
   std::unordered_map<std::string, Party> owners_;
@@ -288,11 +332,17 @@ class Grid {
   std::map<std::string, uint64_t> strangers_;  // registrations that were refused, by reason
   std::map<JobId, Job> jobs_;                  // that have not ended
   std::unordered_map<std::string, JobId> job_by_key_;
+  std::unordered_map<JobId, JobState> ended_;  // all jobs that have ended
+  std::multimap<JobId, JobId> followers_;      // that wait for the first one
+  std::vector<JobId> just_ended_;
+  std::set<Rank> running_;  // jobs with running attempts
+  int64_t next_preemption_ms_ = 0;
   std::unordered_map<AttemptId, Place> attempts_;
   JobQueue queue_;          // the jobs that have shards to give
   WaitingDevices waiting_;  // those that could take some
   Expiries expiries_;
   std::multimap<int64_t, JobId> pause_ends_;
+  std::multimap<int64_t, JobId> deadlines_;
   std::multimap<int64_t, ShardId> retries_;  // when shards that failed are queued again
 
   std::unordered_map<AttemptId, Remembered> remembered_;

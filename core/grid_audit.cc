@@ -114,6 +114,11 @@ void Grid::LogStranger(const RegisterDevice& c, const std::string& reason, Effec
   Log(entry, effects);
 }
 
+void Grid::LogDrain(const DeviceRow& row, Effects* effects) {
+  Log(NewEntry(row.drained ? "device drained" : "device in use again").Add("device", row.id.value),
+      effects);
+}
+
 void Grid::LogSubmission(const JobRow& row, Effects* effects) {
   Log(NewEntry("job submitted")
           .Add("job", row.id.value)

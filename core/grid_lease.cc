@@ -70,9 +70,8 @@ Reply Grid::Do(const Heartbeat& c, Effects* effects) {
     found.attempt->fraction = std::clamp(progress.fraction, -1.0, 1.0);
     if (found.attempt->row.state != AttemptState::kRunning) continue;
     Extend(*found.attempt);
-    if (c.power == Power::kBattery) {
-      stops.push_back({progress.attempt, "the device went on battery", true});
-    }
+    std::string give_back = WhyGiveBack(*found.attempt, c.power);
+    if (!give_back.empty()) stops.push_back({progress.attempt, std::move(give_back), true});
   }
   return stops;
 }
@@ -102,13 +101,16 @@ Reply Grid::Do(const Tick&, Effects* effects) {
     }
   }
   while (!pause_ends_.empty() && pause_ends_.begin()->first <= meta_.time_ms) {
-    new_work_.insert(pause_ends_.extract(pause_ends_.begin()).mapped());
+    const Job* job = FindJob(pause_ends_.extract(pause_ends_.begin()).mapped());
+    if (job) new_work_.insert(job->rank());
   }
+  EndLateJobs(effects);
+  Preempt();
   return absl::OkStatus();
 }
 
 void Grid::Wait(Device& device) {
-  if (device.power == Power::kBattery) {
+  if (device.power == Power::kBattery || device.row.drained) {
     waiting_.Erase(device.row.id);
   } else {
     waiting_.Insert(device.row.id, device.row, StandingOf(device).Score(config_.weights));
@@ -143,18 +145,18 @@ void Grid::MatchWaiting(Job& job, Effects* effects) {
 }
 
 void Grid::Match(Device& device, Effects* effects) {
-  if (device.power == Power::kBattery) return;
-  JobId after = std::exchange(device.looked_at, JobId());
+  if (device.power == Power::kBattery || device.row.drained) return;
+  Rank after = std::exchange(device.looked_at, Rank());
   for (size_t scanned = 0; device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice;
        ++scanned) {
-    const std::optional<JobId> next = queue_.Next(device.row, after);
+    const std::optional<Rank> next = queue_.Next(device.row, after);
     if (!next) return;
     if (scanned == kMaxScanned) {
       device.looked_at = after;
       return;
     }
     after = *next;
-    Job& job = jobs_.at(after);
+    Job& job = jobs_.at(after.job);
     if (PausedUntilMs(job, device.row.id) > meta_.time_ms) continue;
     LeaseFrom(job, device, device.wants, effects);
   }
@@ -218,6 +220,8 @@ void Grid::LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects) 
   attempt.party = PartyOf(job, device);
   StartLease(job, device, attempt);
   attempts_[attempt.row.id] = {&job, &shard};
+  CountRunning(job, 1);
+  job.last_lease_ms = meta_.time_ms;
   device.leases.push_back(attempt.row.id);
   device.use = UseNow(device) + 1;
   device.use_ms = meta_.time_ms;
@@ -266,14 +270,20 @@ void Grid::EndAttempt(Attempt& attempt, AttemptState state, Effects* effects) {
   attempts_.erase(attempt.row.id);
   effects->rows.attempts.push_back(attempt.row);
   effects->ended.push_back(attempt.row.id);
-  if (state != AttemptState::kAgreed) effects->drop.push_back(attempt.row.id);
+  if (state == AttemptState::kUndecided) {
+    effects->keep.emplace_back(attempt.row.id, attempt.row.shard.job);
+  } else if (state != AttemptState::kAgreed) {
+    effects->drop.push_back(attempt.row.id);
+  }
   DropUnnamedState(attempt.row, effects);
   Remember(attempt);
 }
 
 void Grid::EraseLease(Device& device, AttemptId attempt) {
   const auto it = std::lower_bound(device.leases.begin(), device.leases.end(), attempt);
-  if (it != device.leases.end() && *it == attempt) device.leases.erase(it);
+  if (it == device.leases.end() || *it != attempt) return;
+  device.leases.erase(it);
+  CountRunning(*attempts_.at(attempt).job, -1);
 }
 
 void Grid::Abandon(const Found& found, AttemptState state, Effects* effects) {

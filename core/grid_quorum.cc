@@ -88,7 +88,14 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
   attempt.result_key = in.row.result.Key();
   attempt.succeeded = in.row.result.succeeded();
   shard.row.error = attempt.succeeded ? "" : WithDetail(Describe(in.row.result), in.row.detail);
-  Decide(job, shard, &attempt, effects);
+  if (attempt.succeeded && LooksInside(job)) {
+    attempt.outputs = in.row.result.outputs;
+    effects->compare.push_back(ComparisonOf(shard, attempt));
+  } else {
+    attempt.counted = true;
+    if (Decide(job, shard, effects)) return {id, true, ""};
+  }
+  effects->rows.attempts.push_back(attempt.row);
   return {id, true, ""};
 }
 
@@ -104,55 +111,57 @@ void Grid::Blame(Device& device, Fault fault) {
   dirty_devices_.insert(device.row.id);
 }
 
-void Grid::Decide(Job& job, Shard& shard, Attempt* latest, Effects* effects) {
-  // Each attempt of a shard is another party's (FindOpen sees to it), so each is one vote.
-  const auto votes_for = [&](const crypto::Hash& key) {
-    return static_cast<size_t>(
-        std::count_if(shard.attempts.begin(), shard.attempts.end(),
-                      [&](const Attempt& a) { return a.result_key == key; }));
-  };
-  const uint32_t quorum = job.spec->redundancy.quorum;
-  if (votes_for(*latest->result_key) >= quorum) {
-    Conclude(job, shard, *latest->result_key, effects);
-    return;
-  }
-  effects->rows.attempts.push_back(latest->row);
-  // Each running attempt may still join the largest group; ask for more only when that cannot be
-  // enough.
-  size_t handed_in = 0, best = 0;
+bool Grid::Decide(Job& job, Shard& shard, Effects* effects) {
+  // Each attempt of a shard is another party's (FindOpen sees to it), so each is one vote. Of
+  // results with as many votes the one of the oldest lease counts.
+  size_t counted = 0, votes = 0;
+  const Attempt* winner = nullptr;
   for (const Attempt& attempt : shard.attempts) {
-    if (!attempt.result_key) continue;
-    ++handed_in;
-    best = std::max(best, votes_for(*attempt.result_key));
+    if (!attempt.counted) continue;
+    ++counted;
+    const auto agreeing = static_cast<size_t>(
+        std::count_if(shard.attempts.begin(), shard.attempts.end(),
+                      [&](const Attempt& a) { return a.counted && Agree(job, attempt, a); }));
+    if (agreeing <= votes) continue;
+    votes = agreeing;
+    winner = &attempt;
   }
-  const uint32_t needed = static_cast<uint32_t>(handed_in + quorum - best);
-  if (needed <= shard.row.replicas) return;
+  const uint32_t quorum = job.spec->redundancy.quorum;
+  if (votes >= quorum) {
+    Conclude(job, shard, *winner, effects);
+    return true;
+  }
+  // Each other attempt may still join the largest group; ask for more only when that cannot be
+  // enough.
+  const uint32_t needed = static_cast<uint32_t>(counted + quorum - votes);
+  if (needed <= shard.row.replicas) return false;
   if (needed > job::JobSpec::kMaxReplicas) {
-    FinishShard(
-        job, shard, ShardState::kFailed,
-        fmt::format("no {} of {} results agree; `corpgrid job show` lists them", quorum, handed_in),
-        effects);
-    return;
+    FinishShard(job, shard, ShardState::kFailed,
+                WithDetail(fmt::format("no {} of {} results agree; `corpgrid job show` lists them",
+                                       quorum, counted),
+                           shard.row.error),
+                effects);
+    return true;
   }
   Close(job, shard);
   shard.row.replicas = needed;
   effects->rows.shards.push_back(shard.row);
   Requeue(job, shard);
+  return false;
 }
 
-void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* effects) {
+void Grid::Conclude(Job& job, Shard& shard, const Attempt& winner, Effects* effects) {
   Close(job, shard);
   const bool checked = job.spec->redundancy.quorum > 1;
-  bool succeeded = false;
-  AttemptId winner;
+  const bool succeeded = winner.succeeded;
   for (Attempt& attempt : shard.attempts) {
-    if (!attempt.result_key) {
+    if (!attempt.counted) {
       EndAttempt(attempt, AttemptState::kCancelled, effects);
       continue;
     }
     Device& device = devices_.at(attempt.row.device);
     dirty_devices_.insert(device.row.id);
-    if (*attempt.result_key != key) {
+    if (!Agree(job, winner, attempt)) {
       ++device.reputation.disagreed;
       Blame(device, Fault::kMismatch);
       LogDisagreement(attempt.row, effects);
@@ -161,22 +170,20 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
     }
     ++device.reputation.agreed;
     if (checked) Reward(&device.reputation, meta_.time_ms);
-    succeeded = attempt.succeeded;
-    const bool first = !winner;
-    if (first) winner = attempt.row.id;
     EndAttempt(attempt, AttemptState::kAgreed, effects);
-    if (first && succeeded) {
+    if (&attempt == &winner && succeeded) {
       effects->keep.emplace_back(attempt.row.id, job.row.id);
     } else {
       effects->drop.push_back(attempt.row.id);
     }
   }
   if (succeeded) {
-    shard.row.winner = winner;
+    shard.row.winner = winner.row.id;
     for (const DeviceId id : shard.gave_up) {
       const bool proved_itself =
-          std::any_of(shard.attempts.begin(), shard.attempts.end(),
-                      [&](const Attempt& a) { return a.row.device == id && a.result_key == key; });
+          std::any_of(shard.attempts.begin(), shard.attempts.end(), [&](const Attempt& a) {
+            return a.row.device == id && a.row.state == AttemptState::kAgreed;
+          });
       if (!proved_itself) Blame(devices_.at(id), Fault::kCrash);
     }
     FinishShard(job, shard, ShardState::kDone, "", effects);
@@ -200,7 +207,7 @@ void Grid::Conclude(Job& job, Shard& shard, const crypto::Hash& key, Effects* ef
 void Grid::Requeue(Job& job, const Shard& shard) {
   Reopen(job, shard);
   UpdateQueue(job);
-  new_work_.insert(job.row.id);
+  new_work_.insert(job.rank());
 }
 
 void Grid::Lost(Job& job, Shard& shard, Effects* effects) {
@@ -225,7 +232,7 @@ void Grid::FinishShard(Job& job, Shard& shard, ShardState state, std::string err
   ForgetStates(shard, effects);
   for (Attempt& attempt : shard.attempts) {
     if (IsLive(attempt.row.state)) {
-      EndAttempt(attempt, attempt.result_key ? AttemptState::kDisagreed : AttemptState::kCancelled,
+      EndAttempt(attempt, attempt.result_key ? AttemptState::kUndecided : AttemptState::kCancelled,
                  effects);
     }
   }

@@ -22,7 +22,8 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
       ++lost;
       continue;
     }
-    if (const std::string why = Misfit(job->want, device.row); !why.empty()) {
+    const std::string why = device.row.drained ? "it is drained" : Misfit(job->want, device.row);
+    if (!why.empty()) {
       ++unfit[why];
       continue;
     }
@@ -30,6 +31,9 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
     parties.insert(PartyOf(*job, device));
   }
   for (const auto& [index, shard] : job->live) running += shard.attempts.size();
+  for (const JobId id : job->waits_for) {
+    sentences.push_back(fmt::format("It begins when job {} is done.", id.value));
+  }
   const char* distinct = spec.redundancy.distinct == job::Distinct::kOwner ? "owners" : "devices";
   if (fit == 0) {
     sentences.push_back(fmt::format("No connected device can run it ({} known, {} not connected).",
@@ -56,7 +60,9 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
   }
   const uint32_t fresh = job->fresh();
   if (sentences.empty() && fresh > 0 && running == 0) {
-    sentences.push_back("It waits for a device to ask for work; older jobs go first.");
+    sentences.push_back(
+        "It waits for a device to ask for work; jobs of a higher priority go first, then older "
+        "ones.");
   }
   sentences.push_back(fmt::format("{} of {} shards are done, {} attempts are out, {} shards wait.",
                                   job->row.progress.done, spec.shards, running, fresh));
@@ -76,10 +82,16 @@ Reply Grid::Do(const WhyDevice& c, Effects*) {
   if (device->power == Power::kBattery) {
     sentences.push_back("It runs on battery; it gets work when it is plugged in.");
   }
+  if (device->row.drained) {
+    sentences.push_back(fmt::format(
+        "It is drained and gets no work; `corpgrid device drain {} --undo` changes that.",
+        c.device.value));
+  }
   if (!device->leases.empty()) {
     sentences.push_back(fmt::format("It has {} shards.", device->leases.size()));
     return sentences;
   }
+  if (device->row.drained) return sentences;
   for (auto& [id, job] : jobs_) {
     if (const int64_t until_ms = PausedUntilMs(job, c.device); until_ms > meta_.time_ms) {
       sentences.push_back(fmt::format(

@@ -49,6 +49,7 @@ struct DeviceRow {
   uint64_t vram_bytes = 0;
   uint32_t backends = 0;  // bit set of job::Backend
   bool network_allowed = false;
+  bool drained = false;  // it gets no more work
 };
 
 // What a device's results were worth so far.
@@ -90,6 +91,7 @@ struct JobRow {
   std::string submitter_key;  // 32 bytes
   std::string signature;
   int64_t submitted_wall_ms = 0;
+  int64_t submitted_ms = 0;  // grid time
   JobProgressRow progress;
 };
 
@@ -114,7 +116,8 @@ enum class AttemptState : uint8_t {
   kExpired,
   kCancelled,
   kFaulted,
-  kGivenBack
+  kGivenBack,
+  kUndecided  // no quorum agreed with it or against it; its outputs are kept for the user
 };
 
 // Whether it may still have a vote.
@@ -176,9 +179,16 @@ struct WriteBatch {
   }
 };
 
+// What is remembered of a job that has ended.
+struct FinishedJob {
+  std::string idempotency_key;
+  JobId id;
+  JobState state = JobState::kDone;
+};
+
 // All that the core needs to go on: unfinished jobs with their running shards, those shards'
-// attempts and results, and every device. Of finished jobs only the idempotency key, of the audit
-// log what `meta` says.
+// attempts and results, and every device. Of finished jobs only the key and how they ended, of the
+// audit log what `meta` says.
 struct Snapshot {
   MetaRow meta;
   std::vector<JoinTokenRow> join_tokens;
@@ -189,7 +199,7 @@ struct Snapshot {
   std::vector<AttemptRow> attempts;
   std::vector<ResultRow> results;
   std::vector<CheckpointRow> checkpoints;
-  std::vector<std::pair<std::string, JobId>> finished_keys;
+  std::vector<FinishedJob> finished;
 };
 
 }  // namespace corpgrid::core

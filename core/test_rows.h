@@ -35,7 +35,7 @@ struct TestRows {
     for (const auto& [key, row] : reputations_) snapshot.reputations.push_back(row);
     for (const auto& [id, row] : jobs_) {
       if (row.progress.finished_wall_ms != 0) {
-        snapshot.finished_keys.emplace_back(row.idempotency_key, id);
+        snapshot.finished.push_back({row.idempotency_key, id, row.progress.state});
         continue;
       }
       snapshot.jobs.push_back(row);

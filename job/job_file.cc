@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "fmt/format.h"
+#include "job/map_reader.h"
 #include "job/suggest.h"
 #include "job/text.h"
 #include "job/yaml.h"
@@ -17,12 +18,8 @@
 namespace corpgrid::job {
 namespace {
 
-constexpr size_t kMostMistakes = 50;
-
-// Turns the tree of a job file into a JobFile and collects what is wrong with it. Every value has a
-// path as in Problem; a value that was not understood is replaced by one that breaks no rule, so
-// that a mistake does not cause others.
-class JobFileReader {
+// Turns the tree of a job file into a JobFile and collects what is wrong with it.
+class JobFileReader : private MapReader {
  public:
   JobFileReader(const YamlNode& root, const std::string& file)
       : root_(root), folder_(std::filesystem::absolute(file).parent_path()) {}
@@ -50,103 +47,20 @@ class JobFileReader {
              {"limits", [&](const YamlNode& n) { ReadLimits(n); }},
              {"retries",
               [&](const YamlNode& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }},
-             {"checkpoint", [&](const YamlNode& n) { ReadCheckpoint(n); }}});
+             {"checkpoint", [&](const YamlNode& n) { ReadCheckpoint(n); }},
+             {"priority",
+              [&](const YamlNode& n) { Set(n, "priority", SignedOf(n), file_.fields.priority); }},
+             {"after", [&](const YamlNode& n) { ReadAfter(n); }},
+             {"deadline", [&](const YamlNode& n) {
+                Set(n, "deadline", DurationOf(n), file_.fields.deadline_ms);
+              }}});
     CheckTogether();
     return std::move(file_);
   }
 
-  std::vector<Mistake> TakeMistakes() { return std::move(mistakes_); }
+  using MapReader::TakeMistakes;
 
  private:
-  using Handlers = std::vector<std::pair<std::string, std::function<void(const YamlNode&)>>>;
-
-  void Add(Position at, const std::string& path, std::string_view message) {
-    broken_.insert(path);
-    mistakes_.push_back(
-        {at, path.empty() ? std::string(message) : fmt::format("{}: {}", path, message)});
-  }
-
-  // Calls the handler of each key.
-  void ReadMap(const YamlNode& node, const std::string& path, const Handlers& handlers) {
-    std::vector<std::string> known;
-    for (const auto& [key, handler] : handlers) known.push_back(key);
-    ForEachKey(node, path, fmt::format("keys ({}) and values", fmt::join(known, ", ")),
-               [&](const YamlNode& key, const YamlNode& value) {
-                 const auto found = std::find(known.begin(), known.end(), key.text);
-                 if (found == known.end()) {
-                   UnknownKey(key, path, known);
-                   return;
-                 }
-                 handlers[static_cast<size_t>(found - known.begin())].second(value);
-               });
-  }
-
-  void UnknownKey(const YamlNode& key, const std::string& path,
-                  const std::vector<std::string>& known) {
-    // Nobody reads more than the first, and a suggestion costs time.
-    if (mistakes_.size() >= kMostMistakes) return Add(key.at, "", "unknown key");
-    const Suggestion suggestion = SuggestKey(key.text, path, known);
-    Add(key.at, "", suggestion.message);
-    broken_.insert(suggestion.path);
-  }
-
-  // Calls `visit` for each key of a map that is a text and there for the first time.
-  void ForEachKey(const YamlNode& node, const std::string& path, std::string_view expected,
-                  const std::function<void(const YamlNode&, const YamlNode&)>& visit) {
-    if (node.kind != YamlNode::Kind::kMap) {
-      return Add(node.at, path, fmt::format("expected {}, got {}", expected, Found(node)));
-    }
-    std::map<std::string_view, size_t> first_lines;
-    for (size_t i = 0; i < node.keys.size(); ++i) {
-      const YamlNode& key = node.keys[i];
-      if (key.kind != YamlNode::Kind::kText) {
-        Add(key.at, path, fmt::format("expected a key, got {}", Found(key)));
-        continue;
-      }
-      const auto [first, is_new] = first_lines.emplace(key.text, key.at.line);
-      if (!is_new) {
-        Add(key.at, Join(path, key.text),
-            fmt::format("given a second time, first in line {}", first->second));
-        continue;
-      }
-      marks_.emplace(Join(path, key.text), node.items[i].at);
-      visit(key, node.items[i]);
-    }
-  }
-
-  static std::string Join(const std::string& path, const std::string& key) {
-    return path.empty() ? key : fmt::format("{}.{}", path, key);
-  }
-
-  // Sets `target` to what was understood, else says why not and sets the stand-in.
-  template <typename T>
-  bool Set(const YamlNode& node, const std::string& path, absl::StatusOr<T> value, T& target,
-           T stand_in = {}) {
-    if (value.ok()) {
-      target = *std::move(value);
-      return true;
-    }
-    Add(node.at, path, std::string(value.status().message()));
-    target = std::move(stand_in);
-    return false;
-  }
-
-  void ReadList(const YamlNode& node, const std::string& path, std::vector<std::string>& texts) {
-    texts.clear();
-    if (node.kind != YamlNode::Kind::kList) {
-      const std::string hint = node.kind == YamlNode::Kind::kText
-                                   ? fmt::format("; write it as [{}]", QuoteYaml(node.text))
-                                   : "";
-      return Add(node.at, path, fmt::format("expected a list, got {}{}", Found(node), hint));
-    }
-    for (const YamlNode& item : node.items) {
-      const std::string item_path = fmt::format("{}[{}]", path, texts.size());
-      marks_.emplace(item_path, item.at);
-      // The stand-ins differ: two of one name would be a mistake of their own.
-      Set(item, item_path, TextOf(item), texts.emplace_back(), fmt::format("x{}", texts.size()));
-    }
-  }
-
   void ReadRun(const YamlNode& node) {
     if (node.kind == YamlNode::Kind::kText) {
       return Add(node.at, "run",
@@ -246,14 +160,41 @@ class JobFileReader {
   }
 
   void ReadValidator(const YamlNode& node) {
-    if (node.text == "numeric" || node.text == "program") {
-      return Add(
-          node.at, "redundancy.validator",
-          fmt::format("{} is not supported yet, only exact (equal bytes) is", Quote(node.text)));
+    Redundancy& to = file_.fields.redundancy;
+    if (node.kind != YamlNode::Kind::kMap) {
+      if (node.text == ToText(Validator::kExact)) return;
+      return Add(node.at, "redundancy.validator",
+                 fmt::format("expected exact, {{numeric: text, relative: 1e-6}} or "
+                             "{{command: [\"./compare\"]}}, got {}",
+                             Found(node)));
     }
-    size_t validator = 0;
-    Set(node, "redundancy.validator", ChoiceOf(node, Names(Validator::kExact)), validator);
-    file_.fields.redundancy.validator = static_cast<Validator>(validator);
+    size_t format = 0;
+    bool numeric = false, program = false;
+    ReadMap(node, "redundancy.validator",
+            {{"numeric",
+              [&](const YamlNode& n) {
+                numeric = true;
+                Set(n, "redundancy.validator.numeric", ChoiceOf(n, Names(NumberFormat::kF64)),
+                    format);
+              }},
+             {"absolute",
+              [&](const YamlNode& n) {
+                Set(n, "redundancy.validator.absolute", FractionOf(n), to.tolerance.absolute);
+              }},
+             {"relative",
+              [&](const YamlNode& n) {
+                Set(n, "redundancy.validator.relative", FractionOf(n), to.tolerance.relative);
+              }},
+             {"command", [&](const YamlNode& n) {
+                program = true;
+                ReadList(n, "redundancy.validator.command", to.compare);
+              }}});
+    if (numeric == program) {
+      return Add(node.at, "redundancy.validator",
+                 "expected either \"numeric:\" (text, csv, json, f32 or f64) or \"command:\"");
+    }
+    to.tolerance.format = static_cast<NumberFormat>(format);
+    to.validator = numeric ? Validator::kNumeric : Validator::kProgram;
   }
 
   void ReadLimits(const YamlNode& node) {
@@ -296,6 +237,22 @@ class JobFileReader {
              {"every", [&](const YamlNode& n) {
                 Set(n, "checkpoint.every", DurationOf(n), to.every_ms, usual.every_ms);
               }}});
+  }
+
+  void ReadAfter(const YamlNode& node) {
+    std::vector<uint64_t>& after = file_.fields.after;
+    const bool one = node.kind == YamlNode::Kind::kText;
+    if (!one && node.kind != YamlNode::Kind::kList) {
+      return Add(node.at, "after",
+                 fmt::format("expected the numbers of jobs, as in [12, 13], got {}", Found(node)));
+    }
+    for (const YamlNode& item : one ? std::vector<YamlNode>{node} : node.items) {
+      const std::string path = one ? "after" : fmt::format("after[{}]", after.size());
+      uint32_t id = 0;
+      // The stand-ins differ, as in ReadList.
+      Set(item, path, NumberOf(item), id, UINT32_MAX - static_cast<uint32_t>(after.size()));
+      after.push_back(id);
+    }
   }
 
   void ReadBundle(const YamlNode& node) {
@@ -362,9 +319,6 @@ class JobFileReader {
   const YamlNode& root_;
   const std::filesystem::path folder_;
   JobFile file_;
-  std::map<std::string, Position> marks_;
-  std::set<std::string> broken_;  // paths that have a mistake already
-  std::vector<Mistake> mistakes_;
 };
 
 absl::Status ToStatus(std::vector<Mistake> mistakes, std::string_view text,

@@ -7,31 +7,13 @@
 #include "fmt/format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "job/test_job_file.h"
 
 namespace corpgrid::job {
 namespace {
 
 using crypto::TestFolder;
 using crypto::WriteText;
-
-// What ParseJobFile says of `text`; "" when it takes it.
-std::string MistakesIn(const std::string& text) {
-  return std::string(ParseJobFile(text, "job.yaml").status().message());
-}
-
-// The same for what follows two sound lines.
-std::string MistakesAfterHead(const std::string& text) {
-  return MistakesIn("name: x\nrun: {command: [./t]}\n" + text);
-}
-
-struct Case {
-  std::string text;
-  std::string expected;
-};
-
-void CheckAfterHead(const std::vector<Case>& cases) {
-  for (const Case& one : cases) EXPECT_EQ(MistakesAfterHead(one.text), one.expected) << one.text;
-}
 
 constexpr char kExample[] = R"(name: render
 bundle: ./scene                 # a folder
@@ -110,7 +92,7 @@ job.yaml:2:1: unknown key "bundel"; did you mean "bundle:"?
 job.yaml:3:7: unknown key "cmd" under "run:"; did you mean "command:"?
 job.yaml:4:9: shards: expected a number from 1 to 10000000, got 0
 job.yaml:5:1: unknown key "cpus"; did you mean "cpus:" under "resources:"?
-job.yaml:6:1: unknown key "zebra", expected one of name, bundle, run, shards, inputs, outputs, env, resources, redundancy, limits, retries, checkpoint
+job.yaml:6:1: unknown key "zebra", expected one of name, bundle, run, shards, inputs, outputs, env, resources, redundancy, limits, retries, checkpoint, priority, after, deadline
 job.yaml:7:16: limits.wall: expected a time with its unit, as in 10min (ms, s, min, h, d), got "10 minutes"; did you mean 10min?
 job.yaml:7:28: unknown key "retries" under "limits:"; did you mean "retries:" at the top level?
 job.yaml:7:49: limits.network: expected true or false, got "yes"; did you mean true?
@@ -210,11 +192,6 @@ TEST(JobFileTest, Choices) {
       {"resources: {backend: [cudda], vram: 1GiB}",
        "job.yaml:3:23: resources.backend[0]: expected one of cpu, cuda, vulkan, opencl, metal, got "
        "\"cudda\"; did you mean cuda?"},
-      {"redundancy: {validator: numeric}",
-       "job.yaml:3:25: redundancy.validator: \"numeric\" is not supported yet, only exact (equal "
-       "bytes) is"},
-      {"redundancy: {validator: fuzzy}",
-       "job.yaml:3:25: redundancy.validator: expected exact, got \"fuzzy\""},
       {"redundancy: {distinct: owners}",
        "job.yaml:3:24: redundancy.distinct: expected one of owner, device, got \"owners\"; did you "
        "mean owner?"},

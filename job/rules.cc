@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "base/text.h"
 #include "fmt/format.h"
+#include "job/order_rules.h"
 #include "job/spec.h"
 #include "job/suggest.h"
 #include "job/text.h"
@@ -28,6 +30,9 @@ constexpr int64_t kMaxWallMs = 30 * 86'400'000ll;
 constexpr uint32_t kMaxProcesses = 32'768;
 constexpr uint32_t kMaxRetries = 100;
 constexpr int64_t kMinCheckpointMs = 1000;
+constexpr double kMaxAbsolute = 1e300;
+constexpr uint64_t kMaxComparedBytes = 256ull << 20;
+constexpr uint64_t kMaxJsonBytes = 16ull << 20;
 
 class Rules {
  public:
@@ -43,6 +48,7 @@ class Rules {
     Redundancy();
     Limits();
     Checkpoint();
+    CheckOrder(fields_, &problems_);
     return std::move(problems_);
   }
 
@@ -130,26 +136,33 @@ class Rules {
   }
 
   void Command() {
-    if (fields_.command.empty() || fields_.command[0].empty()) {
-      return Add("run.command", "expected a program and its arguments: [\"./program\", \"arg\"]");
-    }
-    if (fields_.command.size() > kMaxArguments) {
-      return Add("run.command", fmt::format("expected at most {} arguments, got {}", kMaxArguments,
-                                            fields_.command.size()));
-    }
-    size_t total = 0;
+    if (!Arguments("run.command", fields_.command)) return;
     for (size_t i = 0; i < fields_.command.size(); ++i) {
-      const std::string path = fmt::format("run.command[{}]", i);
-      total += fields_.command[i].size();
-      if (Text(path, fields_.command[i], kMaxTextBytes)) {
-        Placeholders(path, fields_.command[i], false);
-      }
+      Placeholders(fmt::format("run.command[{}]", i), fields_.command[i], false);
+    }
+  }
+
+  // A command line, whatever may stand for something else in it.
+  bool Arguments(const std::string& path, const std::vector<std::string>& command) {
+    const size_t before = problems_.size();
+    if (command.empty() || command[0].empty()) {
+      Add(path, "expected a program and its arguments: [\"./program\", \"arg\"]");
+    } else if (command.size() > kMaxArguments) {
+      Add(path,
+          fmt::format("expected at most {} arguments, got {}", kMaxArguments, command.size()));
+    }
+    if (problems_.size() > before) return false;
+    size_t total = 0;
+    for (size_t i = 0; i < command.size(); ++i) {
+      total += command[i].size();
+      Text(fmt::format("{}[{}]", path, i), command[i], kMaxTextBytes);
     }
     if (total > kMaxCommandBytes) {
-      Add("run.command", fmt::format("the command has {} bytes, at most {} are allowed: put long "
-                                     "texts into files of the bundle",
-                                     total, kMaxCommandBytes));
+      Add(path, fmt::format("the command has {} bytes, at most {} are allowed: put long texts into "
+                            "files of the bundle",
+                            total, kMaxCommandBytes));
     }
+    return problems_.size() == before;
   }
 
   void Env() {
@@ -290,6 +303,41 @@ class Rules {
           fmt::format("{} equal results can never come from {} {}: raise replicas or lower quorum",
                       redundancy.quorum, redundancy.replicas,
                       redundancy.replicas == 1 ? "replica" : "replicas"));
+    }
+    if (redundancy.validator != Validator::kExact) Comparison();
+  }
+
+  // What a validator that looks into the outputs needs.
+  void Comparison() {
+    const auto& redundancy = fields_.redundancy;
+    if (redundancy.quorum == 1) {
+      Add("redundancy.quorum",
+          "a quorum of 1 compares nothing: raise it, or leave the validator out");
+    }
+    if (fields_.outputs.empty()) {
+      Add("redundancy.validator", "there is nothing to compare: this job has no outputs");
+    }
+    if (redundancy.validator == Validator::kProgram) {
+      Arguments("redundancy.validator.command", redundancy.compare);
+      return;
+    }
+    const Tolerance& tolerance = redundancy.tolerance;
+    Distance("absolute", tolerance.absolute, kMaxAbsolute);
+    Distance("relative", tolerance.relative, 1);
+    // They are compared in memory.
+    const uint64_t most =
+        tolerance.format == NumberFormat::kJson ? kMaxJsonBytes : kMaxComparedBytes;
+    if (fields_.limits.output_bytes > most) {
+      Add("limits.output",
+          fmt::format("outputs of this validator have at most {}, got {}", FormatBytes(most),
+                      FormatBytes(fields_.limits.output_bytes)));
+    }
+  }
+
+  void Distance(std::string_view key, double value, double most) {
+    if (std::signbit(value) || !(value <= most)) {
+      Add(fmt::format("redundancy.validator.{}", key),
+          fmt::format("expected a number from 0 to {}, got {}", most, value));
     }
   }
 

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <functional>
 #include <string>
 
@@ -19,6 +20,12 @@ JobFields Sound() {
   fields.name = "render";
   fields.command = {"./trace"};
   return fields;
+}
+
+// Has its outputs compared as numbers.
+void Compare(JobFields& fields) {
+  fields.outputs = {"out.txt"};
+  fields.redundancy = {.replicas = 2, .quorum = 2, .validator = Validator::kNumeric};
 }
 
 std::string ProblemsOf(const JobFields& fields) {
@@ -231,6 +238,32 @@ TEST(RulesTest, RedundancyAndLimits) {
       {[](auto& f) { f.redundancy.replicas = f.redundancy.quorum = 16; }, ""},
       {[](auto& f) { f.redundancy.replicas = 17; },
        "redundancy.replicas: expected a number from 1 to 16, got 17"},
+      {[](auto& f) { Compare(f); }, ""},
+      {[](auto& f) {
+         Compare(f);
+         f.redundancy.quorum = 1;
+         f.outputs.clear();
+       },
+       "redundancy.quorum: a quorum of 1 compares nothing: raise it, or leave the validator out\n"
+       "redundancy.validator: there is nothing to compare: this job has no outputs"},
+      {[](auto& f) {
+         Compare(f);
+         f.redundancy.tolerance = {NumberFormat::kJson, -0.0, 1.5};
+       },
+       "redundancy.validator.absolute: expected a number from 0 to 1e+300, got -0\n"
+       "redundancy.validator.relative: expected a number from 0 to 1, got 1.5\n"
+       "limits.output: outputs of this validator have at most 16 MiB, got 64 MiB"},
+      {[](auto& f) {
+         Compare(f);
+         f.redundancy.tolerance.relative = std::nan("");
+       },
+       "redundancy.validator.relative: expected a number from 0 to 1, got nan"},
+      {[](auto& f) {
+         Compare(f);
+         f.redundancy.validator = Validator::kProgram;
+       },
+       "redundancy.validator.command: expected a program and its arguments: [\"./program\", "
+       "\"arg\"]"},
       {[](auto& f) { f.redundancy.quorum = 0; },
        "redundancy.quorum: expected at least 1 equal result, got 0"},
       {[](auto& f) { f.redundancy.quorum = 2; },

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -14,16 +15,19 @@ namespace {
 
 constexpr std::string_view kDomain = "corpgrid job spec";
 // A spec has the oldest version that can say what it asks for: its bytes and its hash stay what
-// they were, and a program too old for it says so. Version 2 has `checkpoint` at its end.
+// they were, and a program too old for it says so. Version 2 has `checkpoint` at its end, version 3
+// behind it what a validator other than kExact needs, and when the job runs.
 constexpr uint32_t kVersion = 1;
 constexpr uint32_t kVersionWithCheckpoint = 2;
+constexpr uint32_t kNewestVersion = 3;
 
 // More than any rule allows; the rules give the better message for what is below.
 constexpr uint64_t kMaxItems = 10'000;
 
 constexpr std::array<std::string_view, 5> kBackendNames = {"cpu", "cuda", "vulkan", "opencl",
                                                            "metal"};
-constexpr std::array<std::string_view, 1> kValidatorNames = {"exact"};
+constexpr std::array<std::string_view, 3> kValidatorNames = {"exact", "numeric", "program"};
+constexpr std::array<std::string_view, 5> kFormatNames = {"text", "csv", "json", "f32", "f64"};
 constexpr std::array<std::string_view, 2> kDistinctNames = {"owner", "device"};
 
 // Reads numbers that must fit a smaller type than the eight bytes they have in the encoding.
@@ -36,6 +40,13 @@ class Reader {
   int64_t Signed() { return decoder_.Signed(); }
   uint64_t Count(uint64_t limit) { return decoder_.Count(limit); }
   uint32_t Number32() { return static_cast<uint32_t>(decoder_.Count(UINT32_MAX)); }
+  int32_t Signed32() {
+    const int64_t number = decoder_.Signed();
+    if (number < INT32_MIN || number > INT32_MAX) {
+      status_ = absl::InvalidArgumentError("malformed encoding: a number is too large");
+    }
+    return static_cast<int32_t>(number);
+  }
   bool Bool() { return decoder_.Count(1) != 0; }
   template <typename Enum, size_t kSize>
   Enum Choice(const std::array<std::string_view, kSize>&) {
@@ -67,7 +78,19 @@ std::vector<std::string> ReadTexts(Reader& reader) {
 
 // What to read `bytes` as. Of bytes of no version that we know, reading them as the newest tells.
 uint32_t VersionOf(std::string_view bytes) {
-  return crypto::Decoder(bytes, kDomain, kVersion).ok() ? kVersion : kVersionWithCheckpoint;
+  for (const uint32_t version : {kVersion, kVersionWithCheckpoint}) {
+    if (crypto::Decoder(bytes, kDomain, version).ok()) return version;
+  }
+  return kNewestVersion;
+}
+
+// The oldest that can say what `fields` ask for.
+uint32_t VersionFor(const JobFields& fields) {
+  if (fields.redundancy.validator != Validator::kExact || fields.priority != 0 ||
+      !fields.after.empty() || fields.deadline_ms != 0) {
+    return kNewestVersion;
+  }
+  return fields.checkpoint ? kVersionWithCheckpoint : kVersion;
 }
 
 JobFields ReadFields(Reader& reader, uint32_t version) {
@@ -103,10 +126,22 @@ JobFields ReadFields(Reader& reader, uint32_t version) {
   fields.limits.processes = reader.Number32();
   fields.limits.network = reader.Bool();
   fields.retries = reader.Number32();
-  if (version == kVersionWithCheckpoint) {
+  if (version == kVersionWithCheckpoint || (version > kVersionWithCheckpoint && reader.Bool())) {
     fields.checkpoint.emplace();
     fields.checkpoint->folder = reader.Text();
     fields.checkpoint->every_ms = reader.Signed();
+  }
+  if (version == kNewestVersion) {
+    Tolerance& tolerance = fields.redundancy.tolerance;
+    tolerance.format = reader.Choice<NumberFormat>(kFormatNames);
+    tolerance.absolute = std::bit_cast<double>(reader.Number());
+    tolerance.relative = std::bit_cast<double>(reader.Number());
+    fields.redundancy.compare = ReadTexts(reader);
+    fields.priority = reader.Signed32();
+    for (uint64_t left = reader.Count(JobSpec::kMaxAfter); left > 0 && reader.ok(); --left) {
+      fields.after.push_back(reader.Number());
+    }
+    fields.deadline_ms = reader.Signed();
   }
   return fields;
 }
@@ -116,6 +151,9 @@ JobFields ReadFields(Reader& reader, uint32_t version) {
 std::string_view ToText(Backend backend) { return kBackendNames.at(static_cast<size_t>(backend)); }
 std::string_view ToText(Validator validator) {
   return kValidatorNames.at(static_cast<size_t>(validator));
+}
+std::string_view ToText(NumberFormat format) {
+  return kFormatNames.at(static_cast<size_t>(format));
 }
 std::string_view ToText(Distinct distinct) {
   return kDistinctNames.at(static_cast<size_t>(distinct));
@@ -134,11 +172,16 @@ absl::StatusOr<JobSpec> JobSpec::Make(JobFields fields) {
   if (!problems.empty()) return absl::InvalidArgumentError(message);
   // Any of them will do, so their order says nothing and must not change the bytes.
   std::sort(fields.resources.backends.begin(), fields.resources.backends.end());
+  // Nor what another validator would need.
+  Redundancy& redundancy = fields.redundancy;
+  if (redundancy.validator != Validator::kNumeric) redundancy.tolerance = {};
+  if (redundancy.validator != Validator::kProgram) redundancy.compare.clear();
   return JobSpec(std::move(fields));
 }
 
 std::string JobSpec::Encode() const {
-  crypto::Encoder encoder(kDomain, fields_.checkpoint ? kVersionWithCheckpoint : kVersion);
+  const uint32_t version = VersionFor(fields_);
+  crypto::Encoder encoder(kDomain, version);
   const auto add_texts = [&](const std::vector<std::string>& texts) {
     encoder.Add(uint64_t{texts.size()});
     for (const std::string& text : texts) encoder.Add(text);
@@ -165,8 +208,19 @@ std::string JobSpec::Encode() const {
   encoder.AddSigned(limits.wall_ms).Add(limits.output_bytes).Add(limits.disk_bytes);
   encoder.Add(uint64_t{limits.processes}).AddSigned(limits.network);
   encoder.Add(uint64_t{fields_.retries});
+  if (version > kVersionWithCheckpoint) encoder.AddSigned(fields_.checkpoint.has_value());
   if (fields_.checkpoint) {
     encoder.Add(fields_.checkpoint->folder).AddSigned(fields_.checkpoint->every_ms);
+  }
+  if (version == kNewestVersion) {
+    const Tolerance& tolerance = redundancy.tolerance;
+    encoder.Add(static_cast<uint64_t>(tolerance.format))
+        .Add(std::bit_cast<uint64_t>(tolerance.absolute))
+        .Add(std::bit_cast<uint64_t>(tolerance.relative));
+    add_texts(redundancy.compare);
+    encoder.AddSigned(fields_.priority).Add(uint64_t{fields_.after.size()});
+    for (const uint64_t id : fields_.after) encoder.Add(id);
+    encoder.AddSigned(fields_.deadline_ms);
   }
   return encoder.bytes();
 }

@@ -13,11 +13,13 @@
 namespace corpgrid::job {
 
 enum class Backend : uint8_t { kCpu, kCuda, kVulkan, kOpenCl, kMetal };
-enum class Validator : uint8_t { kExact };
+enum class Validator : uint8_t { kExact, kNumeric, kProgram };
+enum class NumberFormat : uint8_t { kText, kCsv, kJson, kF32, kF64 };
 enum class Distinct : uint8_t { kOwner, kDevice };
 
 std::string_view ToText(Backend backend);
 std::string_view ToText(Validator validator);
+std::string_view ToText(NumberFormat format);
 std::string_view ToText(Distinct distinct);
 
 // One file of an `inputs:` job; shard i reads inputs[i].
@@ -38,11 +40,23 @@ struct Resources {
   bool operator==(const Resources&) const = default;
 };
 
+// How far the numbers of two results may be apart (job/closeness.h).
+struct Tolerance {
+  NumberFormat format = NumberFormat::kText;  // of every output; arrays are little-endian
+  double absolute = 0;
+  double relative = 0;
+
+  bool operator==(const Tolerance&) const = default;
+};
+
 struct Redundancy {
   uint32_t replicas = 1;  // copies of a shard that run from the start
   uint32_t quorum = 1;    // equal results of distinct owners that decide it; <= replicas
   Validator validator = Validator::kExact;
   Distinct distinct = Distinct::kOwner;
+  Tolerance tolerance = {};  // kNumeric
+  // kProgram: argv, to which the paths of two folders with a result's outputs each are added.
+  std::vector<std::string> compare = {};
 
   bool operator==(const Redundancy&) const = default;
 };
@@ -80,6 +94,9 @@ struct JobFields {
   Limits limits;
   uint32_t retries = 3;
   std::optional<Checkpoint> checkpoint;
+  int32_t priority = 0;         // higher ones go first
+  std::vector<uint64_t> after;  // ids of jobs that must be done before it begins
+  int64_t deadline_ms = 0;      // since its submission; 0: none
 
   bool operator==(const JobFields&) const = default;
 };
@@ -90,6 +107,8 @@ class JobSpec {
   static constexpr uint32_t kMaxShards = 10'000'000;
   static constexpr uint32_t kMaxReplicas = 16;
   static constexpr size_t kMaxInputs = 100'000;
+  static constexpr size_t kMaxAfter = 1'000;
+  static constexpr int32_t kMaxPriority = 1'000;  // and the lowest is its negative
 
   // Errors: InvalidArgument with every broken rule, one a line.
   static absl::StatusOr<JobSpec> Make(JobFields fields);

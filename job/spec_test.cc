@@ -54,9 +54,22 @@ JobFields RandomJob(std::mt19937& random) {
   fields.redundancy.replicas = 1 + below(JobSpec::kMaxReplicas);
   fields.redundancy.quorum = 1 + below(fields.redundancy.replicas);
   fields.redundancy.distinct = below(2) == 0 ? Distinct::kOwner : Distinct::kDevice;
+  fields.outputs.emplace_back("last");
+  if (const uint32_t validator = below(3); validator > 0 && fields.redundancy.quorum > 1) {
+    fields.redundancy.validator = static_cast<Validator>(validator);
+    if (fields.redundancy.validator == Validator::kNumeric) {
+      fields.redundancy.tolerance = {static_cast<NumberFormat>(below(5)), 1.0 / (1 + below(99)),
+                                     1.0 / (1 + below(9))};
+    } else {
+      fields.redundancy.compare = {"./" + word(), word()};
+    }
+  }
   fields.limits = {100 + below(1'000'000), below(1000), (1ull + below(9)) << 30, 1 + below(99),
                    below(2) == 0};
   fields.retries = below(100);
+  if (below(3) == 0) fields.priority = static_cast<int32_t>(below(2001)) - 1000;
+  if (below(3) == 0) fields.after = {1 + below(9), 10 + uint64_t{below(9)} * UINT32_MAX};
+  if (below(3) == 0) fields.deadline_ms = 1 + below(1'000'000'000);
   if (below(2) == 0) {
     fields.checkpoint = {.folder = fmt::format("s-{}", below(9)), .every_ms = 1000 + below(99)};
   }
@@ -97,13 +110,28 @@ TEST(JobSpecTest, OnlyWhoAsksForCheckpointsNeedsTheNewerVersion) {
   // What a program says that knows version 1 alone.
   EXPECT_EQ(crypto::Decoder(newer, "corpgrid job spec", 1).Finish().message(),
             "malformed encoding: corpgrid job spec of version 2, this program reads version 1");
-  const std::string future = crypto::Encoder("corpgrid job spec", 3).bytes();
+  const std::string future = crypto::Encoder("corpgrid job spec", 4).bytes();
   EXPECT_EQ(JobSpec::Decode(future).status().message(),
-            "malformed encoding: corpgrid job spec of version 3, this program reads version 2");
+            "malformed encoding: corpgrid job spec of version 4, this program reads version 3");
   // A version 2 without what it is for would be a second encoding of one spec.
   std::string relabelled = older;
   relabelled[relabelled.find("corpgrid job spec") + 17 + 4] = 2;
   EXPECT_FALSE(JobSpec::Decode(relabelled).ok());
+}
+
+TEST(JobSpecTest, OnlyWhoComparesOutputsNeedsVersion3) {
+  JobFields fields = Small();
+  fields.limits.disk_bytes = 1 << 30;
+  fields.outputs = {"out.csv"};
+  fields.redundancy = {.replicas = 2, .quorum = 2, .tolerance = {NumberFormat::kCsv, 1, 0.5}};
+  EXPECT_TRUE(crypto::Decoder(JobSpec::Make(fields)->Encode(), "corpgrid job spec", 1).ok());
+  EXPECT_EQ((*JobSpec::Make(fields))->redundancy.tolerance, Tolerance{}) << "exact needs none";
+  fields.redundancy.validator = Validator::kNumeric;
+  const std::string bytes = JobSpec::Make(fields)->Encode();
+  EXPECT_EQ(crypto::Blake3(bytes).Hex(),
+            "df0832a792a4abc5f7ea9b866e82b79fd2e933578dc36e7595a2e0713ec87250");
+  EXPECT_TRUE(crypto::Decoder(bytes, "corpgrid job spec", 3).ok());
+  EXPECT_EQ(JobSpec::Decode(bytes)->operator*(), fields);
 }
 
 TEST(JobSpecTest, EveryFieldIsInTheEncoding) {

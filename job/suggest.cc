@@ -14,7 +14,7 @@
 namespace corpgrid::job {
 namespace {
 
-constexpr std::array<std::string_view, 27> kPaths = {
+constexpr auto kPaths = std::to_array<std::string_view>({
     "name",
     "bundle",
     "run",
@@ -32,6 +32,9 @@ constexpr std::array<std::string_view, 27> kPaths = {
     "redundancy.replicas",
     "redundancy.quorum",
     "redundancy.validator",
+    "redundancy.validator.numeric",
+    "redundancy.validator.absolute",
+    "redundancy.validator.relative",
     "redundancy.distinct",
     "limits",
     "limits.wall",
@@ -42,19 +45,43 @@ constexpr std::array<std::string_view, 27> kPaths = {
     "checkpoint",
     "checkpoint.folder",
     "checkpoint.every",
-};
+    "priority",
+    "after",
+    "deadline",
+});
 
 // What other tools call it.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 26> kOtherNames = {{
-    {"args", "run.command"},      {"argv", "run.command"},        {"cmd", "run.command"},
-    {"script", "run.command"},    {"exec", "run.command"},        {"count", "shards"},
-    {"tasks", "shards"},          {"parallelism", "shards"},      {"files", "inputs"},
-    {"environment", "env"},       {"variables", "env"},           {"artifacts", "outputs"},
-    {"results", "outputs"},       {"cores", "resources.cpus"},    {"ram", "resources.memory"},
-    {"mem", "resources.memory"},  {"gpu", "resources.backend"},   {"gpus", "resources.backend"},
-    {"timeout", "limits.wall"},   {"walltime", "limits.wall"},    {"time", "limits.wall"},
-    {"pids", "limits.processes"}, {"internet", "limits.network"}, {"copies", "redundancy.replicas"},
-    {"max_retries", "retries"},   {"attempts", "retries"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 30> kOtherNames = {{
+    {"args", "run.command"},
+    {"argv", "run.command"},
+    {"cmd", "run.command"},
+    {"script", "run.command"},
+    {"exec", "run.command"},
+    {"count", "shards"},
+    {"tasks", "shards"},
+    {"parallelism", "shards"},
+    {"files", "inputs"},
+    {"environment", "env"},
+    {"variables", "env"},
+    {"artifacts", "outputs"},
+    {"results", "outputs"},
+    {"cores", "resources.cpus"},
+    {"ram", "resources.memory"},
+    {"mem", "resources.memory"},
+    {"gpu", "resources.backend"},
+    {"gpus", "resources.backend"},
+    {"timeout", "limits.wall"},
+    {"walltime", "limits.wall"},
+    {"time", "limits.wall"},
+    {"pids", "limits.processes"},
+    {"internet", "limits.network"},
+    {"copies", "redundancy.replicas"},
+    {"max_retries", "retries"},
+    {"attempts", "retries"},
+    {"depends_on", "after"},
+    {"dependencies", "after"},
+    {"needs", "after"},
+    {"nice", "priority"},
 }};
 
 // Longer words are no typos, and the edit distance costs their length.
@@ -70,7 +97,7 @@ std::string Lower(std::string_view text) {
 // The path that `key` is the last part of, or its other name for.
 std::string_view Elsewhere(std::string_view key) {
   for (const std::string_view path : kPaths) {
-    if (path.substr(path.find('.') + 1) == key) return path;
+    if (path.substr(path.rfind('.') + 1) == key) return path;
   }
   if (key == "retries") return key;
   for (const auto& [other, path] : kOtherNames) {
@@ -81,7 +108,7 @@ std::string_view Elsewhere(std::string_view key) {
 
 // `path` as someone who is in `parent` would be told it.
 std::string Place(std::string_view path, std::string_view parent) {
-  const size_t dot = path.find('.');
+  const size_t dot = path.rfind('.');
   if (dot != std::string_view::npos && path.substr(0, dot) == parent) {
     return fmt::format("\"{}:\"", path.substr(dot + 1));
   }
@@ -123,7 +150,7 @@ Suggestion SuggestKey(std::string_view key, const std::string& parent,
   std::vector<std::string> all;
   all.reserve(kPaths.size());
   for (const std::string_view path : kPaths) {
-    all.emplace_back(path.substr(path.find('.') + 1));
+    all.emplace_back(path.substr(path.rfind('.') + 1));
   }
   if (const std::string nearest = SuggestWord(key, all); !nearest.empty()) {
     const std::string_view path = Elsewhere(nearest);

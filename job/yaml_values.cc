@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "base/text.h"
 #include "fmt/format.h"
@@ -61,6 +62,25 @@ absl::StatusOr<uint32_t> NumberOf(const YamlNode& node) {
     return absl::InvalidArgumentError(fmt::format("{} is too large", Quote(node.text)));
   }
   return Expected("a whole number", node, SuggestNumber(node.text));
+}
+
+absl::StatusOr<int32_t> SignedOf(const YamlNode& node) {
+  int32_t number = 0;
+  const char* const end = node.text.data() + node.text.size();
+  const auto [stop, error] = std::from_chars(node.text.data(), end, number);
+  if (node.kind == YamlNode::Kind::kText && stop == end && error == std::errc()) return number;
+  return Expected("a whole number, as in -5", node, "");
+}
+
+absl::StatusOr<double> FractionOf(const YamlNode& node) {
+  double number = 0;
+  const char* const end = node.text.data() + node.text.size();
+  const auto [stop, error] = std::from_chars(node.text.data(), end, number);
+  if (node.kind == YamlNode::Kind::kText && stop == end && error == std::errc() &&
+      std::isfinite(number)) {
+    return number;
+  }
+  return Expected("a number, as in 1e-6", node, "");
 }
 
 absl::StatusOr<uint64_t> BytesOf(const YamlNode& node) {

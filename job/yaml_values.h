@@ -16,6 +16,9 @@ namespace corpgrid::job {
 // Any scalar as it is written; "64" and 64 are the same.
 absl::StatusOr<std::string> TextOf(const YamlNode& node, std::string_view expected = "a text");
 absl::StatusOr<uint32_t> NumberOf(const YamlNode& node);
+absl::StatusOr<int32_t> SignedOf(const YamlNode& node);
+// With a point or an exponent, or without; finite.
+absl::StatusOr<double> FractionOf(const YamlNode& node);
 absl::StatusOr<uint64_t> BytesOf(const YamlNode& node);
 absl::StatusOr<int64_t> DurationOf(const YamlNode& node);
 absl::StatusOr<bool> BoolOf(const YamlNode& node);

@@ -78,18 +78,18 @@ TEST_F(AuditLogTest, ShowsItselfToPeopleAndToAgentsItsCheckpoint) {
                   rpc::kSessionKey, session)
                   .ok());
   EXPECT_EQ(Verified(checkpoint).size, 3u) << "the scheduler's start, the token, the device";
-  const std::pair<const char*, std::string> kCallers[] = {{rpc::kSessionKey, session},
-                                                          {rpc::kTokenKey, "wrong"}};
-  for (const auto& [key, secret] : kCallers) {
+  const std::pair<const char*, std::string> callers[] = {{rpc::kSessionKey, session},
+                                                         {rpc::kTokenKey, "wrong"}};
+  for (const auto& [key, secret] : callers) {
     EXPECT_FALSE(
         Ask(&pb::Audit::Stub::ListEntries, pb::ListEntriesRequest(), &entries, key, secret).ok());
     EXPECT_FALSE(
         Ask(&pb::Audit::Stub::ProveInclusion, pb::ProveInclusionRequest(), &inclusion, key, secret)
             .ok());
   }
-  const std::pair<const char*, const char*> kRefused[] = {{rpc::kSessionKey, "no such session"},
-                                                          {rpc::kTokenKey, "use the data folder"}};
-  for (const auto& [key, message] : kRefused) {
+  const std::pair<const char*, const char*> refused[] = {{rpc::kSessionKey, "no such session"},
+                                                         {rpc::kTokenKey, "use the data folder"}};
+  for (const auto& [key, message] : refused) {
     const grpc::Status status =
         Ask(&pb::Audit::Stub::Checkpoint, pb::CheckpointRequest(), &checkpoint, key, "stale");
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);

@@ -55,6 +55,8 @@ const char* ToText(core::AttemptState state) {
       return "faulted";
     case core::AttemptState::kGivenBack:
       return "given back";
+    case core::AttemptState::kUndecided:
+      return "undecided";
   }
   return "unknown";
 }
@@ -151,7 +153,11 @@ void DeviceToMessage(const core::DeviceView& view, pb::Device* out) {
       info->add_backends(std::string(job::ToText(backend)));
   }
   out->set_owner(row.owner);
-  out->set_state(view.lost ? "lost" : view.leases > 0 ? "busy" : "idle");
+  const bool busy = view.leases > 0;
+  out->set_state(view.lost     ? "lost"
+                 : row.drained ? (busy ? "draining" : "drained")
+                 : busy        ? "busy"
+                               : "idle");
   out->set_attempts_running(view.leases);
   out->set_last_seen_ms_ago(view.silent_ms);
   out->set_results_agreed(view.reputation.agreed);

@@ -67,6 +67,9 @@ absl::StatusOr<core::SubmitJob> JobsService::CheckSubmission(const pb::SubmitReq
   }
   ASSIGN_OR_RETURN(const std::string spec_bytes, ReadSpec(spec_object->second));
   ASSIGN_OR_RETURN(job::JobSpec spec, job::JobSpec::Decode(spec_bytes));
+  if (spec->redundancy.validator == job::Validator::kProgram) {
+    RETURN_IF_ERROR(validator_->Check());
+  }
   const auto bundle = staged.find("bundle");
   const bool has_bundle = bundle != staged.end();
   const crypto::Hash bundle_hash = has_bundle ? bundle->second.hash : crypto::Blake3("");
@@ -278,6 +281,23 @@ grpc::Status JobsService::DeviceWhy(grpc::ServerContext* context,
       loop_->Call<std::vector<std::string>>(core::WhyDevice{DeviceId{request->device_id()}});
   if (!sentences.ok()) return rpc::ToGrpc(sentences.status());
   for (const std::string& sentence : *sentences) response->add_sentences(sentence);
+  return grpc::Status::OK;
+}
+
+grpc::Status JobsService::DrainDevice(grpc::ServerContext* context,
+                                      const pb::DrainDeviceRequest* request,
+                                      pb::DrainDeviceResponse* response) {
+  if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
+    return rpc::ToGrpc(who);
+  const DeviceId id{request->device_id()};
+  const absl::Status drained = loop_->CallStatus(
+      core::DrainDevice{.device = id, .drained = !request->undo(), .now = request->now()});
+  if (!drained.ok()) return rpc::ToGrpc(drained);
+  const auto devices = loop_->Call<std::vector<core::DeviceView>>(core::ViewDevices{});
+  if (!devices.ok()) return rpc::ToGrpc(devices.status());
+  for (const core::DeviceView& device : *devices) {
+    if (device.row.id == id) response->set_attempts_running(device.leases);
+  }
   return grpc::Status::OK;
 }
 

@@ -8,6 +8,7 @@
 #include "scheduler/authenticate.h"
 #include "scheduler/core_loop.h"
 #include "scheduler/job_watch.h"
+#include "scheduler/validator.h"
 #include "store/store.h"
 
 namespace corpgrid::scheduler {
@@ -21,11 +22,13 @@ class JobsService final : public corpgrid::v1::Jobs::Service {
 
   // All must outlive the service. `join_key` makes join tokens out of idempotency keys.
   JobsService(const Authenticator* authenticator, CoreLoop* loop, const store::Store* store,
-              objects::ObjectStore* objects, JobWatch* watch, std::array<uint8_t, 32> join_key)
+              objects::ObjectStore* objects, Validator* validator, JobWatch* watch,
+              std::array<uint8_t, 32> join_key)
       : authenticator_(authenticator),
         loop_(loop),
         store_(store),
         objects_(objects),
+        validator_(validator),
         watch_(watch),
         join_key_(join_key) {}
 
@@ -57,6 +60,9 @@ class JobsService final : public corpgrid::v1::Jobs::Service {
   grpc::Status DeviceWhy(grpc::ServerContext* context,
                          const corpgrid::v1::DeviceWhyRequest* request,
                          corpgrid::v1::WhyResponse* response) override;
+  grpc::Status DrainDevice(grpc::ServerContext* context,
+                           const corpgrid::v1::DrainDeviceRequest* request,
+                           corpgrid::v1::DrainDeviceResponse* response) override;
   grpc::Status CreateJoinToken(grpc::ServerContext* context,
                                const corpgrid::v1::CreateJoinTokenRequest* request,
                                corpgrid::v1::CreateJoinTokenResponse* response) override;
@@ -74,6 +80,7 @@ class JobsService final : public corpgrid::v1::Jobs::Service {
   CoreLoop* const loop_;
   const store::Store* const store_;
   objects::ObjectStore* const objects_;
+  Validator* const validator_;
   JobWatch* const watch_;
   const std::array<uint8_t, 32> join_key_;
   std::atomic<bool> stopping_ = false;

@@ -21,6 +21,7 @@
 #include "scheduler/audit_log.h"
 #include "scheduler/audit_service.h"
 #include "scheduler/authenticate.h"
+#include "scheduler/comparer.h"
 #include "scheduler/core_loop.h"
 #include "scheduler/data_folder.h"
 #include "scheduler/grants.h"
@@ -71,7 +72,8 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   ~RunningScheduler() override {
     RunningScheduler::Stop();
     // No reactor may outlive the service, no command its listener: the loop ends before what it
-    // calls.
+    // calls, and after what calls it.
+    if (comparer_) comparer_->Stop();
     loop_.reset();
     staging_.reset();
   }
@@ -110,6 +112,8 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
     }
     for (const AttemptId id : effects.drop_states) staging_->Drop(StateScope(id));
     ended_touched_.clear();
+    if (!effects.ended.empty()) comparer_->Ended(effects.ended);
+    for (core::Comparison& comparison : effects.compare) comparer_->Ask(std::move(comparison));
     if (!effects.leases.empty()) agent_service_->Deliver(effects.leases);
     for (const JobId id : effects.changed) watch_.Changed(id);
   }
@@ -125,6 +129,10 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
       grants_->Add(lease, *std::move(job));
       grants_->Touch(lease.attempt);
       RestoreStaged(lease.attempt);
+    }
+    comparer_->Clear();
+    for (core::Comparison& comparison : grid.OpenComparisons()) {
+      comparer_->Ask(std::move(comparison));
     }
     if (agent_service_)
       agent_service_->FailPolls(absl::UnavailableError("the scheduler read its state back"));
@@ -166,6 +174,8 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   std::unique_ptr<Staging> staging_;
   std::unique_ptr<Authenticator> authenticator_;
   std::unique_ptr<CoreLoop> loop_;
+  std::unique_ptr<Validator> validator_;
+  std::unique_ptr<Comparer> comparer_;
   std::unique_ptr<AuditLog> audit_log_;
   std::unique_ptr<AgentService> agent_service_;
   std::unique_ptr<ObjectsService> objects_service_;
@@ -218,8 +228,12 @@ absl::Status RunningScheduler::Start() {
                                      objects_.get(), loop_.get(), &SystemClock(), config_);
   objects_service_ =
       std::make_unique<ObjectsService>(authenticator_.get(), grants_.get(), objects_.get());
-  jobs_service_ = std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(),
-                                                objects_.get(), &watch_, join_key.bytes);
+  validator_ = std::make_unique<Validator>(options_.validator, objects_.get());
+  comparer_ =
+      std::make_unique<Comparer>(objects_.get(), grants_.get(), validator_.get(), loop_.get());
+  jobs_service_ =
+      std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(), objects_.get(),
+                                    validator_.get(), &watch_, join_key.bytes);
   ASSIGN_OR_RETURN(audit_log_, OpenAuditLog(folder));
   audit_service_ =
       std::make_unique<AuditService>(authenticator_.get(), audit_log_.get(), store_.get());

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -15,6 +16,9 @@ struct Options {
   std::string listen = "127.0.0.1:0";  // port 0 picks a free one
   int64_t heartbeat_ms = 2000;
   int grace_heartbeats = 4;
+  // Starts a process that calls ServeValidator (scheduler/validator_child.h); empty: jobs with
+  // validator programs are refused.
+  std::vector<std::string> validator = {};
 };
 
 // A whole scheduler: state, objects, and the four services on one port.

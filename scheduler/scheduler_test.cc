@@ -20,6 +20,9 @@ TEST_F(SchedulerTest, NobodyGetsInWithoutATokenOrASession) {
   pb::ListJobsResponse jobs;
   EXPECT_EQ(Call(&pb::Jobs::Stub::List, pb::ListJobsRequest(), &jobs).error_code(),
             grpc::StatusCode::UNAUTHENTICATED);
+  pb::DrainDeviceResponse drained;
+  EXPECT_EQ(Call(&pb::Jobs::Stub::DrainDevice, pb::DrainDeviceRequest(), &drained).error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
   TestAgent stranger(channel_);
   EXPECT_EQ(stranger.Register("").error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(stranger.Register("cgj1." + std::string(64, '0')).error_code(),

@@ -76,13 +76,13 @@ absl::Status ReconcileStaging(objects::ObjectStore* objects, const store::Store&
     if (!id || live.contains(id)) continue;
     const absl::StatusOr<store::AttemptRecord> record = store.Attempt(id);
     if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
-    bool winner = false;
+    bool is_kept = record.ok() && record->attempt.state == core::AttemptState::kUndecided;
     if (record.ok() && record->attempt.state == core::AttemptState::kAgreed) {
       const ShardId shard = record->attempt.shard;
       ASSIGN_OR_RETURN(const auto rows, store.Shards(shard.job, shard.index, 1));
-      winner = !rows.empty() && rows[0].id == shard && rows[0].winner == id;
+      is_kept = !rows.empty() && rows[0].id == shard && rows[0].winner == id;
     }
-    if (winner) {
+    if (is_kept) {
       keep.emplace_back(scope, JobOwner(record->attempt.shard.job));
     } else {
       drop.push_back(scope);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -205,6 +206,7 @@ class SchedulerTest : public ::testing::Test {
       fields.checkpoint = job::Checkpoint{};
       fields.shards = 2;
     }
+    if (adjust_) adjust_(&fields);
     spec_ = job::JobSpec::Make(fields).value().Encode();
     rpc::ObjectsClient client(objects_.get(), rpc::kTokenKey, grid_.token);
     pb::Grant grant;
@@ -236,6 +238,7 @@ class SchedulerTest : public ::testing::Test {
   std::string listen_ = "127.0.0.1:0";
   rpc::GridFile grid_;
   bool with_checkpoints_ = false;
+  std::function<void(job::JobFields*)> adjust_;  // what Submit() submits
   std::string spec_;
   std::unique_ptr<Scheduler> scheduler_;
   std::shared_ptr<grpc::Channel> channel_;

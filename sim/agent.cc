@@ -328,6 +328,15 @@ void Agent::Judge(const std::vector<core::Verdict>& verdicts) {
 
 void Agent::StopWork(const std::vector<core::Stop>& stops) {
   for (const core::Stop& stop : stops) {
+    const auto held = std::find_if(held_.begin(), held_.end(), [&](const Held& h) {
+      return h.lease.attempt == stop.attempt && h.stage != Stage::kFinished;
+    });
+    if (stop.give_back && held != held_.end()) {
+      Finish(&*held);
+      held->result.row.result = {
+          .outcome = job::Outcome::kGivenBack, .exit_code = 0, .outputs = {}};
+      continue;
+    }
     // Some hand in all the same, later: that is what leases are against.
     std::erase_if(held_, [&](const Held& held) {
       return held.lease.attempt == stop.attempt && held.late_until_ms <= now_ms();

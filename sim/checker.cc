@@ -1,6 +1,7 @@
 #include "sim/checker.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -110,9 +111,17 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
     if (registered && agent_by_key_.contains(join->device.public_key)) {
       DeviceFact& device = devices_[registered->device];
       device.agent = agent_by_key_.at(join->device.public_key);
-      device.applied = join->device;
+      const bool drained = std::exchange(device.applied, join->device).drained;
+      device.applied.drained = drained;
       device.contact_ms = applied_ms_;
     }
+  }
+  const auto* drain = std::get_if<core::DrainDevice>(&request.body);
+  const auto* status = std::get_if<absl::Status>(&effects.reply);
+  const auto device = drain ? devices_.find(drain->device) : devices_.end();
+  if (device != devices_.end() && status && status->ok()) {
+    device->second.applied.drained = drain->drained;
+    if (drain->drained) device->second.drained_round = rounds_;
   }
   for (const core::Lease& lease : effects.leases) CheckLease(lease);
 }
@@ -130,6 +139,9 @@ void Checker::CheckLease(const core::Lease& lease) {
   const DeviceFact& fact = device->second;
   if (fact.power == core::Power::kBattery && fact.power_load == loads_) {
     Fail(fmt::format("attempt {} was leased to a device on battery", lease.attempt.value));
+  }
+  if (fact.applied.drained) {
+    Fail(fmt::format("attempt {} was leased to a device that is drained", lease.attempt.value));
   }
   const JobTruth* job = world_->FindJob(lease.shard.job);
   if (job && !Suits(fact.applied, *job->spec)) {
@@ -171,7 +183,10 @@ void Checker::Released(const Request& request, const core::Effects& effects) {
     ReleasedVerdicts(request, *verdicts);
   }
   ReleasedBytes(effects);
-  if (std::holds_alternative<core::Tick>(request.body)) CheckOverdue(applied_ms_);
+  if (std::holds_alternative<core::Tick>(request.body)) {
+    CheckOverdue(applied_ms_);
+    CheckDeadlines();
+  }
 }
 
 // A device is told to stop what is not its own or has ended, and nothing else.
@@ -183,7 +198,8 @@ void Checker::ReleasedStops(const core::Heartbeat& beat, const std::vector<core:
     const auto it = attempts_.find(id);
     const bool own = it != attempts_.end() && it->second.device == beat.device;
     // A device on battery may be told to stop what is its own.
-    if (own && IsLive(it->second.state) && stopped && beat.power != core::Power::kBattery) {
+    if (own && IsLive(it->second.state) && stopped && beat.power != core::Power::kBattery &&
+        !MayBeGivenBack(devices_.at(beat.device), it->second)) {
       Fail(fmt::format("attempt {} was stopped under a live lease", id.value));
     }
     const bool over = !own || (!IsLive(it->second.state) && it->second.ended_round != rounds_);
@@ -255,7 +271,8 @@ void Checker::ReleasedVerdicts(const Request& request, const std::vector<core::V
       if (!own) {
         Fail(fmt::format("a result for attempt {} was accepted from a device that had no lease",
                          in.row.attempt.value));
-      } else if (!it->second.vote && it->second.state != core::AttemptState::kFaulted) {
+      } else if (!it->second.vote && it->second.state != core::AttemptState::kFaulted &&
+                 it->second.state != core::AttemptState::kGivenBack) {
         Fail(fmt::format("a result for attempt {} was accepted, but is not in the store",
                          in.row.attempt.value));
       }
@@ -273,24 +290,30 @@ void Checker::ReleasedVerdicts(const Request& request, const std::vector<core::V
 // Whether handing in again what was accepted has to be accepted. The core forgets when it starts
 // anew, so this holds for what was handed in and ended since.
 bool Checker::MustRepeat(const AttemptFact& fact) const {
-  const bool accepted = fact.vote || fact.state == core::AttemptState::kFaulted;
+  const bool accepted = fact.vote || fact.state == core::AttemptState::kFaulted ||
+                        fact.state == core::AttemptState::kGivenBack;
   return accepted && !IsLive(fact.state) && fact.ended_load == loads_ &&
          fact.ended_round != rounds_;
+}
+
+bool Checker::MustKeep(const AttemptFact& fact) {
+  return fact.winner || fact.state == core::AttemptState::kUndecided;
 }
 
 void Checker::ReleasedBytes(const core::Effects& effects) {
   for (const auto& [attempt, job] : effects.keep) {
     const auto it = attempts_.find(attempt);
-    if (it == attempts_.end() || !it->second.winner || it->second.shard.job != job) {
-      Fail(fmt::format("the outputs of attempt {} are kept, but it did not win", attempt.value));
+    if (it == attempts_.end() || !MustKeep(it->second) || it->second.shard.job != job) {
+      Fail(fmt::format("the outputs of attempt {} are kept, but it lost", attempt.value));
     } else if (std::exchange(it->second.kept, true)) {
       Fail(fmt::format("the outputs of attempt {} are kept twice", attempt.value));
     }
   }
   for (const AttemptId attempt : effects.drop) {
     const auto it = attempts_.find(attempt);
-    if (it != attempts_.end() && it->second.winner) {
-      Fail(fmt::format("the outputs of attempt {} are dropped, but it won", attempt.value));
+    if (it != attempts_.end() && MustKeep(it->second)) {
+      Fail(
+          fmt::format("the outputs of attempt {} are dropped, but it did not lose", attempt.value));
     }
   }
 }
@@ -350,14 +373,20 @@ bool Checker::Starved(const JobTruth& job) const {
   const uint32_t quorum = job.spec->redundancy.quorum;
   if (fit.size() < quorum) return true;
   for (const auto& [index, shard] : it->second.shards) {
-    std::map<uint64_t, size_t> votes;
-    size_t best = 0;
+    std::vector<const AttemptFact*> votes;
     size_t left = fit.size();
     for (const AttemptId id : shard.live) {
       const AttemptFact& fact = attempts_.at(id);
       if (!fact.vote) continue;
-      best = std::max(best, ++votes[*fact.vote]);
+      votes.push_back(&fact);
       if (fit.contains(PartyOf(job, fact.device))) --left;
+    }
+    size_t best = 0;
+    for (const AttemptFact* one : votes) {
+      const auto agree = [one](const AttemptFact* other) {
+        return one->vote == other->vote && std::abs(one->rounding - other->rounding) <= 1;
+      };
+      best = std::max(best, static_cast<size_t>(std::count_if(votes.begin(), votes.end(), agree)));
     }
     if (best + left < quorum) return true;
   }

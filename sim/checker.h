@@ -23,12 +23,15 @@ namespace corpgrid::sim {
 // and notes every contradiction. It looks only at what changed, so its cost does not grow with the
 // grid. What it checks:
 //  - an answer goes out only when what it says is in the store, and stays true after a crash;
-//  - a shard is decided once, by equal results of as many different owners as its job asks for,
+//  - a shard is decided once, by equal (or, for a numeric job, close) results of as many different
+//  owners as its job asks for,
 //    each of which its device really signed and uploaded under its own live lease;
-//  - a lease is given to a device that suits the job and is not on battery, never twice at the same
+//  - a lease is given to a device that suits the job and is neither on battery nor drained, never
+//  twice at the same
 //    time to one owner for a shard; it ends when its time is over, not before, and never comes
 //    back;
-//  - no job that was accepted is lost, doubled or ended without a reason;
+//  - no job that was accepted is lost, doubled or ended without a reason; none begins before those
+//    that it follows are done, or goes on after its deadline;
 //  - numbers are used once and grid time never goes back;
 //  - the audit log has an entry for every join token, device, job that begins or ends and result
 //    that is outvoted, with the row that says so; it only grows, and the tree that the core goes on
@@ -53,6 +56,7 @@ class Checker {
 
   // What a person was told.
   void Acknowledged(const JobTruth& job, const core::Submitted& reply);
+  void Refused(const JobTruth& job);
   void Seen(const JobTruth& job, const core::Submitted& reply,
             const std::optional<core::JobProgressRow>& progress);
 
@@ -76,7 +80,8 @@ class Checker {
     core::DeviceRow row;      // in the store
     core::DeviceRow applied;  // in the core's memory
     core::Power power = core::Power::kUnknown;
-    uint64_t power_load = 0;  // the load since which the power is known
+    uint64_t power_load = 0;     // the load since which the power is known
+    uint64_t drained_round = 0;  // when it was drained last
     int64_t contact_ms = 0;
     std::vector<AttemptId> running;  // its leases
   };
@@ -89,6 +94,7 @@ class Checker {
     int64_t start_ms = 0;  // or of the load since which the lease runs anew
     int64_t heard_ms = 0;  // when the lease was last extended by name
     std::optional<uint64_t> vote;
+    int rounding = 0;      // of the vote (World::Rounding)
     bool success = false;  // of the vote
     bool saved = false;    // a checkpoint of its was acknowledged
     uint64_t start_round = 0;
@@ -110,6 +116,7 @@ class Checker {
   struct JobFact {
     uint32_t truth = 0;  // index in the world
     core::JobState state = core::JobState::kQueued;
+    int64_t submitted_ms = 0;
     uint32_t next_shard = 0;
     uint32_t done = 0;
     uint32_t failed = 0;
@@ -127,9 +134,11 @@ class Checker {
   void AppliedOne(const Request& request, const core::Effects& effects);
   void CheckLease(const core::Lease& lease);
   void ReleasedVerdicts(const Request& request, const std::vector<core::Verdict>& verdicts);
+  bool MayBeGivenBack(const DeviceFact& device, const AttemptFact& fact) const;
   void ReleasedStops(const core::Heartbeat& beat, const std::vector<core::Stop>& stops);
   void ReleasedPoll(const core::Poll& poll, const core::Effects& effects);
   bool MustRepeat(const AttemptFact& fact) const;
+  static bool MustKeep(const AttemptFact& fact);
   void ReleasedBytes(const core::Effects& effects);
   void ReleasedCheckpoint(const Request& request, const core::ReportCheckpoint& report);
   void ReleasedLease(const core::Lease& lease);
@@ -158,6 +167,12 @@ class Checker {
   void CheckLiars(const ShardFact& shard, const core::ShardRow& row);
   void Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row);
   void LandedProgress(const core::JobProgressRow& row);
+  // Whether a job may have failed with none of its shards.
+  bool MayFailWhole(const JobFact& job) const;
+  // Whether one that `job` follows has ended, in another way than done.
+  bool FollowsAFailure(const JobTruth& job) const;
+  void CheckFollows(const JobTruth& job);
+  void CheckDeadlines();
   void Retire(AttemptId id);
 
   World* const world_;
@@ -183,7 +198,8 @@ class Checker {
   std::map<DeviceId, DeviceFact> devices_;
   std::vector<uint32_t> joined_;  // devices in the store, by owner
   std::unordered_map<AttemptId, AttemptFact> attempts_;
-  std::deque<AttemptId> retired_;  // ended ones, the oldest first
+  std::multimap<int64_t, JobId> due_;  // by deadline
+  std::deque<AttemptId> retired_;      // ended ones, the oldest first
   std::map<JobId, JobFact> jobs_;
   size_t live_attempts_ = 0;
   size_t unfinished_jobs_ = 0;

@@ -44,9 +44,9 @@ void Checker::Loaded(const core::Snapshot& snapshot) {
     }
   }
   if (snapshot.jobs.size() != unfinished_jobs_ ||
-      snapshot.jobs.size() + snapshot.finished_keys.size() != jobs_.size()) {
+      snapshot.jobs.size() + snapshot.finished.size() != jobs_.size()) {
     Fail(fmt::format("{} unfinished of {} jobs came back, not {} of {}", snapshot.jobs.size(),
-                     snapshot.jobs.size() + snapshot.finished_keys.size(), unfinished_jobs_,
+                     snapshot.jobs.size() + snapshot.finished.size(), unfinished_jobs_,
                      jobs_.size()));
   }
   for (const core::JobRow& row : snapshot.jobs) {

@@ -1,6 +1,7 @@
 // What reached the store: each row against what is true and against the rows before it.
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "fmt/format.h"
@@ -24,6 +25,10 @@ void Checker::Landed(const core::WriteBatch& batch) {
   for (const core::AttemptRow& row : batch.attempts) LandedAttempt(row, batch);
   for (const core::ShardRow& row : batch.shards) LandedShard(row);
   for (const core::JobProgressRow& row : batch.job_progress) LandedProgress(row);
+  for (const core::AttemptRow& row : batch.attempts) {
+    const JobTruth* job = world_->FindJob(row.shard.job);
+    if (job) CheckFollows(*job);
+  }
   for (const core::ResultRow& row : batch.results) {
     if (!attempts_.contains(row.attempt)) {
       Fail(fmt::format("a result for attempt {}, which is not in the store", row.attempt.value));
@@ -82,6 +87,12 @@ void Checker::LandedJob(const core::JobRow& row) {
   world_->Name(truth, row.id);
   JobFact& job = jobs_[row.id];
   job.truth = static_cast<uint32_t>(truth - world_->jobs().data());
+  job.submitted_ms = row.submitted_ms;
+  if (row.submitted_ms > meta_.time_ms) {
+    Fail(fmt::format("job {} was submitted in the future", row.id.value));
+  }
+  const int64_t deadline_ms = truth->spec->deadline_ms;
+  if (deadline_ms > 0) due_.emplace(row.submitted_ms + deadline_ms, row.id);
   job.decided.resize(truth->spec->shards);
   ++unfinished_jobs_;
   digest_->Add(row.id.value);
@@ -182,7 +193,8 @@ void Checker::LandedVote(const core::ResultRow* row, AttemptId id, AttemptFact* 
   const core::AttemptState state = fact->state;
   const bool needs_one =
       state == core::AttemptState::kSubmitted || state == core::AttemptState::kAgreed ||
-      state == core::AttemptState::kDisagreed || state == core::AttemptState::kFaulted;
+      state == core::AttemptState::kDisagreed || state == core::AttemptState::kFaulted ||
+      state == core::AttemptState::kUndecided;
   if (!row) {
     if (needs_one) Fail(fmt::format("attempt {} counts without a result", id.value));
     return;
@@ -195,8 +207,13 @@ void Checker::LandedVote(const core::ResultRow* row, AttemptId id, AttemptFact* 
   if (fault != (state == core::AttemptState::kFaulted)) {
     Fail(fmt::format("attempt {}: a device fault and a vote were mixed up", id.value));
   }
-  if (fault) return;
+  const bool given_back = row->result.outcome == job::Outcome::kGivenBack;
+  if (given_back != (state == core::AttemptState::kGivenBack)) {
+    Fail(fmt::format("attempt {}: a vote and what was given back were mixed up", id.value));
+  }
+  if (fault || given_back) return;
   fact->vote = World::Vote(row->result);
+  fact->rounding = World::Rounding(row->result.outputs);
   fact->success = row->result.succeeded();
   ++job->shards[fact->shard.index].votes;
 }
@@ -252,7 +269,10 @@ void Checker::CheckQuorum(const JobFact& job, ShardFact* shard, const core::Shar
       Fail(fmt::format("shard {} of job {} took a failure for a success, or the reverse",
                        row.id.index, row.id.job.value));
     }
-    if (vote && vote != fact.vote)
+    const auto winner = success ? attempts_.find(row.winner) : attempts_.end();
+    const bool is_far =
+        winner != attempts_.end() && std::abs(winner->second.rounding - fact.rounding) > 1;
+    if ((vote && vote != fact.vote) || is_far)
       Fail(fmt::format("attempt {} agreed with another result", id.value));
     vote = fact.vote;
     const uint64_t party = PartyOf(truth, fact.device);
@@ -333,9 +353,10 @@ void Checker::LandedProgress(const core::JobProgressRow& row) {
   job.next_shard = row.next_shard;
   job.state = row.state;
   if (!HasEnded(row.state)) return;
-  const bool right = (row.state == core::JobState::kDone && job.done == truth.spec->shards) ||
-                     (row.state == core::JobState::kFailed && job.failed > 0) ||
-                     (row.state == core::JobState::kCancelled && truth.cancel_asked);
+  const bool right =
+      (row.state == core::JobState::kDone && job.done == truth.spec->shards) ||
+      (row.state == core::JobState::kFailed && (job.failed > 0 || MayFailWhole(job))) ||
+      (row.state == core::JobState::kCancelled && truth.cancel_asked);
   if (!right) {
     Fail(
         fmt::format("job {} ended as {} for no reason", row.id.value, static_cast<int>(row.state)));

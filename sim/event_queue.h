@@ -12,6 +12,7 @@ enum class EventKind : uint8_t {
   kUserWake,
   kBatch,  // the scheduler takes the commands that wait
   kTick,
+  kCompared,  // the scheduler knows the answer to its question `data`
   kSchedulerStart,
   kTrouble,  // the moment to throw dice for what strikes by itself
 };

@@ -37,6 +37,7 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kStaleLease, "stale lease", 10'000},
     {Fault::kUnknownAttempt, "unknown attempt", 2'000},
     {Fault::kStaleCheckpoint, "stale checkpoint", 10'000},
+    {Fault::kAnsweredTwice, "comparison answered twice", 20'000},
     {Fault::kStranger, "stranger at the door", 100},
     {Fault::kCrashBeforeCommit, "scheduler crash before a commit", 300},
     {Fault::kCrashInsideCommit, "scheduler crash inside a commit", 300},
@@ -56,6 +57,7 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kSubmitRepeated, "submission repeated", 50'000},
     {Fault::kOldKeyReused, "old submission repeated", 10'000},
     {Fault::kJobCancelled, "job cancelled", 2'000},
+    {Fault::kDeviceDrained, "device drained", 2'000},
 }};
 
 constexpr bool InOrder() {

@@ -38,6 +38,7 @@ enum class Fault : uint8_t {
   kStaleLease,    // an old attempt or token is used again
   kUnknownAttempt,
   kStaleCheckpoint,  // of an attempt that is over or another's
+  kAnsweredTwice,    // a question which results are close
   kStranger,         // a device without a join token asks to be let in
   // The scheduler.
   kCrashBeforeCommit,
@@ -60,6 +61,7 @@ enum class Fault : uint8_t {
   kSubmitRepeated,
   kOldKeyReused,  // of a job that ended long ago
   kJobCancelled,
+  kDeviceDrained,  // or in use again
   kCount,
 };
 

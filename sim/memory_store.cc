@@ -98,7 +98,8 @@ core::Snapshot MemoryTables::ToSnapshot() const {
   std::sort(snapshot.attempts.begin(), snapshot.attempts.end(), by_id);
   for (const auto& [key, row] : checkpoints_) snapshot.checkpoints.push_back(row);
   for (const auto& [id, job] : jobs_) {
-    if (job.ended) snapshot.finished_keys.emplace_back(job.row.idempotency_key, id);
+    if (!job.ended) continue;
+    snapshot.finished.push_back({job.row.idempotency_key, id, job.row.progress.state});
   }
   return snapshot;
 }

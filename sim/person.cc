@@ -58,6 +58,8 @@ void Person::Wake() {
     if (open.next_ms <= now_ms) Ask(&open);
   }
   if (random_.Below(kWakesALook) == 0) LookAround();
+  if (faults.Strike(Fault::kDeviceDrained)) DrainSome();
+  if (calm_) UndoDrains();
   if (!old_.empty() && faults.Strike(Fault::kOldKeyReused)) {
     Open again{.job = old_[random_.Below(old_.size())],
                .submitted = false,
@@ -66,6 +68,18 @@ void Person::Wake() {
                .next_ms = now_ms};
     Ask(&again);
   }
+}
+
+void Person::DrainSome() {
+  const DeviceId device{1 + random_.Below(parts_.world->devices().size())};
+  drained_.insert(device);
+  Send(core::DrainDevice{
+      .device = device, .drained = random_.Below(4) == 0, .now = random_.Below(2) == 0});
+}
+
+void Person::UndoDrains() {
+  if (drained_.empty()) return;
+  undo_call_ = Send(core::DrainDevice{.device = *drained_.begin(), .drained = false});
 }
 
 // Reads that change nothing, whatever the state of the grid.
@@ -116,12 +130,24 @@ void Person::Receive(const Answer& answer) {
     if (status && status->ok()) tokens_.pop_back();
     return;
   }
+  const auto* status = std::get_if<absl::Status>(&answer.reply);
+  if (answer.call == undo_call_ && status && (status->ok() || absl::IsNotFound(*status))) {
+    if (!drained_.empty()) drained_.erase(drained_.begin());
+    undo_call_ = 0;
+    return;
+  }
   const auto* submitted = std::get_if<core::Submitted>(&answer.reply);
-  if (!submitted) return;
+  const bool refused = status && absl::IsFailedPrecondition(*status);
+  if (!submitted && !refused) return;
   const auto open = std::find_if(open_.begin(), open_.end(),
                                  [&](const Open& o) { return o.call == answer.call; });
   if (open == open_.end()) return;
   const JobTruth& job = parts_.world->jobs()[open->job];
+  if (refused) {
+    parts_.checker->Refused(job);
+    open_.erase(open);
+    return;
+  }
   if (!open->submitted) {
     parts_.checker->Acknowledged(job, *submitted);
     open->submitted = true;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,8 @@ class Person {
   };
 
   void Ask(Open* open);
+  void DrainSome();
+  void UndoDrains();
   void LookAround();
   uint64_t Send(Body body);
 
@@ -62,6 +65,8 @@ class Person {
   std::vector<uint32_t> old_;     // some that ended
   std::vector<uint32_t> tokens_;  // of owners, not made yet
   uint64_t token_call_ = 0;
+  std::set<DeviceId> drained_;  // that this person drained at some time
+  uint64_t undo_call_ = 0;      // for the first of them
 };
 
 }  // namespace corpgrid::sim

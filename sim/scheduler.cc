@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kRetryMs = 500;  // the daemon's, after it could not read its state
 constexpr int64_t kMaxBatchDelayMs = 4;
+constexpr int64_t kMaxCompareMs = 2'000;
 
 template <typename Body>
 DeviceId* DeviceIn(Body* body) {
@@ -51,6 +52,8 @@ void Scheduler::Reloaded() {
     grants_[lease.attempt] = {lease.device, lease.token};
   }
   parts_.checker->Reloaded(grid_->grid());
+  questions_.clear();
+  for (const core::Comparison& comparison : grid_->grid().OpenComparisons()) Compare(comparison);
   for (const auto& [device, poll] : std::exchange(polls_, {})) {
     parts_.network->Send(Answer{.node = poll.node,
                                 .call = poll.call,
@@ -210,12 +213,40 @@ void Scheduler::Release(const Batch& batch) {
     const core::Effects& effects = batch.effects[i];
     parts_.checker->Released(request, effects);
     for (const AttemptId id : effects.ended) grants_.erase(id);
+    for (const core::Comparison& comparison : effects.compare) Compare(comparison);
     Deliver(effects.leases);
     const bool polls = std::holds_alternative<core::Poll>(request.body);
     const auto* status = std::get_if<absl::Status>(&effects.reply);
     if (polls && (!status || status->ok())) continue;  // Leases are its answer.
     AnswerCall(request, effects.reply);
   }
+}
+
+void Scheduler::Compare(const core::Comparison& comparison) {
+  const uint64_t question = next_question_++;
+  questions_[question] = comparison;
+  const int64_t at_ms = parts_.events->now_ms() + random_.Between(0, kMaxCompareMs);
+  parts_.events->Add(at_ms, EventKind::kCompared, 0, question);
+}
+
+void Scheduler::OnCompared(uint64_t question) {
+  const auto found = questions_.find(question);
+  if (found == questions_.end() || !grid_) return;  // Of an earlier life.
+  const core::Comparison comparison = std::move(found->second);
+  questions_.erase(found);
+  core::Compared compared{.attempt = comparison.result.attempt};
+  for (const core::Comparison::Side& other : comparison.others) {
+    if (World::IsClose(comparison.result.outputs, other.outputs)) {
+      compared.close.push_back(other.attempt);
+    } else {
+      compared.difference = "out";
+    }
+  }
+  Request request;
+  request.node = agents_;
+  request.body = std::move(compared);
+  if (parts_.faults->Strike(Fault::kAnsweredTwice)) Enqueue(request);
+  Enqueue(std::move(request));
 }
 
 void Scheduler::Deliver(const std::vector<core::Lease>& leases) {
@@ -308,6 +339,7 @@ void Scheduler::Crash() {
   sessions_.clear();
   polls_.clear();
   grants_.clear();
+  questions_.clear();
   const int64_t down_ms = random.Between(100, reboot ? 120'000 : 5'000);
   if (reboot) clock_.Reboot();
   parts_.events->Add(parts_.events->now_ms() + down_ms, EventKind::kSchedulerStart);

@@ -65,6 +65,7 @@ class Scheduler {
   // Event kBatch; `epoch` is the event's data.
   void OnBatch(uint64_t epoch);
   void OnTick(uint64_t epoch);
+  void OnCompared(uint64_t question);
   // Throws the dice for what strikes a scheduler by itself; called about once a second.
   void Trouble();
   // From now on everything is well.
@@ -103,6 +104,7 @@ class Scheduler {
   void Reloaded();
   void Release(const Batch& batch);
   void Deliver(const std::vector<core::Lease>& leases);
+  void Compare(const core::Comparison& comparison);
   void AnswerCall(const Request& request, core::Reply reply);
   void EndOldPolls();
   void Crash();
@@ -125,6 +127,8 @@ class Scheduler {
   uint64_t next_session_ = 1;
   std::map<DeviceId, WaitingPoll> polls_;
   std::unordered_map<AttemptId, Grant> grants_;
+  std::map<uint64_t, core::Comparison> questions_;  // that wait for their answer
+  uint64_t next_question_ = 1;
 };
 
 }  // namespace corpgrid::sim

@@ -164,6 +164,9 @@ void Simulation::Step() {
     case EventKind::kTick:
       scheduler_.OnTick(event.data);
       break;
+    case EventKind::kCompared:
+      scheduler_.OnCompared(event.data);
+      break;
     case EventKind::kSchedulerStart:
       scheduler_.Start();
       break;

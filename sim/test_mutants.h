@@ -118,6 +118,32 @@ struct ChangesJobs : Seams {
   std::function<void(job::Redundancy*)> change;
 };
 
+struct ForgetsTheOrder : Seams {
+  void BeforeApply(Body* body) override {
+    auto* submit = std::get_if<core::SubmitJob>(body);
+    if (!submit) return;
+    job::JobFields fields = *submit->spec;
+    fields.after.clear();
+    submit->spec = *job::JobSpec::Make(std::move(fields));
+  }
+};
+
+struct MissesDeadlines : Seams {
+  void BeforeApply(Body* body) override {
+    auto* submit = std::get_if<core::SubmitJob>(body);
+    if (!submit) return;
+    job::JobFields fields = *submit->spec;
+    fields.deadline_ms = 0;
+    submit->spec = *job::JobSpec::Make(std::move(fields));
+  }
+};
+
+struct NeverDrains : Seams {
+  void BeforeApply(Body* body) override {
+    if (auto* drain = std::get_if<core::DrainDevice>(body)) drain->drained = false;
+  }
+};
+
 struct IgnoresBatteries : Seams {
   void BeforeApply(Body* body) override {
     if (auto* poll = std::get_if<core::Poll>(body)) poll->power = core::Power::kMains;
@@ -178,6 +204,29 @@ struct ConcealsAnEvent : Seams {
   std::vector<core::AuditRow> kept;
 };
 
+// Takes everything for close.
+struct TakesAllForClose : Seams {
+  void AfterApply(core::Effects* effects) override {
+    for (const core::Comparison& comparison : effects->compare) {
+      for (const auto& other : comparison.others) {
+        others[comparison.result.attempt].push_back(other.attempt);
+      }
+    }
+  }
+  void BeforeApply(Body* body) override {
+    if (auto* compared = std::get_if<core::Compared>(body)) {
+      compared->close = others[compared->attempt];
+    }
+  }
+  std::map<AttemptId, std::vector<AttemptId>> others;
+};
+
+struct LosesAnswers : Seams {
+  void BeforeApply(Body* body) override {
+    if (std::holds_alternative<core::Compared>(*body)) *body = core::Tick{};
+  }
+};
+
 // Forgets something when it starts again.
 struct Forgets : Seams {
   explicit Forgets(std::function<void(core::Snapshot*)> forget) : forget(std::move(forget)) {}
@@ -213,6 +262,8 @@ inline std::vector<Mutant> Mutants() {
                       snapshot->meta.audit_size = 0;
                       snapshot->meta.audit_frontier.clear();
                     }),
+      Make<TakesAllForClose>("TakesAllForClose"),
+      Make<LosesAnswers>("LosesAnswers"),
       Make<MixesCheckpointsUp>("MixesCheckpointsUp"),
       Make<LosesEndsOfLeases>("LosesEndsOfLeases"),
       Make<LosesACommit>("LosesACommit"),
@@ -224,7 +275,14 @@ inline std::vector<Mutant> Mutants() {
       Make<DoesNotHearHeartbeats>("DoesNotHearHeartbeats"),
       Make<ChangesJobs>("CountsDevicesNotOwners",
                         [](job::Redundancy* r) { r->distinct = job::Distinct::kDevice; }),
-      Make<ChangesJobs>("CountsOneVoteForAll", [](job::Redundancy* r) { r->quorum = 1; }),
+      Make<ChangesJobs>("CountsOneVoteForAll",
+                        [](job::Redundancy* r) {
+                          r->quorum = 1;
+                          r->validator = job::Validator::kExact;
+                        }),
+      Make<ForgetsTheOrder>("ForgetsTheOrder"),
+      Make<MissesDeadlines>("MissesDeadlines"),
+      Make<NeverDrains>("NeverDrains"),
       Make<IgnoresBatteries>("IgnoresBatteries"),
       Make<BelievesInLargeDevices>("BelievesInLargeDevices"),
       Make<KeepsOutputsTwice>("KeepsOutputsTwice"),
@@ -234,7 +292,7 @@ inline std::vector<Mutant> Mutants() {
                     [](core::Snapshot* s) {
                       s->meta.next_attempt = std::max<uint64_t>(s->meta.next_attempt, 4) - 3;
                     }),
-      Make<Forgets>("ForgetsOldKeys", [](core::Snapshot* s) { s->finished_keys.clear(); }),
+      Make<Forgets>("ForgetsOldKeys", [](core::Snapshot* s) { s->finished.clear(); }),
       Make<Forgets>("ForgetsALease",
                     [](core::Snapshot* s) {
                       if (!s->attempts.empty()) s->attempts.pop_back();

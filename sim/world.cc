@@ -1,6 +1,7 @@
 #include "sim/world.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 
@@ -11,6 +12,9 @@ namespace {
 
 constexpr uint32_t kMaxOwners = 24;
 constexpr uint64_t kGiB = 1ull << 30;
+
+// The byte of an output's hash that says how it was rounded: 0, 1 or 2, and 0 is not close to 2.
+constexpr size_t kRoundingByte = 31;
 
 crypto::Hash HashOf(uint64_t a, uint64_t b, uint64_t c) {
   uint64_t state = a * 0x9e3779b97f4a7c15 ^ b * 0xc2b2ae3d27d4eb4f ^ c;
@@ -94,6 +98,16 @@ uint32_t World::NewJob() {
     fields.resources.vram_bytes = 4 * kGiB;
   }
   if (random_.Below(2) == 0) fields.checkpoint = job::Checkpoint{};
+  if (fields.redundancy.quorum > 1 && random_.Below(4) == 0) {
+    fields.redundancy.validator = job::Validator::kNumeric;
+    fields.redundancy.tolerance.absolute = 1;
+  }
+  if (random_.Below(3) == 0) fields.priority = static_cast<int32_t>(random_.Between(-2, 2));
+  if (random_.Below(12) == 0) fields.deadline_ms = random_.Between(2'000, 300'000);
+  const uint32_t before = static_cast<uint32_t>(random_.Below(index + 1));
+  if (random_.Below(6) == 0 && before < index && jobs_[before].id) {
+    fields.after = {jobs_[before].id.value};
+  }
   const auto spec = job::JobSpec::Make(std::move(fields));
   JobTruth job(fmt::format("key-{}", index), *spec);
   const uint64_t kind = random_.Below(20);
@@ -125,13 +139,26 @@ job::Result World::Truth(const JobTruth& job, ShardId shard, uint64_t salt) cons
     return {.outcome = job::Outcome::kDeviceFault, .exit_code = 0, .outputs = {}};
   }
   if (job.nature == Nature::kFails) return Failure(3);
-  return Success(
-      job, HashOf(shard.job.value, shard.index, job.nature == Nature::kRandom ? salt * 2 + 1 : 0));
+  crypto::Hash hash =
+      HashOf(shard.job.value, shard.index, job.nature == Nature::kRandom ? salt * 2 + 1 : 0);
+  // Few are rounded otherwise, so that nearly all shards get their quorum.
+  const bool rounds = job.spec->redundancy.validator == job::Validator::kNumeric;
+  if (rounds) hash.bytes[kRoundingByte] = salt % 8 < 2 ? static_cast<uint8_t>(salt % 8 * 2) : 1;
+  return Success(job, hash);
 }
 
 job::Result World::Lie(const JobTruth& job, ShardId shard, uint64_t liar) const {
   if ((shard.index + liar) % 4 == 0) return Failure(100 + static_cast<int>(liar % 100));
   return Success(job, HashOf(shard.job.value, shard.index, liar * 2 + 2));
+}
+
+int World::Rounding(const std::vector<job::Output>& outputs) {
+  return outputs.empty() ? 0 : outputs[0].hash.bytes[kRoundingByte];
+}
+
+bool World::IsClose(const std::vector<job::Output>& a, const std::vector<job::Output>& b) {
+  return std::memcmp(a.at(0).hash.bytes.data(), b.at(0).hash.bytes.data(), sizeof(uint64_t)) == 0 &&
+         std::abs(Rounding(a) - Rounding(b)) <= 1;
 }
 
 uint64_t World::Vote(const job::Result& result) {

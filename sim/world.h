@@ -68,8 +68,13 @@ class World {
   job::Result Truth(const JobTruth& job, ShardId shard, uint64_t salt) const;
   // A wrong result: the same for the same `liar`.
   job::Result Lie(const JobTruth& job, ShardId shard, uint64_t liar) const;
-  // Two results agree when these are equal. Cheaper than Result::Key().
+  // Two results agree when these are equal, or for a numeric job, when they are and the outputs are
+  // close. Cheaper than Result::Key().
   static uint64_t Vote(const job::Result& result);
+  // The outputs of numeric jobs stand for numbers that differ by rounding; not all of them are
+  // close to each other.
+  static int Rounding(const std::vector<job::Output>& outputs);
+  static bool IsClose(const std::vector<job::Output>& a, const std::vector<job::Output>& b);
 
  private:
   Random random_;

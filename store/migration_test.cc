@@ -52,5 +52,30 @@ TEST(MigrationTest, AGridOfVersion5BeginsAnAuditLog) {
   EXPECT_THAT(*(*store)->AuditLog(0, 1), IsEmpty());
 }
 
+TEST(MigrationTest, NoDeviceOfVersion7IsDrained) {
+  const corpgrid::testing::TempFolder folder;
+  const std::string path = folder / "state.db";
+  {
+    sqlite::Database db = *sqlite::Database::Open(path);
+    ASSERT_TRUE(Migrate(db, Migrations().first(5)).ok());
+    ASSERT_TRUE(
+        db.RunScript("INSERT INTO devices VALUES(1, x'', 'a', 'o', 's', 'v', 4, 5, 6, 1, 1);"
+                     "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, x'', "
+                     "x'', 9, x'');"
+                     "INSERT INTO job_progress VALUES(1, 0, 0, 0, 0, 0, '')")
+            .ok());
+  }
+  const auto store = OpenSqlite(path);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto loaded = (*store)->Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ASSERT_THAT(loaded->devices, SizeIs(1));
+  EXPECT_FALSE(loaded->devices[0].drained);
+  EXPECT_TRUE(loaded->devices[0].network_allowed);
+  ASSERT_THAT(loaded->jobs, SizeIs(1));
+  EXPECT_EQ(loaded->jobs[0].submitted_ms, 0);
+  EXPECT_EQ(loaded->jobs[0].submitted_wall_ms, 9);
+}
+
 }  // namespace
 }  // namespace corpgrid::store

@@ -83,6 +83,7 @@ absl::Status Read(const Columns& columns, core::DeviceRow* row) {
   row->vram_bytes = read.Unsigned();
   row->backends = read.Small();
   row->network_allowed = read.Signed() != 0;
+  row->drained = read.Signed() != 0;
   return read.status();
 }
 
@@ -111,6 +112,7 @@ absl::Status Read(const Columns& columns, core::JobRow* row) {
   row->submitter_key = read.Text();
   row->signature = read.Text();
   row->submitted_wall_ms = read.Signed();
+  row->submitted_ms = read.Signed();
   row->progress.id = {read.Unsigned()};
   row->progress.state = read.OneOf(core::JobState::kQueued, core::JobState::kCancelled);
   row->progress.next_shard = read.Small();
@@ -118,6 +120,14 @@ absl::Status Read(const Columns& columns, core::JobRow* row) {
   row->progress.failed = read.Small();
   row->progress.finished_wall_ms = read.Signed();
   row->progress.error = read.Text();
+  return read.status();
+}
+
+absl::Status Read(const Columns& columns, core::FinishedJob* row) {
+  ColumnReader read(columns);
+  row->idempotency_key = read.Text();
+  row->id = {read.Unsigned()};
+  row->state = read.OneOf(core::JobState::kDone, core::JobState::kCancelled);
   return read.status();
 }
 
@@ -162,7 +172,7 @@ absl::Status Read(const Columns& columns, core::AttemptRow* row) {
   row->owner = read.Text();
   row->lease_token = read.Text();
   row->try_number = read.Small();
-  row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kGivenBack);
+  row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kUndecided);
   return read.status();
 }
 

@@ -35,7 +35,8 @@ auto WithValues(const core::JoinTokenRow& row, const Use& use) {
 template <typename Use>
 auto WithValues(const core::DeviceRow& row, const Use& use) {
   return use(row.id.value, Blob{row.public_key}, row.name, row.owner, row.site, row.version,
-             row.cpus, row.memory_bytes, row.vram_bytes, row.backends, row.network_allowed);
+             row.cpus, row.memory_bytes, row.vram_bytes, row.backends, row.network_allowed,
+             row.drained);
 }
 
 template <typename Use>
@@ -49,7 +50,7 @@ template <typename Use>
 auto WithValues(const core::JobRow& row, const Use& use) {
   return use(row.id.value, row.idempotency_key, Blob{row.spec}, Blob{row.spec_hash.Raw()},
              Blob{row.bundle_hash.Raw()}, row.bundle_bytes, Blob{row.submitter_key},
-             Blob{row.signature}, row.submitted_wall_ms);
+             Blob{row.signature}, row.submitted_wall_ms, row.submitted_ms);
 }
 
 template <typename Use>

@@ -160,10 +160,16 @@ ALTER TABLE meta ADD COLUMN audit_size BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE meta ADD COLUMN audit_frontier BYTEA NOT NULL DEFAULT '';
 )sql";
 
+// Jobs without a deadline, as all were, need no time of submission.
+constexpr std::string_view kDrainAndDeadlines = R"sql(
+ALTER TABLE devices ADD COLUMN drained SMALLINT NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN submitted_ms BIGINT NOT NULL DEFAULT 0;
+)sql";
+
 constexpr std::array kMigrations = {
-    Migration{.version = 1, .sql = kFirst}, Migration{.version = 4, .sql = kCheckpoints},
-    Migration{.version = 5, .sql = kLeader}, Migration{.version = 6, .sql = kEvidence},
-    Migration{.version = 7, .sql = kAuditLog}};
+    Migration{.version = 1, .sql = kFirst},    Migration{.version = 4, .sql = kCheckpoints},
+    Migration{.version = 5, .sql = kLeader},   Migration{.version = 6, .sql = kEvidence},
+    Migration{.version = 7, .sql = kAuditLog}, Migration{.version = 8, .sql = kDrainAndDeadlines}};
 
 }  // namespace
 

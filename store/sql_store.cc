@@ -159,14 +159,10 @@ absl::StatusOr<core::Snapshot> SqlStore::Load() {
                                         "a.id"),
                       {}, AppendTo(&snapshot.results)));
   RETURN_IF_ERROR(Ask(SelectAll<core::CheckpointRow>(), {}, AppendTo(&snapshot.checkpoints)));
-  RETURN_IF_ERROR(Ask(fmt::format("SELECT j.idempotency_key, j.id FROM jobs j JOIN job_progress p "
-                                  "ON p.job_id = j.id WHERE NOT {} ORDER BY j.id",
+  RETURN_IF_ERROR(Ask(fmt::format("SELECT j.idempotency_key, j.id, p.state FROM jobs j JOIN "
+                                  "job_progress p ON p.job_id = j.id WHERE NOT {} ORDER BY j.id",
                                   kUnfinished),
-                      {}, [&](const Columns& columns) {
-                        snapshot.finished_keys.emplace_back(
-                            columns.Bytes(0), JobId{static_cast<uint64_t>(columns.Int(1))});
-                        return absl::OkStatus();
-                      }));
+                      {}, AppendTo(&snapshot.finished)));
   return snapshot;
 }
 

@@ -21,9 +21,9 @@ constexpr auto kRunning = core::JobState::kRunning;
 
 // Compares all columns by their values, since the rows have no operator==.
 std::string Show(const core::DeviceRow& r) {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", r.id.value, r.public_key, r.name, r.owner,
-                     r.site, r.version, r.cpus, r.memory_bytes, r.vram_bytes, r.backends,
-                     r.network_allowed);
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", r.id.value, r.public_key, r.name,
+                     r.owner, r.site, r.version, r.cpus, r.memory_bytes, r.vram_bytes, r.backends,
+                     r.network_allowed, r.drained);
 }
 std::string Show(const core::ReputationRow& r) {
   return fmt::format("{} {} {} {} {} {} {} {} {}", r.device.value, r.agreed, r.disagreed, r.expired,
@@ -34,11 +34,11 @@ std::string Show(const core::JoinTokenRow& r) {
 }
 std::string Show(const core::JobRow& r) {
   const core::JobProgressRow& p = r.progress;
-  return fmt::format("{} {} {} {} {} {} {} {} {} | {} {} {} {} {} {} {}", r.id.value,
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} | {} {} {} {} {} {} {}", r.id.value,
                      r.idempotency_key, r.spec, r.spec_hash.Hex(), r.bundle_hash.Hex(),
-                     r.bundle_bytes, r.submitter_key, r.signature, r.submitted_wall_ms, p.id.value,
-                     static_cast<int>(p.state), p.next_shard, p.done, p.failed, p.finished_wall_ms,
-                     p.error);
+                     r.bundle_bytes, r.submitter_key, r.signature, r.submitted_wall_ms,
+                     r.submitted_ms, p.id.value, static_cast<int>(p.state), p.next_shard, p.done,
+                     p.failed, p.finished_wall_ms, p.error);
 }
 std::string Show(const core::ShardRow& r) {
   return fmt::format("{}/{} {} {} {} {} {} {} {}", r.id.job.value, r.id.index,
@@ -264,8 +264,12 @@ TEST_P(StoreTest, LoadGivesWhatIsUnfinished) {
   EXPECT_EQ(loaded.attempts[1].id.value, 4u);
   ASSERT_THAT(loaded.results, SizeIs(1));
   EXPECT_EQ(loaded.results[0].attempt.value, 3u);
-  EXPECT_THAT(loaded.finished_keys, ElementsAre(Pair("key 3", JobId{3}), Pair("key 4", JobId{4}),
-                                                Pair("key 5", JobId{5})));
+  ASSERT_THAT(loaded.finished, SizeIs(3));
+  for (uint64_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(loaded.finished[i].idempotency_key, fmt::format("key {}", i + 3));
+    EXPECT_EQ(loaded.finished[i].id.value, i + 3);
+    EXPECT_EQ(loaded.finished[i].state, batch.jobs[i + 2].progress.state);
+  }
 }
 
 TEST_P(StoreTest, ReadsComeInPages) {

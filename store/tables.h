@@ -47,7 +47,7 @@ inline constexpr Table kTable<core::DeviceRow> = {
     .key = "id",
     .columns =
         "id, public_key, name, owner, site, version, cpus, memory_bytes, vram_bytes, "
-        "backends, network_allowed"};
+        "backends, network_allowed, drained"};
 
 template <>
 inline constexpr Table kTable<core::ReputationRow> = {
@@ -64,7 +64,7 @@ inline constexpr Table kTable<core::JobRow> = {
     .key = "id",
     .columns =
         "id, idempotency_key, spec, spec_hash, bundle_hash, bundle_bytes, submitter_key, "
-        "signature, submitted_wall_ms"};
+        "signature, submitted_wall_ms, submitted_ms"};
 
 template <>
 inline constexpr Table kTable<core::JobProgressRow> = {

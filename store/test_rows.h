@@ -19,7 +19,8 @@ inline core::DeviceRow TestDevice(uint64_t n) {
           .memory_bytes = ~uint64_t{0} - n,
           .vram_bytes = n << 33,
           .backends = 0xffffffff,
-          .network_allowed = true};
+          .network_allowed = true,
+          .drained = true};
 }
 
 inline core::ReputationRow TestReputation(uint64_t n) {
@@ -51,6 +52,7 @@ inline core::JobRow TestJob(uint64_t n, core::JobState state) {
           .submitter_key = std::string(32, '\xff'),
           .signature = std::string(64, '\x80'),
           .submitted_wall_ms = -static_cast<int64_t>(n),
+          .submitted_ms = static_cast<int64_t>(n) + 1,
           .progress = {.id = {n},
                        .state = state,
                        .next_shard = 0xffffffff,

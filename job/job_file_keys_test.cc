@@ -1,0 +1,73 @@
+// Keys of a job file that say how its results are compared, and when it runs.
+
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "job/test_job_file.h"
+
+namespace corpgrid::job {
+namespace {
+
+TEST(JobFileTest, Validators) {
+  const auto parse = [](const std::string& validator) {
+    return ParseJobFile(
+               "name: x\nrun: {command: [./t]}\noutputs: [o]\nlimits: {output: 1MiB}\n"
+               "redundancy: {quorum: 2, validator: " +
+                   validator + "}",
+               "job.yaml")
+        ->fields.redundancy;
+  };
+  EXPECT_EQ(parse("exact").validator, Validator::kExact);
+  const Redundancy numeric = parse("{numeric: json, absolute: 1e-9, relative: 0.001}");
+  EXPECT_EQ(numeric.validator, Validator::kNumeric);
+  EXPECT_EQ(numeric.tolerance, (Tolerance{NumberFormat::kJson, 1e-9, 0.001}));
+  const Redundancy program = parse("{command: [./compare, --loose]}");
+  EXPECT_EQ(program.validator, Validator::kProgram);
+  EXPECT_EQ(program.compare, (std::vector<std::string>{"./compare", "--loose"}));
+  CheckAfterHead({
+      {"redundancy: {validator: numeric}",
+       "job.yaml:3:25: redundancy.validator: expected exact, {numeric: text, relative: 1e-6} or "
+       "{command: [\"./compare\"]}, got \"numeric\""},
+      {"redundancy: {validator: {absolute: 1}}",
+       "job.yaml:3:25: redundancy.validator: expected either \"numeric:\" (text, csv, json, f32 or "
+       "f64) or \"command:\""},
+      {"redundancy: {quorum: 2, validator: {numeric: cvs, relative: tiny}}",
+       "job.yaml:3:36: redundancy.validator: there is nothing to compare: this job has no outputs\n"
+       "job.yaml:3:46: redundancy.validator.numeric: expected one of text, csv, json, f32, f64, "
+       "got "
+       "\"cvs\"; did you mean csv?\n"
+       "job.yaml:3:61: redundancy.validator.relative: expected a number, as in 1e-6, got "
+       "\"tiny\""},
+      {"relative: 1",
+       "job.yaml:3:1: unknown key \"relative\"; did you mean \"relative:\" under "
+       "\"redundancy.validator:\"?"},
+  });
+}
+
+TEST(JobFileTest, WhenAJobRuns) {
+  const auto job = ParseJobFile(
+      "name: x\nrun: {command: [./t]}\npriority: -5\nafter: [12, 13]\ndeadline: 2h", "job.yaml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->fields.priority, -5);
+  EXPECT_EQ(job->fields.after, (std::vector<uint64_t>{12, 13}));
+  EXPECT_EQ(job->fields.deadline_ms, 7'200'000);
+  EXPECT_EQ(ParseJobFile("name: x\nrun: {command: [./t]}\nafter: 7", "job.yaml")->fields.after,
+            std::vector<uint64_t>{7});
+  CheckAfterHead({
+      {"priority: high",
+       "job.yaml:3:11: priority: expected a whole number, as in -5, got \"high\""},
+      {"priority: 1001", "job.yaml:3:11: priority: expected a number from -1000 to 1000, got 1001"},
+      {"after: [build, 3, 3]",
+       "job.yaml:3:8: after: job 3 is listed twice\n"
+       "job.yaml:3:9: after[0]: expected a whole number, got \"build\""},
+      {"after: {job: 3}",
+       "job.yaml:3:8: after: expected the numbers of jobs, as in [12, 13], got keys and values"},
+      {"deadline: 400d",
+       "job.yaml:3:11: deadline: expected a time of at most 366d, got 9600 h 0 min"},
+      {"depends_on: 3", "job.yaml:3:1: unknown key \"depends_on\"; did you mean \"after:\"?"},
+  });
+}
+
+}  // namespace
+}  // namespace corpgrid::job

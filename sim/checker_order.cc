@@ -1,0 +1,53 @@
+// Which job goes before which, when it has to end, and what may be taken from a device.
+
+#include <algorithm>
+
+#include "fmt/format.h"
+#include "sim/checker.h"
+
+namespace corpgrid::sim {
+
+// On a drained device, or while a job of a higher priority goes on.
+bool Checker::MayBeGivenBack(const DeviceFact& device, const AttemptFact& fact) const {
+  if (device.applied.drained || device.drained_round == rounds_) return true;
+  const int32_t priority = TruthOf(jobs_.at(fact.shard.job)).spec->priority;
+  return std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    return !HasEnded(entry.second.state) && TruthOf(entry.second).spec->priority > priority;
+  });
+}
+
+void Checker::Refused(const JobTruth& job) {
+  if (!FollowsAFailure(job)) Fail(fmt::format("{} was refused for no reason", job.key));
+}
+
+bool Checker::FollowsAFailure(const JobTruth& job) const {
+  const std::vector<uint64_t>& after = job.spec->after;
+  return std::any_of(after.begin(), after.end(), [&](uint64_t id) {
+    const core::JobState state = jobs_.at(JobId{id}).state;
+    return HasEnded(state) && state != core::JobState::kDone;
+  });
+}
+
+bool Checker::MayFailWhole(const JobFact& job) const {
+  const JobTruth& truth = TruthOf(job);
+  const int64_t deadline_ms = truth.spec->deadline_ms;
+  const bool late = deadline_ms > 0 && meta_.time_ms >= job.submitted_ms + deadline_ms;
+  return late || FollowsAFailure(truth);
+}
+
+void Checker::CheckFollows(const JobTruth& job) {
+  for (const uint64_t id : job.spec->after) {
+    if (jobs_.at(JobId{id}).state != core::JobState::kDone) {
+      Fail(fmt::format("job {} began before job {} was done", job.id.value, id));
+    }
+  }
+}
+
+void Checker::CheckDeadlines() {
+  for (; !due_.empty() && due_.begin()->first <= applied_ms_; due_.erase(due_.begin())) {
+    if (HasEnded(jobs_.at(due_.begin()->second).state)) continue;
+    Fail(fmt::format("job {} goes on after its deadline", due_.begin()->second.value));
+  }
+}
+
+}  // namespace corpgrid::sim
