@@ -40,13 +40,7 @@ absl::Status DeviceError(std::string_view path, std::string_view what) {
 }
 
 absl::Status WriteAll(int fd, std::string_view data) {
-  while (!data.empty()) {
-    const ssize_t written = write(fd, data.data(), data.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return DeviceError("a file of the data folder", "write");
-    data.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
+  return OwnError(corpgrid::WriteAll(fd, data, "a file of the data folder"));
 }
 
 absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t max) {

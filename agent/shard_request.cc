@@ -23,10 +23,7 @@ runner::ShardRequest MakeShardRequest(const job::JobSpec& spec, uint32_t shard) 
   for (const auto& [name, value] : spec->env) {
     request.env.emplace(name, job::Expand(value, *spec, shard));
   }
-  request.env.emplace("PATH", "/usr/local/bin:/usr/bin:/bin");
-  request.env.emplace("HOME", "/work");
-  request.env.emplace("LANG", "C.UTF-8");
-  request.env.emplace("TMPDIR", "/tmp");
+  request.env.merge(runner::UsualEnvironment());
   return request;
 }
 

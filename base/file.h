@@ -34,6 +34,9 @@ class UniqueFd {
 // PermissionDenied.
 absl::Status FileError(std::string_view path, std::string_view what, int error);
 
+// Writes all of `data`; `path` names the file in an error, which is a FileError().
+absl::Status WriteAll(int fd, std::string_view data, std::string_view path);
+
 // Keeps other processes out of what a lock file guards, for as long as it lives or the process
 // does. Any thread.
 class FileLock {

@@ -206,8 +206,10 @@ class Grid {
   void EndLateJobs(Effects* effects);
   // Takes running attempts away from jobs of lower priority for those that wait too long.
   void Preempt();
+  // The job for which `attempt` is to be given back, while that job still needs it.
+  const Job* GivesWayTo(Attempt& attempt);
   // Why `attempt` is to be given back; empty when it is not.
-  std::string WhyGiveBack(const Attempt& attempt, Power power);
+  std::string WhyGiveBack(Attempt& attempt, Power power);
   void PreemptFor(Job& job);
 
   // grid_lease.cc: who runs what, and until when

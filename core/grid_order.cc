@@ -96,11 +96,18 @@ void Grid::CountRunning(Job& job, int change) {
   }
 }
 
-std::string Grid::WhyGiveBack(const Attempt& attempt, Power power) {
+const Grid::Job* Grid::GivesWayTo(Attempt& attempt) {
+  const Job* job = FindJob(attempt.gives_way);
+  if (job && job->queued) return job;
+  attempt.gives_way = JobId();  // Should that job wait again, it has to wait its time.
+  return nullptr;
+}
+
+std::string Grid::WhyGiveBack(Attempt& attempt, Power power) {
   if (power == Power::kBattery) return "the device went on battery";
   if (attempt.drained) return "the device is drained";
-  const Job* job = FindJob(attempt.gives_way);
-  return job && job->queued ? fmt::format("job {} goes first", job->row.id.value) : "";
+  const Job* job = GivesWayTo(attempt);
+  return job ? fmt::format("job {} goes first", job->row.id.value) : "";
 }
 
 void Grid::Preempt() {
@@ -125,9 +132,9 @@ void Grid::PreemptFor(Job& job) {
           continue;
         }
         if (++scanned > kMaxScanned) return;
-        const Job* other = FindJob(attempt.gives_way);
+        const Job* other = GivesWayTo(attempt);
         if (other == &job) return;  // It is on its way.
-        if (other && other->queued) continue;
+        if (other) continue;
         const bool helps = job.fresh() > 0 || FindOpen(job, device) != job.live.end();
         if (!helps) continue;
         attempt.gives_way = job.row.id;

@@ -202,6 +202,23 @@ TEST_F(OrderTest, ADeviceThatWasToGiveWayToOneThatNeedsItNoMoreGivesWayToTheNext
   EXPECT_EQ(stops[0].reason, "job 3 goes first");
 }
 
+TEST_F(OrderTest, AJobThatWaitsAgainWaitsItsTimeAgain) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  SubmitWithPriority(0, 2, "low");
+  const Lease on_ann = PollFor(ann, 1).at(0), on_bob = PollFor(bob, 1).at(0);
+  const JobId high = SubmitWithPriority(1, 1, "high");
+  now_ms_ += Grid::kPatienceMs;
+  Apply(Tick{});  // Ann's attempt is to be given back, but bob is done first.
+  HandIn(on_bob, Result(on_bob, "x"));
+  const Lease first = PollFor(bob, 1).at(0);
+  ASSERT_EQ(first.shard.job, high);
+  EXPECT_THAT(Beat(ann, {on_ann}), IsEmpty());
+  HandedIn faulty = Result(first, "");
+  faulty.row.result = {.outcome = job::Outcome::kDeviceFault, .exit_code = 0, .outputs = {}};
+  HandIn(first, faulty);
+  EXPECT_THAT(Beat(ann, {on_ann}), IsEmpty()) << "it has not waited yet";
+}
+
 TEST_F(OrderTest, NothingIsTakenFromAnEqualOrForWhatDoesNotFit) {
   const DeviceId ann = Join("ann");
   SubmitWithPriority(0, 1, "low");

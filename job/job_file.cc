@@ -292,6 +292,12 @@ class JobFileReader : private MapReader {
       Add(std::max(marks_["inputs"], marks_["shards"]), "shards",
           "a job has either \"shards:\" or \"inputs:\" (one shard a file), not both");
     }
+    // A limit that was left out follows the validator, too.
+    const Redundancy& redundancy = file_.fields.redundancy;
+    uint64_t& output_bytes = file_.fields.limits.output_bytes;
+    if (redundancy.validator == Validator::kNumeric && !marks_.contains("limits.output")) {
+      output_bytes = std::min(output_bytes, MostComparedBytes(redundancy.tolerance.format));
+    }
     JobFields checked = file_.fields;
     if (has_inputs) {
       checked.inputs = {{"file", {}, 0}};

@@ -45,6 +45,18 @@ TEST(JobFileTest, Validators) {
   });
 }
 
+TEST(JobFileTest, TheLimitOfOutputsFollowsTheValidator) {
+  const std::string job =
+      "name: x\nrun: {command: [./t]}\noutputs: [o]\n"
+      "redundancy: {quorum: 2, validator: {numeric: json}}\n";
+  const auto file = ParseJobFile(job, "job.yaml");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->fields.limits.output_bytes, 16ull << 20);
+  EXPECT_EQ(MistakesIn(job + "limits: {output: 17MiB}"),
+            "job.yaml:5:18: limits.output: outputs of this validator have at most 16 MiB, got 17 "
+            "MiB");
+}
+
 TEST(JobFileTest, WhenAJobRuns) {
   const auto job = ParseJobFile(
       "name: x\nrun: {command: [./t]}\npriority: -5\nafter: [12, 13]\ndeadline: 2h", "job.yaml");

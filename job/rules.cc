@@ -31,8 +31,6 @@ constexpr uint32_t kMaxProcesses = 32'768;
 constexpr uint32_t kMaxRetries = 100;
 constexpr int64_t kMinCheckpointMs = 1000;
 constexpr double kMaxAbsolute = 1e300;
-constexpr uint64_t kMaxComparedBytes = 256ull << 20;
-constexpr uint64_t kMaxJsonBytes = 16ull << 20;
 
 class Rules {
  public:
@@ -324,9 +322,7 @@ class Rules {
     const Tolerance& tolerance = redundancy.tolerance;
     Distance("absolute", tolerance.absolute, kMaxAbsolute);
     Distance("relative", tolerance.relative, 1);
-    // They are compared in memory.
-    const uint64_t most =
-        tolerance.format == NumberFormat::kJson ? kMaxJsonBytes : kMaxComparedBytes;
+    const uint64_t most = MostComparedBytes(tolerance.format);
     if (fields_.limits.output_bytes > most) {
       Add("limits.output",
           fmt::format("outputs of this validator have at most {}, got {}", FormatBytes(most),

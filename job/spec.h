@@ -49,6 +49,11 @@ struct Tolerance {
   bool operator==(const Tolerance&) const = default;
 };
 
+// What may be compared in memory: all outputs of a shard together.
+constexpr uint64_t MostComparedBytes(NumberFormat format) {
+  return format == NumberFormat::kJson ? 16ull << 20 : 256ull << 20;
+}
+
 struct Redundancy {
   uint32_t replicas = 1;  // copies of a shard that run from the start
   uint32_t quorum = 1;    // equal results of distinct owners that decide it; <= replicas

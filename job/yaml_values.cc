@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/status_macros.h"
 #include "base/text.h"
 #include "fmt/format.h"
 #include "job/suggest.h"
@@ -22,6 +23,19 @@ absl::Status Expected(std::string_view expected, const YamlNode& node,
                       const std::string& suggestion) {
   return absl::InvalidArgumentError(
       fmt::format("expected {}, got {}{}", expected, Found(node), DidYouMean(suggestion)));
+}
+
+template <typename T>
+absl::StatusOr<T> NumberIn(const YamlNode& node, std::string_view expected,
+                           const std::string& suggestion) {
+  T number = 0;
+  const char* const end = node.text.data() + node.text.size();
+  const auto [stop, error] = std::from_chars(node.text.data(), end, number);
+  if (node.kind == YamlNode::Kind::kText && stop == end && error == std::errc()) return number;
+  if (stop == end && error == std::errc::result_out_of_range) {
+    return absl::InvalidArgumentError(fmt::format("{} is too large", Quote(node.text)));
+  }
+  return Expected(expected, node, suggestion);
 }
 
 }  // namespace
@@ -54,32 +68,16 @@ absl::StatusOr<std::string> TextOf(const YamlNode& node, std::string_view expect
 }
 
 absl::StatusOr<uint32_t> NumberOf(const YamlNode& node) {
-  uint32_t number = 0;
-  const char* const end = node.text.data() + node.text.size();
-  const auto [stop, error] = std::from_chars(node.text.data(), end, number);
-  if (node.kind == YamlNode::Kind::kText && stop == end && error == std::errc()) return number;
-  if (stop == end && error == std::errc::result_out_of_range) {
-    return absl::InvalidArgumentError(fmt::format("{} is too large", Quote(node.text)));
-  }
-  return Expected("a whole number", node, SuggestNumber(node.text));
+  return NumberIn<uint32_t>(node, "a whole number", SuggestNumber(node.text));
 }
 
 absl::StatusOr<int32_t> SignedOf(const YamlNode& node) {
-  int32_t number = 0;
-  const char* const end = node.text.data() + node.text.size();
-  const auto [stop, error] = std::from_chars(node.text.data(), end, number);
-  if (node.kind == YamlNode::Kind::kText && stop == end && error == std::errc()) return number;
-  return Expected("a whole number, as in -5", node, "");
+  return NumberIn<int32_t>(node, "a whole number, as in -5", SuggestNumber(node.text));
 }
 
 absl::StatusOr<double> FractionOf(const YamlNode& node) {
-  double number = 0;
-  const char* const end = node.text.data() + node.text.size();
-  const auto [stop, error] = std::from_chars(node.text.data(), end, number);
-  if (node.kind == YamlNode::Kind::kText && stop == end && error == std::errc() &&
-      std::isfinite(number)) {
-    return number;
-  }
+  ASSIGN_OR_RETURN(const double number, NumberIn<double>(node, "a number, as in 1e-6", ""));
+  if (std::isfinite(number)) return number;
   return Expected("a number, as in 1e-6", node, "");
 }
 

@@ -114,6 +114,9 @@ class ObjectStore {
   virtual absl::StatusOr<bool> Has(const crypto::Hash& hash) = 0;
 };
 
+// The bytes of an object, for callers who know that they are few. Errors: those of Open and Next.
+absl::StatusOr<std::string> ReadWhole(ObjectStore* store, const crypto::Hash& hash);
+
 // A store in a local folder: `index.db` (SQLite, synchronous=FULL) names every object and holds the
 // small ones, `chunks/` the chunks of the large ones. Crash-safe: a chunk is on disk before the
 // index names it; on opening, files that the index does not name are deleted. Concurrent durable

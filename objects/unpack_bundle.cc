@@ -144,12 +144,7 @@ absl::Status Unpacker::AddFile(const TarEntry& entry, TarReader& reader) {
   for (;;) {
     ASSIGN_OR_RETURN(std::string_view data, reader.Data());
     if (data.empty()) break;
-    while (!data.empty()) {
-      const ssize_t written = ::write(fd.get(), data.data(), data.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return FileError(Full(entry.path), "write", errno);
-      data.remove_prefix(static_cast<size_t>(written));
-    }
+    RETURN_IF_ERROR(WriteAll(fd.get(), data, Full(entry.path)));
   }
   if (::fchmod(fd.get(), entry.is_executable ? 0755 : 0644) != 0) {
     return FileError(Full(entry.path), "chmod", errno);

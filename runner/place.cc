@@ -37,7 +37,11 @@ absl::StatusOr<std::string> PlaceRunner(const std::string& runner, const std::st
     return absl::FailedPreconditionError(
         fmt::format("cannot {} {}: {}", what, path, std::strerror(errno)));
   };
-  if (access(runner.c_str(), R_OK | X_OK) != 0) return failed("run", runner);
+  if (access(runner.c_str(), R_OK | X_OK) != 0) {
+    return absl::FailedPreconditionError(fmt::format(
+        "cannot run {}: {}; corpgrid-runner belongs beside corpgrid, for everyone to run", runner,
+        std::strerror(errno)));
+  }
   if (geteuid() != 0) return fs::absolute(runner).string();
   const std::string path = folder + "/corpgrid-runner";
   const std::string temporary = path + ".new";

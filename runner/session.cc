@@ -81,6 +81,17 @@ std::string Complaint(int stderr_file) {
   return n > 0 ? std::string(text, n) : std::string();
 }
 
+}  // namespace
+
+std::map<std::string, std::string> UsualEnvironment() {
+  return {{"PATH", "/usr/local/bin:/usr/bin:/bin"},
+          {"HOME", "/work"},
+          {"LANG", "C.UTF-8"},
+          {"TMPDIR", "/tmp"}};
+}
+
+namespace {
+
 class BubblewrapSession : public Session {
  public:
   BubblewrapSession(platform::Process bubblewrap, Fd control, Fd log, Fd complaint, Fd work,

@@ -46,6 +46,9 @@ struct ShardRequest {
   Snapshots snapshots = {};
 };
 
+// The variables that every command finds, unless its job says otherwise.
+std::map<std::string, std::string> UsualEnvironment();
+
 struct ShardExit {
   ShardEnd end = ShardEnd::kExited;
   int code = 0;  // exit status, signal number, or errno for kNotStarted

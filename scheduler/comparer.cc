@@ -1,6 +1,7 @@
 #include "scheduler/comparer.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -37,7 +38,7 @@ void Comparer::Stop() {
 
 void Comparer::Ask(core::Comparison comparison) {
   absl::MutexLock lock(&mutex_);
-  questions_.push_back({.comparison = std::move(comparison), .tries = 0, .answer = {}});
+  questions_.push_back({.comparison = std::move(comparison), .tries = 0u, .answer = {}});
 }
 
 void Comparer::Clear() {
@@ -55,10 +56,12 @@ void Comparer::Ended(const std::vector<AttemptId>& attempts) {
 
 void Comparer::Again(Question question, const absl::Status& why) {
   const AttemptId attempt = question.comparison.result.attempt;
-  if (!grants_->Find(attempt).ok()) return;  // Nobody asks any more.
-  spdlog::error("results of job {} cannot be compared, trying again: {}",
-                question.comparison.shard.job.value, why.ToString());
-  if (!question.answer && ++question.tries == kMaxTries) {
+  if (!grants_->Find(attempt).ok()) return;     // Nobody asks any more.
+  if (std::has_single_bit(++question.tries)) {  // It may go on for minutes.
+    spdlog::error("results of job {} cannot be compared, trying again: {}",
+                  question.comparison.shard.job.value, why.ToString());
+  }
+  if (!question.answer && question.tries >= kMaxTries) {
     question.answer =
         core::Compared{.attempt = attempt, .difference = Bounded(std::string(why.message()))};
   }
@@ -127,8 +130,8 @@ absl::StatusOr<std::string> Comparer::NumericDifference(const job::Tolerance& to
                                                         const std::vector<job::Output>& b) {
   // Both have the outputs that the spec names, in its order (AgentService saw to it).
   for (size_t i = 0; i < a.size(); ++i) {
-    const absl::StatusOr<std::string> left = Read(a[i]);
-    const absl::StatusOr<std::string> right = Read(b.at(i));
+    const absl::StatusOr<std::string> left = objects::ReadWhole(objects_, a[i].hash);
+    const absl::StatusOr<std::string> right = objects::ReadWhole(objects_, b.at(i).hash);
     if (absl::IsDataLoss(left.status()) || absl::IsDataLoss(right.status())) {
       return fmt::format("{}: its stored bytes are damaged", a[i].name);
     }
@@ -138,17 +141,6 @@ absl::StatusOr<std::string> Comparer::NumericDifference(const job::Tolerance& to
     if (!found.empty()) return fmt::format("{}, {}", a[i].name, found);
   }
   return "";
-}
-
-absl::StatusOr<std::string> Comparer::Read(const job::Output& output) {
-  ASSIGN_OR_RETURN(const auto reader, objects_->Open(output.hash, 0));
-  std::string bytes;
-  bytes.reserve(output.size_bytes);
-  while (true) {
-    ASSIGN_OR_RETURN(const std::string part, reader->Next());
-    if (part.empty()) return bytes;
-    bytes += part;
-  }
 }
 
 }  // namespace corpgrid::scheduler

@@ -21,7 +21,7 @@ namespace corpgrid::scheduler {
 // thread of its own: outputs may be large, and nobody else should wait for them. Any thread.
 class Comparer {
  public:
-  static constexpr int kMaxTries = 600;  // about five minutes
+  static constexpr uint32_t kMaxTries = 600;  // about five minutes
 
   // All must outlive the thread.
   Comparer(objects::ObjectStore* objects, GrantTable* grants, Validator* validator, CoreLoop* loop);
@@ -40,13 +40,13 @@ class Comparer {
   void Stop();
 
  private:
-  void Run();
   struct Question {
     core::Comparison comparison;
-    int tries = 0;
+    uint32_t tries = 0;                    // that came to nothing
     std::optional<core::Compared> answer;  // that could not be written yet
   };
 
+  void Run();
   // Puts `question` back, for later.
   void Again(Question question, const absl::Status& why);
   absl::StatusOr<core::Compared> Compare(const core::Comparison& comparison);
@@ -54,7 +54,6 @@ class Comparer {
   absl::StatusOr<std::string> NumericDifference(const job::Tolerance& tolerance,
                                                 const std::vector<job::Output>& a,
                                                 const std::vector<job::Output>& b);
-  absl::StatusOr<std::string> Read(const job::Output& output);
 
   objects::ObjectStore* const objects_;
   GrantTable* const grants_;

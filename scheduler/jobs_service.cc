@@ -44,13 +44,7 @@ absl::StatusOr<std::string> JobsService::ReadSpec(const objects::ObjectRef& obje
     return absl::InvalidArgumentError(
         fmt::format("the spec is larger than {}", FormatBytes(kMaxSpecBytes)));
   }
-  ASSIGN_OR_RETURN(const auto reader, objects_->Open(object.hash, 0));
-  std::string spec;
-  while (true) {
-    ASSIGN_OR_RETURN(const std::string part, reader->Next());
-    if (part.empty()) return spec;
-    spec += part;
-  }
+  return objects::ReadWhole(objects_, object.hash);
 }
 
 absl::StatusOr<core::SubmitJob> JobsService::CheckSubmission(const pb::SubmitRequest& request) {

@@ -3,10 +3,10 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "base/status_macros.h"
-#include "fmt/format.h"
 #include "scheduler/frames.h"
 #include "scheduler/validator_child.h"
 
@@ -16,7 +16,7 @@ absl::Status Validator::Check() {
   if (argv_.empty()) {
     return absl::FailedPreconditionError("this scheduler was started without validator programs");
   }
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&check_mutex_);
   if (checked_) return absl::OkStatus();
   std::vector<std::string> argv = argv_;
   argv.back() += ".check";  // The folder of the one that compares stays as it is.
@@ -86,6 +86,13 @@ absl::StatusOr<std::string> Validator::Difference(const JobInfo& job,
     return ReadFrame(child_->socket.get());
   };
   absl::StatusOr<std::string> answer = ask();
+  if (!answer.ok() && child_) {
+    // The last thing that it said may be why it ended, or what it says when it hears no more.
+    shutdown(child_->socket.get(), SHUT_WR);
+    if (auto last = ReadFrame(child_->socket.get()); last.ok() && last->starts_with(kCannotTell)) {
+      answer = std::move(last);
+    }
+  }
   if (answer.ok() && answer->starts_with(kCannotTell)) {
     const std::string why = answer->substr(kCannotTell.size());
     answer = absl::UnavailableError(why);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,7 +35,7 @@ class Validator {
   absl::StatusOr<std::string> Difference(const JobInfo& job, const std::vector<job::Output>& a,
                                          const std::vector<job::Output>& b);
 
-  // Ends the comparison that goes on with Unavailable. Any thread.
+  // Ends the comparison that goes on with Unavailable. Any thread; does not block.
   void Interrupt();
   // The same, and those to come.
   void Cancel();
@@ -55,9 +54,10 @@ class Validator {
   const std::vector<std::string> argv_;
   objects::ObjectStore* const objects_;
 
+  absl::Mutex check_mutex_;  // held for as long as a check takes, so nobody else waits for it
+  bool checked_ ABSL_GUARDED_BY(check_mutex_) = false;  // and found to be well
   absl::Mutex mutex_;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  bool checked_ ABSL_GUARDED_BY(mutex_) = false;  // and found to be well
   // Set and reset under mutex_, by the one thread, which alone uses it otherwise.
   std::unique_ptr<Child> child_;
 };

@@ -101,28 +101,15 @@ class Child {
     while (true) {
       ASSIGN_OR_RETURN(const std::string part, ReadFrame(kValidatorFd));
       if (part.empty()) return absl::OkStatus();
-      RETURN_IF_ERROR(WriteAll(file.get(), path, part));
+      RETURN_IF_ERROR(WriteAll(file.get(), part, path));
     }
-  }
-
-  static absl::Status WriteAll(int file, const std::string& path, std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t size = write(file, bytes.data(), bytes.size());
-      if (size < 0 && errno == EINTR) continue;
-      if (size < 0) return FileError(path, "write", errno);
-      bytes.remove_prefix(static_cast<size_t>(size));
-    }
-    return absl::OkStatus();
   }
 
   static absl::StatusOr<std::string> Compare(runner::Session& session, const job::JobSpec& spec) {
     runner::ShardRequest request;
     request.argv = spec->redundancy.compare;
     for (const char* side : kSides) request.argv.push_back(fmt::format("/input/{}", side));
-    request.env = {{"PATH", "/usr/local/bin:/usr/bin:/bin"},
-                   {"HOME", "/work"},
-                   {"LANG", "C.UTF-8"},
-                   {"TMPDIR", "/tmp"}};
+    request.env = runner::UsualEnvironment();
     request.wall_ms = std::min(spec->limits.wall_ms, kMaxCompareMs);
     ASSIGN_OR_RETURN(const runner::ShardExit exit, session.Run(request));
     if (exit.end == runner::ShardEnd::kExited && exit.code == 0) return "";
