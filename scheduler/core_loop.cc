@@ -28,6 +28,7 @@ absl::StatusOr<std::unique_ptr<CoreLoop>> CoreLoop::Load(const core::GridConfig&
   auto loop = std::unique_ptr<CoreLoop>(new CoreLoop(store, clock, listener));
   ASSIGN_OR_RETURN(loop->grid_, store::DurableGrid::Load(config, store, clock, RandomSeed));
   loop->grid_id_ = loop->grid_->grid().meta().grid_id;
+  loop->last_turn_ms_ = clock->MonotonicMs();  // the leases that were read run from here on
   return loop;
 }
 

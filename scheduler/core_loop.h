@@ -78,6 +78,9 @@ class CoreLoop {
 
   const std::string& grid_id() const { return grid_id_; }
 
+  // What was loaded. Before Start only.
+  const core::Grid& grid() const { return grid_->grid(); }
+
  private:
   struct Waiting {
     Body body;

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "base/clock.h"
@@ -120,6 +121,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
 
   void OnReloaded(const core::Grid& grid) override {
     grants_->Clear();
+    std::unordered_set<AttemptId> live;
     for (const core::Lease& lease : grid.LiveLeases()) {
       auto job = grants_->Job(lease.shard.job);
       if (!job.ok()) {
@@ -128,7 +130,10 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
       }
       grants_->Add(lease, *std::move(job));
       grants_->Touch(lease.attempt);
-      RestoreStaged(lease.attempt);
+      live.insert(lease.attempt);
+    }
+    if (const absl::Status status = RestoreStaged(live); !status.ok()) {
+      spdlog::error("what is staged is not known: {}", status.ToString());
     }
     comparer_->Clear();
     for (core::Comparison& comparison : grid.OpenComparisons()) {
@@ -148,18 +153,24 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   void OnTick() override { agent_service_->EndOldPolls(); }
 
  private:
-  absl::Status TakeStoreAndFolder(const std::string& folder);
+  absl::Status TakeStateAndFolder(const std::string& folder);
+  absl::Status LoadState(const std::string& store);
   absl::Status Listen();
   absl::StatusOr<std::unique_ptr<AuditLog>> OpenAuditLog(const std::string& folder);
 
-  void RestoreStaged(AttemptId attempt) {
-    for (const std::string& scope : {AttemptScope(attempt), StateScope(attempt)}) {
-      const auto staged = objects_->Staged(scope);
-      if (!staged.ok()) continue;
-      for (const objects::StagedObject& object : *staged) {
+  // Goes through the scopes, most of which a million live attempts do not have.
+  absl::Status RestoreStaged(const std::unordered_set<AttemptId>& live) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> scopes, objects_->Scopes());
+    for (const std::string& scope : scopes) {
+      const AttemptId saver = AttemptOfStateScope(scope);
+      const AttemptId attempt = saver ? saver : AttemptOfScope(scope);
+      if (!live.contains(attempt)) continue;
+      ASSIGN_OR_RETURN(const std::vector<objects::StagedObject> staged, objects_->Staged(scope));
+      for (const objects::StagedObject& object : staged) {
         grants_->RecordStaged(attempt, object.name, object.object);
       }
     }
+    return absl::OkStatus();
   }
 
   const Options options_;
@@ -192,24 +203,28 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
 
 // With a store that several schedulers share, the lead comes first: who has it may end the one that
 // has the folder still. A SQLite file is a part of the folder, or at least nobody else's.
-absl::Status RunningScheduler::TakeStoreAndFolder(const std::string& folder) {
+absl::Status RunningScheduler::TakeStateAndFolder(const std::string& folder) {
   if (store::IsPostgresUrl(options_.store)) {
-    ASSIGN_OR_RETURN(store_, store::Open(options_.store));
-    ASSIGN_OR_RETURN(const core::Snapshot snapshot, store_->Load());
+    RETURN_IF_ERROR(LoadState(options_.store));
     ASSIGN_OR_RETURN(
-        lock_, TakeDataFolder(folder, {.grid_id = snapshot.meta.grid_id, .term = store_->Term()}));
+        lock_, TakeDataFolder(folder, {.grid_id = loop_->grid_id(), .term = store_->Term()}));
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(lock_, TakeDataFolder(folder, {}));
-  ASSIGN_OR_RETURN(store_,
-                   store::Open(options_.store.empty() ? folder + "/state.db" : options_.store));
+  return LoadState(options_.store.empty() ? folder + "/state.db" : options_.store);
+}
+
+// Once: of a large grid it takes seconds.
+absl::Status RunningScheduler::LoadState(const std::string& store) {
+  ASSIGN_OR_RETURN(store_, store::Open(store));
+  ASSIGN_OR_RETURN(loop_, CoreLoop::Load(config_, store_.get(), &SystemClock(), this));
   return absl::OkStatus();
 }
 
 absl::Status RunningScheduler::Start() {
   RETURN_IF_ERROR(rpc::CheckLoopback(options_.listen));
   const std::string folder = options_.data_folder + "/scheduler";
-  RETURN_IF_ERROR(TakeStoreAndFolder(folder));
+  RETURN_IF_ERROR(TakeStateAndFolder(folder));
   ASSIGN_OR_RETURN(const Key secret, LoadOrCreateSecret(folder + "/secret"));
   ASSIGN_OR_RETURN(objects_, objects::OpenLocalStore(folder + "/objects"));
   grants_ = std::make_unique<GrantTable>(store_.get());
@@ -217,11 +232,7 @@ absl::Status RunningScheduler::Start() {
   const std::string token = crypto::KeyedBlake3(secret, "person").Hex();
   authenticator_ = std::make_unique<Authenticator>(&sessions_, token);
 
-  ASSIGN_OR_RETURN(core::Snapshot snapshot, store_->Load());
-  ASSIGN_OR_RETURN(const core::Grid grid, core::Grid::Load(config_, std::move(snapshot)));
-  RETURN_IF_ERROR(ReconcileStaging(objects_.get(), *store_, grid));
-
-  ASSIGN_OR_RETURN(loop_, CoreLoop::Load(config_, store_.get(), &SystemClock(), this));
+  RETURN_IF_ERROR(ReconcileStaging(objects_.get(), *store_, loop_->grid()));
   const crypto::Hash join_key = crypto::KeyedBlake3(secret, "join tokens");
   agent_service_ =
       std::make_unique<AgentService>(authenticator_.get(), &sessions_, grants_.get(),

@@ -1,6 +1,7 @@
 #include "scheduler/staging.h"
 
 #include <set>
+#include <unordered_set>
 
 #include "base/status_macros.h"
 #include "scheduler/grants.h"
@@ -62,16 +63,15 @@ void Staging::Run() {
 
 absl::Status ReconcileStaging(objects::ObjectStore* objects, const store::Store& store,
                               const core::Grid& grid) {
-  std::set<AttemptId> live;
+  std::unordered_set<AttemptId> live;
   for (const core::Lease& lease : grid.LiveLeases()) live.insert(lease.attempt);
-  std::set<AttemptId> with_state = grid.AttemptsWithState();
-  with_state.insert(live.begin(), live.end());
+  const std::set<AttemptId> with_state = grid.AttemptsWithState();
   ASSIGN_OR_RETURN(const std::vector<std::string> scopes, objects->Scopes());
   std::vector<std::pair<std::string, std::string>> keep;
   std::vector<std::string> drop;
   for (const std::string& scope : scopes) {
     const AttemptId saver = AttemptOfStateScope(scope);
-    if (saver && !with_state.contains(saver)) drop.push_back(scope);
+    if (saver && !with_state.contains(saver) && !live.contains(saver)) drop.push_back(scope);
     const AttemptId id = AttemptOfScope(scope);
     if (!id || live.contains(id)) continue;
     const absl::StatusOr<store::AttemptRecord> record = store.Attempt(id);
