@@ -18,6 +18,7 @@
 #include "fmt/format.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/validator_child.h"
+#include "store/follower.h"
 #include "store/store.h"
 
 namespace corpgrid::cli {
@@ -39,11 +40,14 @@ absl::StatusOr<std::string> FindRunner() {
 }
 
 // On PostgreSQL a scheduler that finds another one leading waits until it can take over, whatever
-// becomes of the database meanwhile. Null when one of `stops` came first.
+// becomes of the database meanwhile; it follows what the leader commits. Null when one of `stops`
+// came first.
 absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> StartOrStandBy(
-    const scheduler::Options& options, const sigset_t& stops) {
+    scheduler::Options options, const sigset_t& stops, std::unique_ptr<store::Follower>* follower) {
   constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 250'000'000};
+  bool said_ready = false;
   for (absl::Status said;;) {
+    options.follower = follower->get();
     absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> started =
         scheduler::Scheduler::Start(options);
     const absl::Status why = started.status();
@@ -54,6 +58,13 @@ absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> StartOrStandBy(
       Say(fmt::format("standing by: {}", std::string(why.message())));
     }
     said = why;
+    if (!*follower || (*follower)->ended()) {
+      *follower = std::make_unique<store::Follower>(options.store);
+      said_ready = false;
+    }
+    if ((*follower)->ready() && !std::exchange(said_ready, true)) {
+      Say("standing by with the grid's state in memory");
+    }
     if (sigtimedwait(&stops, nullptr, &kPause) > 0) return nullptr;
   }
 }
@@ -70,7 +81,8 @@ absl::Status RunScheduler(scheduler::Options options) {
   sigaddset(&stops, SIGINT);
   sigaddset(&stops, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &stops, nullptr);
-  ASSIGN_OR_RETURN(const auto scheduler, StartOrStandBy(options, stops));
+  std::unique_ptr<store::Follower> follower;  // while it stands by
+  ASSIGN_OR_RETURN(const auto scheduler, StartOrStandBy(options, stops, &follower));
   if (scheduler == nullptr) return absl::OkStatus();
   std::thread waiter([&] {
     int signal = 0;

@@ -216,7 +216,7 @@ absl::Status RunningScheduler::TakeStateAndFolder(const std::string& folder) {
 
 // Once: of a large grid it takes seconds.
 absl::Status RunningScheduler::LoadState(const std::string& store) {
-  ASSIGN_OR_RETURN(store_, store::Open(store));
+  ASSIGN_OR_RETURN(store_, store::Open(store, options_.follower));
   ASSIGN_OR_RETURN(loop_, CoreLoop::Load(config_, store_.get(), &SystemClock(), this));
   return absl::OkStatus();
 }

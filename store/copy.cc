@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <concepts>
 #include <filesystem>
 #include <utility>
 
@@ -11,8 +10,7 @@
 #include "crypto/hash.h"
 #include "fmt/format.h"
 #include "store/open.h"
-#include "store/row_values.h"
-#include "store/sql_text.h"
+#include "store/row_bytes.h"
 #include "store/tables.h"
 
 namespace corpgrid::store {
@@ -42,19 +40,12 @@ class Digest {
   template <typename Row>
   void Add(const Row& row) {
     crypto::Encoder encoder(kTable<Row>.name, 1);
-    WithValues(row, [&](const auto&... values) { (AddValue(encoder, values), ...); });
+    AddRow(&encoder, row);
     hasher_.Update(encoder.bytes());
-    if constexpr (std::is_same_v<Row, core::JobRow>) Add(ProgressOf(row));
   }
   std::string Hex() const { return hasher_.Finish().Hex(); }
 
  private:
-  static void AddValue(crypto::Encoder& to, std::integral auto value) {
-    to.AddSigned(static_cast<int64_t>(value));
-  }
-  static void AddValue(crypto::Encoder& to, std::string_view text) { to.Add(AsSqlText(text)); }
-  static void AddValue(crypto::Encoder& to, Blob blob) { to.Add(blob.bytes); }
-
   crypto::Hasher hasher_;
 };
 

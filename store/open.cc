@@ -9,8 +9,8 @@ absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path) {
   return SqliteStore::Open(path);
 }
 
-absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url) {
-  return PostgresStore::Open(url);
+absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url, Follower* follower) {
+  return PostgresStore::Open(url, follower);
 }
 
 bool IsPostgresUrl(std::string_view store) {
@@ -18,12 +18,13 @@ bool IsPostgresUrl(std::string_view store) {
 }
 
 absl::StatusOr<std::unique_ptr<SqlStore>> OpenSql(const std::string& path_or_url) {
-  if (IsPostgresUrl(path_or_url)) return PostgresStore::Open(path_or_url);
+  if (IsPostgresUrl(path_or_url)) return PostgresStore::Open(path_or_url, nullptr);
   return SqliteStore::Open(path_or_url);
 }
 
-absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url) {
-  return OpenSql(path_or_url);
+absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url, Follower* follower) {
+  return IsPostgresUrl(path_or_url) ? OpenPostgres(path_or_url, follower)
+                                    : OpenSqlite(path_or_url);
 }
 
 }  // namespace corpgrid::store

@@ -6,6 +6,8 @@
 #include "base/status_macros.h"
 #include "fmt/format.h"
 #include "spdlog/spdlog.h"
+#include "store/changes.h"
+#include "store/followed.h"
 #include "store/leader.h"
 #include "store/row_values.h"
 #include "store/tables.h"
@@ -133,7 +135,8 @@ absl::Status Migrate(Connection& db, std::span<const Migration> migrations) {
   return status.ok() ? unlocked : status;
 }
 
-absl::StatusOr<std::unique_ptr<PostgresStore>> PostgresStore::Open(const std::string& url) {
+absl::StatusOr<std::unique_ptr<PostgresStore>> PostgresStore::Open(const std::string& url,
+                                                                   Follower* follower) {
   ASSIGN_OR_RETURN(Connection db, Connection::Open(url));
   RETURN_IF_ERROR(Migrate(db, Migrations()));
   const int64_t start_ms = NowMs();
@@ -142,6 +145,7 @@ absl::StatusOr<std::unique_ptr<PostgresStore>> PostgresStore::Open(const std::st
   std::unique_ptr<PostgresStore> store(
       new PostgresStore(url, std::move(db), token, start_ms + kLeaseMs));
   RETURN_IF_ERROR(store->ReadGridId());
+  store->follower_ = follower;
   store->renewer_ = std::thread([raw = store.get()] { raw->RenewUntilClosed(); });
   return store;
 }
@@ -211,6 +215,11 @@ absl::Status PostgresStore::RunLeading(std::vector<Statement> statements) {
 
 absl::StatusOr<core::Snapshot> PostgresStore::Load() {
   RETURN_IF_ERROR(RunLeading({}));
+  if (Follower* const follower = std::exchange(follower_, nullptr)) {
+    absl::StatusOr<core::Snapshot> kept = follower->TakeOver();
+    if (kept.ok()) return kept;
+    spdlog::warn("the state is read as a whole: {}", std::string(kept.status().message()));
+  }
   return SqlStore::Load();
 }
 
@@ -244,6 +253,9 @@ absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
   add(batch.checkpoints);
   AppendForget(&statements, batch.forgotten_checkpoints);
   add(batch.audit);
+  if (followed_ && batch.meta) {
+    add(std::vector{ChangeRow{.batch = batch.meta->batch, .rows = EncodeChanges(batch)}});
+  }
   return RunLeading(std::move(statements));
 }
 
@@ -253,9 +265,16 @@ void PostgresStore::RenewUntilClosed() {
   while (!closing_ && deposed_.ok()) {
     mutex_.Unlock();
     RenewOnce(&session);
+    if (session) LookForFollowers(*session);
     mutex_.Lock();
     mutex_.AwaitWithTimeout(absl::Condition(&closing_), absl::Milliseconds(kRenewMs));
   }
+}
+
+// What goes wrong shows at the next renewal.
+void PostgresStore::LookForFollowers(Connection& session) {
+  const absl::StatusOr<bool> followed = CheckFollowers(session);
+  if (followed.ok()) followed_ = *followed;
 }
 
 // On a session of its own: the committing thread may be busy with something long. A lease that

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <span>
@@ -8,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "store/follower.h"
 #include "store/postgres.h"
 #include "store/schema.h"
 #include "store/sql_store.h"
@@ -22,7 +24,9 @@ absl::Status Migrate(postgres::Connection& db, std::span<const Migration> migrat
 // that was lost is opened again by the next call, unless another scheduler has taken over.
 class PostgresStore final : public SqlStore {
  public:
-  static absl::StatusOr<std::unique_ptr<PostgresStore>> Open(const std::string& url);
+  // `follower` as for store::Open.
+  static absl::StatusOr<std::unique_ptr<PostgresStore>> Open(const std::string& url,
+                                                             Follower* follower);
   ~PostgresStore() override;
 
   absl::StatusOr<core::Snapshot> Load() override;
@@ -50,6 +54,7 @@ class PostgresStore final : public SqlStore {
   absl::Status RunLeading(std::vector<postgres::Statement> statements);
   void RenewUntilClosed();
   void RenewOnce(std::optional<postgres::Connection>* session);
+  void LookForFollowers(postgres::Connection& session);
   absl::Status Depose(const std::string& name);
   // What was begun at `start_ms` has shown the token.
   void Renewed(int64_t start_ms);
@@ -58,6 +63,8 @@ class PostgresStore final : public SqlStore {
   const int64_t term_;
   postgres::Connection db_;  // of the thread that commits
   mutable postgres::ReadPool readers_;
+  Follower* follower_ = nullptr;       // until the first Load
+  std::atomic<bool> followed_{false};  // so what a commit changes is written down
 
   absl::Mutex token_mutex_;  // held while a token is shown by the renewing thread, or raised
   int64_t token_ ABSL_GUARDED_BY(token_mutex_);

@@ -1,8 +1,10 @@
 #include <limits>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "crypto/encoding.h"
 #include "store/rows.h"
+#include "store/tables.h"
 
 namespace corpgrid::store {
 namespace {
@@ -113,13 +115,19 @@ absl::Status Read(const Columns& columns, core::JobRow* row) {
   row->signature = read.Text();
   row->submitted_wall_ms = read.Signed();
   row->submitted_ms = read.Signed();
-  row->progress.id = {read.Unsigned()};
-  row->progress.state = read.OneOf(core::JobState::kQueued, core::JobState::kCancelled);
-  row->progress.next_shard = read.Small();
-  row->progress.done = read.Small();
-  row->progress.failed = read.Small();
-  row->progress.finished_wall_ms = read.Signed();
-  row->progress.error = read.Text();
+  RETURN_IF_ERROR(read.status());
+  return Read(columns, &row->progress, kTable<core::JobRow>.column_count());
+}
+
+absl::Status Read(const Columns& columns, core::JobProgressRow* row, int first_column) {
+  ColumnReader read(columns, first_column);
+  row->id = {read.Unsigned()};
+  row->state = read.OneOf(core::JobState::kQueued, core::JobState::kCancelled);
+  row->next_shard = read.Small();
+  row->done = read.Small();
+  row->failed = read.Small();
+  row->finished_wall_ms = read.Signed();
+  row->error = read.Text();
   return read.status();
 }
 

@@ -166,10 +166,24 @@ ALTER TABLE devices ADD COLUMN drained SMALLINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN submitted_ms BIGINT NOT NULL DEFAULT 0;
 )sql";
 
+// What standbys follow on PostgreSQL (store/followed.h).
+constexpr std::string_view kFollowers = R"sql(
+CREATE TABLE followers (
+  number BIGINT PRIMARY KEY,
+  batch BIGINT NOT NULL,
+  until_ms BIGINT NOT NULL
+);
+CREATE TABLE changes (
+  batch BIGINT PRIMARY KEY,
+  rows BYTEA NOT NULL
+);
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kFirst},    Migration{.version = 4, .sql = kCheckpoints},
     Migration{.version = 5, .sql = kLeader},   Migration{.version = 6, .sql = kEvidence},
-    Migration{.version = 7, .sql = kAuditLog}, Migration{.version = 8, .sql = kDrainAndDeadlines}};
+    Migration{.version = 7, .sql = kAuditLog}, Migration{.version = 8, .sql = kDrainAndDeadlines},
+    Migration{.version = 12, .sql = kFollowers}};
 
 }  // namespace
 

@@ -71,12 +71,17 @@ absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path);
 // another scheduler leads, InvalidArgument for a URL that cannot be read, FailedPrecondition when
 // the database does not exist, is not in UTF-8, is newer than this program or another program's;
 // those of the server.
-absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url);
+// With a `follower` of the same database, which must outlive the store, the first Load ends that and
+// takes what it has kept.
+class Follower;
+absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url,
+                                                    Follower* follower = nullptr);
 
 // Whether `store` is the URL of a PostgreSQL database rather than the path of a SQLite file.
 bool IsPostgresUrl(std::string_view store);
 
-// Opens whichever it is.
-absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url);
+// Opens whichever it is; `follower` is for PostgreSQL.
+absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url,
+                                            Follower* follower = nullptr);
 
 }  // namespace corpgrid::store

@@ -1,0 +1,162 @@
+#include "store/follower.h"
+
+#include <array>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "base/status_macros.h"
+#include "fmt/format.h"
+#include "spdlog/spdlog.h"
+#include "store/changes.h"
+#include "store/followed.h"
+#include "store/leader.h"
+#include "store/postgres.h"
+#include "store/sql_store.h"
+
+namespace corpgrid::store {
+namespace {
+
+constexpr absl::Duration kPause = absl::Milliseconds(100);
+// For so long the leader keeps what a follower has not read. While it loads it does not say that
+// it is there.
+constexpr int64_t kFollowsMs = 10'000;
+constexpr int64_t kLoadsMs = 600'000;
+// By then the leader knows that it is followed.
+constexpr absl::Duration kNoticed = absl::Milliseconds(2 * kRenewMs);
+
+}  // namespace
+
+// A session that reads.
+class Follower::Reader final : public SqlStore {
+ public:
+  explicit Reader(postgres::Connection db) : db_(std::move(db)) {}
+
+  // All tables as of one moment.
+  absl::StatusOr<core::Snapshot> Load() override {
+    RETURN_IF_ERROR(db_.RunScript("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"));
+    absl::StatusOr<core::Snapshot> snapshot = SqlStore::Load();
+    RETURN_IF_ERROR(db_.RunScript("COMMIT"));
+    return snapshot;
+  }
+
+  // Says that everything after `batch` is still to be read, and that this holds for `ms`.
+  absl::Status Announce(uint64_t batch, int64_t ms) {
+    return db_.Run(std::vector{AnnounceFollower(number_, batch, ms)});
+  }
+
+  void Leave() { db_.Run(std::vector{RemoveFollower(number_)}).IgnoreError(); }
+
+  // Keeps in `rows` what was committed since. Aborted when that is not there any more.
+  absl::Status Catch(LiveRows* rows) {
+    const uint64_t first = rows->meta().batch;
+    uint64_t newest = first;
+    RETURN_IF_ERROR(db_.Ask(
+        kSelectChanges, std::array{static_cast<int64_t>(first)},
+        [&](const Columns& columns) -> absl::Status {
+          newest = static_cast<uint64_t>(columns.Int(0));
+          if (columns.IsNull(1) || static_cast<uint64_t>(columns.Int(1)) != rows->meta().batch + 1) {
+            return absl::OkStatus();
+          }
+          ASSIGN_OR_RETURN(const core::WriteBatch batch, DecodeChanges(columns.Bytes(2)));
+          rows->Keep(batch);
+          return absl::OkStatus();
+        }));
+    if (rows->meta().batch == newest) return absl::OkStatus();
+    return absl::AbortedError(
+        fmt::format("batch {} is not among the changes", rows->meta().batch + 1));
+  }
+
+ private:
+  absl::Status Ask(std::string_view sql, std::span<const int64_t> numbers,
+                   const OnRow& on_row) override {
+    return db_.Ask(sql, numbers, on_row);
+  }
+  absl::Status AskReader(std::string_view, std::span<const int64_t>, const OnRow&) const override {
+    return absl::FailedPreconditionError("a follower has one thread");
+  }
+  absl::Status Write(const core::WriteBatch&) override {
+    return absl::FailedPreconditionError("a follower does not write");
+  }
+
+  postgres::Connection db_;
+  const int64_t number_ = static_cast<int64_t>(std::random_device()()) + 1;
+};
+
+Follower::Follower(std::string url) : url_(std::move(url)), thread_([this] { Run(); }) {}
+
+Follower::~Follower() { End(); }
+
+bool Follower::ready() const {
+  absl::MutexLock lock(&mutex_);
+  return ready_;
+}
+
+bool Follower::ended() const {
+  absl::MutexLock lock(&mutex_);
+  return ending_;
+}
+
+void Follower::Run() {
+  absl::Status said;
+  absl::MutexLock lock(&mutex_);
+  while (!ending_) {
+    mutex_.Unlock();
+    const absl::Status status = Follow();
+    if (!status.ok() && status.code() != said.code()) {
+      spdlog::warn("what the leader commits cannot be followed: {}", std::string(status.message()));
+    }
+    said = status;
+    mutex_.Lock();
+    ready_ = status.ok() && rows_;
+    mutex_.AwaitWithTimeout(absl::Condition(&ending_), kPause);
+  }
+}
+
+absl::Status Follower::Follow() {
+  const auto follow = [this]() -> absl::Status {
+    if (!reader_) {
+      ASSIGN_OR_RETURN(postgres::Connection db, postgres::Connection::Open(url_));
+      reader_ = std::make_unique<Reader>(std::move(db));
+    }
+    if (!rows_ && !announced_) {
+      RETURN_IF_ERROR(reader_->Announce(0, kLoadsMs));
+      announced_ = absl::Now();
+    }
+    if (!rows_ && absl::Now() - *announced_ < kNoticed) return absl::OkStatus();
+    if (!rows_) {
+      ASSIGN_OR_RETURN(core::Snapshot snapshot, reader_->Load());
+      rows_.emplace(std::move(snapshot));
+    }
+    RETURN_IF_ERROR(reader_->Catch(&*rows_));
+    return reader_->Announce(rows_->meta().batch, kFollowsMs);
+  };
+  const absl::Status status = follow();
+  if (absl::IsUnavailable(status)) reader_.reset();
+  if (!status.ok() && !absl::IsUnavailable(status)) rows_.reset();  // to be read again
+  if (!status.ok()) announced_.reset();
+  return status;
+}
+
+void Follower::End() {
+  {
+    absl::MutexLock lock(&mutex_);
+    ending_ = true;
+  }
+  if (!thread_.joinable()) return;
+  thread_.join();
+  if (reader_) reader_->Leave();
+}
+
+absl::StatusOr<core::Snapshot> Follower::TakeOver() {
+  End();
+  if (std::exchange(taken_, true)) return absl::FailedPreconditionError("it follows no more");
+  if (!rows_ || !reader_) return absl::UnavailableError("the state was not read yet");
+  RETURN_IF_ERROR(reader_->Catch(&*rows_));
+  core::Snapshot snapshot = rows_->ToSnapshot();
+  rows_.reset();
+  return snapshot;
+}
+
+}  // namespace corpgrid::store
