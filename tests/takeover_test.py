@@ -86,10 +86,12 @@ class TakeoverTest(PostgresTest):
     def prepare(self):
         self.grid.store = self.url
 
-    def start_standby(self):
-        """A second scheduler, with the same data folder and address."""
+    def start_standby(self, follows=True):
+        """A second scheduler, with the same data folder and address; that has the state in memory, or not yet."""
+        self.follows = follows
         self.standby = self.grid.spawn("standby", self.grid.scheduler_command(self.grid.address))
-        wait(lambda: "standing by" in self.grid.tail("standby"), 10, "the standby to wait")
+        said = "standing by with the grid's state in memory" if follows else "standing by"
+        wait(lambda: said in self.grid.tail("standby"), 30, "the standby to wait")
 
     def await_takeover(self, since):
         def leads():
@@ -100,6 +102,7 @@ class TakeoverTest(PostgresTest):
         took = time.monotonic() - since
         print(f"{self.id().split('.')[-1]}: the standby answered after {took:.1f} s", flush=True)
         self.assertLess(took, TAKEOVER_S)
+        self.assertEqual("the state is read as a whole" in self.grid.tail("standby"), not self.follows)
 
     def take_over_from(self, harm, heal=lambda: None):
         """Harms the leader; the standby takes over, and everything acknowledged is there."""
@@ -142,7 +145,7 @@ class KilledTest(TakeoverTest):
 class StoppedTest(TakeoverTest):
     def test_stopped(self):
         """A leader that sleeps is killed before the next one works on its objects."""
-        self.start_standby()
+        self.start_standby(follows=False)
         self.take_over_from(lambda leader: leader.send_signal(signal.SIGSTOP))
         self.assertIn("which led this grid before", self.grid.tail("standby"))
 
