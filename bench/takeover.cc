@@ -180,8 +180,8 @@ class Device {
     grpc::ChannelArguments arguments;
     arguments.SetString("bench.device", name_);  // else channels share a connection
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
-    channel_ = grpc::CreateCustomChannel(grid->address, grpc::InsecureChannelCredentials(),
-                                         arguments);
+    channel_ =
+        grpc::CreateCustomChannel(grid->address, grpc::InsecureChannelCredentials(), arguments);
     auto stub = pb::Scheduler::NewStub(channel_);
     pb::RegisterAgentRequest request;
     request.set_public_key(std::string(key_.public_key().Raw()));

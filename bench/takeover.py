@@ -26,11 +26,11 @@ AIM_S = 5
 READY = "standing by with the grid's state in memory"
 
 
-def await_(condition, seconds, what):
+def await_(condition, seconds, what, log=None):
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            sys.exit(f"waited {seconds} s in vain for {what}")
+            sys.exit(f"waited {seconds} s in vain for {what}\n{log.read_text() if log else ''}")
         time.sleep(0.01)
 
 
@@ -42,9 +42,13 @@ class Scheduler:
                 [BIN / "corpgrid", "scheduler", "--data", bench.data, "--store", bench.url, "--listen",
                  bench.listen], stdout=log, stderr=subprocess.STDOUT)
 
-    def leads(self):
+    def runs(self):
         if self.process.poll() is not None:
             sys.exit(f"a scheduler ended:\n{self.log.read_text()}")
+        return True
+
+    def leads(self):
+        self.runs()
         try:
             return json.loads((self.bench.data / "grid.json").read_text())["pid"] == self.process.pid
         except (OSError, ValueError):
@@ -102,7 +106,8 @@ class Bench:
 
     def turn(self, leader):
         standby = self.start()
-        await_(lambda: READY in standby.log.read_text(), 300, "the standby to have the state")
+        await_(lambda: standby.runs() and READY in standby.log.read_text(), 300, "the standby to have the state",
+               standby.log)
         self.ask("mark")
         await_(self.all_heard, 120, "the leader to answer every device")
         self.ask("mark")

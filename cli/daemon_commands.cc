@@ -83,6 +83,7 @@ absl::Status RunScheduler(scheduler::Options options) {
   pthread_sigmask(SIG_BLOCK, &stops, nullptr);
   std::unique_ptr<store::Follower> follower;  // while it stands by
   ASSIGN_OR_RETURN(const auto scheduler, StartOrStandBy(options, stops, &follower));
+  follower.reset();
   if (scheduler == nullptr) return absl::OkStatus();
   std::thread waiter([&] {
     int signal = 0;

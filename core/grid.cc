@@ -44,7 +44,7 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     Job* job = grid.FindJob(row.id.job);
     if (!job) return absl::DataLossError(fmt::format("shard {} of no job", row.id.index));
     const uint32_t index = row.id.index;
-    job->live[index].row = std::move(row);
+    job->live.try_emplace(job->live.end(), index)->second.row = std::move(row);
   }
   for (CheckpointRow& row : snapshot.checkpoints) {
     Job* job = grid.FindJob(row.shard.job);
@@ -55,14 +55,18 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     job->live[row.shard.index].checkpoints[std::move(holder)] = std::move(row);
   }
   std::map<AttemptId, job::Result> results;
-  for (ResultRow& row : snapshot.results) results[row.attempt] = std::move(row.result);
+  for (ResultRow& row : snapshot.results) {
+    results.try_emplace(results.end(), row.attempt)->second = std::move(row.result);
+  }
+  grid.attempts_.reserve(snapshot.attempts.size());
   for (AttemptRow& row : snapshot.attempts) {
     Job* job = grid.FindJob(row.shard.job);
     Device* device = grid.FindDevice(row.device);
-    if (!job || !device || !job->live.contains(row.shard.index)) {
+    const auto live = job ? job->live.find(row.shard.index) : Live::iterator();
+    if (!job || !device || live == job->live.end()) {
       return absl::DataLossError(fmt::format("attempt {} of no shard or device", row.id.value));
     }
-    Shard& shard = job->live[row.shard.index];
+    Shard& shard = live->second;
     if (!IsLive(row.state)) continue;
     Attempt attempt;
     attempt.row = std::move(row);

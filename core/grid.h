@@ -82,6 +82,7 @@ class Grid {
 
   // What a grant table needs after Load: the live attempts.
   std::vector<Lease> LiveLeases() const;
+  bool HasLive(AttemptId attempt) const { return attempts_.contains(attempt); }
 
   // What Effects.compare asked for and nobody answered, after Load.
   std::vector<Comparison> OpenComparisons() const;

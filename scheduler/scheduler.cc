@@ -7,7 +7,6 @@
 
 #include <array>
 #include <optional>
-#include <unordered_set>
 #include <utility>
 
 #include "base/clock.h"
@@ -121,7 +120,6 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
 
   void OnReloaded(const core::Grid& grid) override {
     grants_->Clear();
-    std::unordered_set<AttemptId> live;
     for (const core::Lease& lease : grid.LiveLeases()) {
       auto job = grants_->Job(lease.shard.job);
       if (!job.ok()) {
@@ -130,9 +128,8 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
       }
       grants_->Add(lease, *std::move(job));
       grants_->Touch(lease.attempt);
-      live.insert(lease.attempt);
     }
-    if (const absl::Status status = RestoreStaged(live); !status.ok()) {
+    if (const absl::Status status = RestoreStaged(grid); !status.ok()) {
       spdlog::error("what is staged is not known: {}", status.ToString());
     }
     comparer_->Clear();
@@ -159,12 +156,12 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   absl::StatusOr<std::unique_ptr<AuditLog>> OpenAuditLog(const std::string& folder);
 
   // Goes through the scopes, most of which a million live attempts do not have.
-  absl::Status RestoreStaged(const std::unordered_set<AttemptId>& live) {
+  absl::Status RestoreStaged(const core::Grid& grid) {
     ASSIGN_OR_RETURN(const std::vector<std::string> scopes, objects_->Scopes());
     for (const std::string& scope : scopes) {
       const AttemptId saver = AttemptOfStateScope(scope);
       const AttemptId attempt = saver ? saver : AttemptOfScope(scope);
-      if (!live.contains(attempt)) continue;
+      if (!grid.HasLive(attempt)) continue;
       ASSIGN_OR_RETURN(const std::vector<objects::StagedObject> staged, objects_->Staged(scope));
       for (const objects::StagedObject& object : staged) {
         grants_->RecordStaged(attempt, object.name, object.object);
@@ -206,8 +203,8 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
 absl::Status RunningScheduler::TakeStateAndFolder(const std::string& folder) {
   if (store::IsPostgresUrl(options_.store)) {
     RETURN_IF_ERROR(LoadState(options_.store));
-    ASSIGN_OR_RETURN(
-        lock_, TakeDataFolder(folder, {.grid_id = loop_->grid_id(), .term = store_->Term()}));
+    ASSIGN_OR_RETURN(lock_,
+                     TakeDataFolder(folder, {.grid_id = loop_->grid_id(), .term = store_->Term()}));
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(lock_, TakeDataFolder(folder, {}));

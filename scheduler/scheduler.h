@@ -13,9 +13,9 @@ namespace corpgrid::scheduler {
 
 struct Options {
   std::string data_folder;
-  std::string store = "";  // as store::Open takes it; empty: SQLite in the data folder
+  std::string store = "";               // as store::Open takes it; empty: SQLite in the data folder
   store::Follower* follower = nullptr;  // for store::Open; must outlive the scheduler
-  std::string listen = "127.0.0.1:0";  // port 0 picks a free one
+  std::string listen = "127.0.0.1:0";   // port 0 picks a free one
   int64_t heartbeat_ms = 2000;
   int grace_heartbeats = 4;
   // Starts a process that calls ServeValidator (scheduler/validator_child.h); empty: jobs with

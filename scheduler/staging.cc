@@ -1,7 +1,6 @@
 #include "scheduler/staging.h"
 
 #include <set>
-#include <unordered_set>
 
 #include "base/status_macros.h"
 #include "scheduler/grants.h"
@@ -63,17 +62,15 @@ void Staging::Run() {
 
 absl::Status ReconcileStaging(objects::ObjectStore* objects, const store::Store& store,
                               const core::Grid& grid) {
-  std::unordered_set<AttemptId> live;
-  for (const core::Lease& lease : grid.LiveLeases()) live.insert(lease.attempt);
   const std::set<AttemptId> with_state = grid.AttemptsWithState();
   ASSIGN_OR_RETURN(const std::vector<std::string> scopes, objects->Scopes());
   std::vector<std::pair<std::string, std::string>> keep;
   std::vector<std::string> drop;
   for (const std::string& scope : scopes) {
     const AttemptId saver = AttemptOfStateScope(scope);
-    if (saver && !with_state.contains(saver) && !live.contains(saver)) drop.push_back(scope);
+    if (saver && !with_state.contains(saver) && !grid.HasLive(saver)) drop.push_back(scope);
     const AttemptId id = AttemptOfScope(scope);
-    if (!id || live.contains(id)) continue;
+    if (!id || grid.HasLive(id)) continue;
     const absl::StatusOr<store::AttemptRecord> record = store.Attempt(id);
     if (!record.ok() && !absl::IsNotFound(record.status())) return record.status();
     bool is_kept = record.ok() && record->attempt.state == core::AttemptState::kUndecided;

@@ -1,16 +1,10 @@
 #include "store/followed.h"
 
-#include <vector>
-
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "store/leader.h"
 
 namespace corpgrid::store {
-namespace {
-
-constexpr std::string_view kNowMs = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
-
-}  // namespace
 
 postgres::Statement AnnounceFollower(int64_t number, uint64_t batch, int64_t ms) {
   return {.sql = fmt::format("INSERT INTO followers(number, batch, until_ms) VALUES ($1, $2, {} + "
@@ -27,18 +21,22 @@ postgres::Statement RemoveFollower(int64_t number) {
           .parameters = {postgres::Parameter::Number(number)}};
 }
 
-absl::StatusOr<bool> CheckFollowers(postgres::Connection& db) {
-  RETURN_IF_ERROR(db.Run(std::vector<postgres::Statement>{
+absl::StatusOr<bool> HasFollowers(postgres::Connection& db) {
+  bool has = false;
+  RETURN_IF_ERROR(db.Ask(fmt::format("SELECT COUNT(*) FROM followers WHERE until_ms >= {}", kNowMs),
+                         {}, [&](const Columns& columns) {
+                           has = columns.Int(0) > 0;
+                           return absl::OkStatus();
+                         }));
+  return has;
+}
+
+std::vector<postgres::Statement> PruneChanges() {
+  return {
       {.sql = fmt::format("DELETE FROM followers WHERE until_ms < {}", kNowMs), .parameters = {}},
       {.sql = "DELETE FROM changes WHERE batch <= COALESCE((SELECT MIN(batch) FROM followers), "
               "batch)",
-       .parameters = {}}}));
-  bool followed = false;
-  RETURN_IF_ERROR(db.Ask("SELECT COUNT(*) FROM followers", {}, [&](const Columns& columns) {
-    followed = columns.Int(0) > 0;
-    return absl::OkStatus();
-  }));
-  return followed;
+       .parameters = {}}};
 }
 
 }  // namespace corpgrid::store

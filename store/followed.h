@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "store/postgres.h"
@@ -37,7 +38,10 @@ inline constexpr std::string_view kSelectChanges =
 postgres::Statement AnnounceFollower(int64_t number, uint64_t batch, int64_t ms);
 postgres::Statement RemoveFollower(int64_t number);
 
-// Whether anybody follows. Deletes what no follower needs any more.
-absl::StatusOr<bool> CheckFollowers(postgres::Connection& db);
+// Whether anybody follows.
+absl::StatusOr<bool> HasFollowers(postgres::Connection& db);
+
+// Deletes followers that are gone, and what those that are there have read.
+std::vector<postgres::Statement> PruneChanges();
 
 }  // namespace corpgrid::store

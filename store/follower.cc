@@ -52,17 +52,18 @@ class Follower::Reader final : public SqlStore {
   absl::Status Catch(LiveRows* rows) {
     const uint64_t first = rows->meta().batch;
     uint64_t newest = first;
-    RETURN_IF_ERROR(db_.Ask(
-        kSelectChanges, std::array{static_cast<int64_t>(first)},
-        [&](const Columns& columns) -> absl::Status {
-          newest = static_cast<uint64_t>(columns.Int(0));
-          if (columns.IsNull(1) || static_cast<uint64_t>(columns.Int(1)) != rows->meta().batch + 1) {
-            return absl::OkStatus();
-          }
-          ASSIGN_OR_RETURN(const core::WriteBatch batch, DecodeChanges(columns.Bytes(2)));
-          rows->Keep(batch);
-          return absl::OkStatus();
-        }));
+    RETURN_IF_ERROR(db_.Ask(kSelectChanges, std::array{static_cast<int64_t>(first)},
+                            [&](const Columns& columns) -> absl::Status {
+                              newest = static_cast<uint64_t>(columns.Int(0));
+                              if (columns.IsNull(1) ||
+                                  static_cast<uint64_t>(columns.Int(1)) != rows->meta().batch + 1) {
+                                return absl::OkStatus();
+                              }
+                              ASSIGN_OR_RETURN(const core::WriteBatch batch,
+                                               DecodeChanges(columns.Bytes(2)));
+                              rows->Keep(batch);
+                              return absl::OkStatus();
+                            }));
     if (rows->meta().batch == newest) return absl::OkStatus();
     return absl::AbortedError(
         fmt::format("batch {} is not among the changes", rows->meta().batch + 1));
@@ -154,9 +155,7 @@ absl::StatusOr<core::Snapshot> Follower::TakeOver() {
   if (std::exchange(taken_, true)) return absl::FailedPreconditionError("it follows no more");
   if (!rows_ || !reader_) return absl::UnavailableError("the state was not read yet");
   RETURN_IF_ERROR(reader_->Catch(&*rows_));
-  core::Snapshot snapshot = rows_->ToSnapshot();
-  rows_.reset();
-  return snapshot;
+  return rows_->ToSnapshot();
 }
 
 }  // namespace corpgrid::store

@@ -12,7 +12,6 @@ using postgres::Connection;
 using postgres::Parameter;
 using postgres::Statement;
 
-constexpr std::string_view kNowMs = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
 // A process id alone may be another session's by now.
 constexpr std::string_view kStartUs = "(EXTRACT(EPOCH FROM backend_start) * 1000000)::bigint";
 constexpr int kEndSessionMs = 5000;

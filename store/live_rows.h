@@ -45,8 +45,8 @@ class LiveRows {
   std::map<JobId, Job> jobs_;
   std::set<JobId> unfinished_;
   std::map<std::pair<ShardId, std::string>, core::CheckpointRow> checkpoints_;  // by holder
-  std::map<AttemptId, core::AttemptRow> attempts_;  // of running shards
-  std::map<AttemptId, core::ResultRow> results_;    // of these attempts
+  std::map<AttemptId, core::AttemptRow> attempts_;                              // of running shards
+  std::map<AttemptId, core::ResultRow> results_;                                // of these attempts
 };
 
 }  // namespace corpgrid::store

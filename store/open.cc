@@ -23,8 +23,7 @@ absl::StatusOr<std::unique_ptr<SqlStore>> OpenSql(const std::string& path_or_url
 }
 
 absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path_or_url, Follower* follower) {
-  return IsPostgresUrl(path_or_url) ? OpenPostgres(path_or_url, follower)
-                                    : OpenSqlite(path_or_url);
+  return IsPostgresUrl(path_or_url) ? OpenPostgres(path_or_url, follower) : OpenSqlite(path_or_url);
 }
 
 }  // namespace corpgrid::store

@@ -253,10 +253,22 @@ absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
   add(batch.checkpoints);
   AppendForget(&statements, batch.forgotten_checkpoints);
   add(batch.audit);
-  if (followed_ && batch.meta) {
-    add(std::vector{ChangeRow{.batch = batch.meta->batch, .rows = EncodeChanges(batch)}});
-  }
+  if (batch.meta) AddChanges(batch, &statements);
   return RunLeading(std::move(statements));
+}
+
+// For those that follow: what this batch changes, and now and then that what they have read goes.
+void PostgresStore::AddChanges(const core::WriteBatch& batch, std::vector<Statement>* statements) {
+  const bool followed = followed_;
+  if (followed) {
+    const ChangeRow row{.batch = batch.meta->batch, .rows = EncodeChanges(batch)};
+    AppendUpsert(statements, std::span<const ChangeRow>(&row, 1));
+  }
+  const int64_t now_ms = NowMs();
+  if (followed == was_followed_ && (!followed || now_ms - pruned_ms_ < kRenewMs)) return;
+  for (Statement& statement : PruneChanges()) statements->push_back(std::move(statement));
+  was_followed_ = followed;
+  pruned_ms_ = now_ms;
 }
 
 void PostgresStore::RenewUntilClosed() {
@@ -273,7 +285,7 @@ void PostgresStore::RenewUntilClosed() {
 
 // What goes wrong shows at the next renewal.
 void PostgresStore::LookForFollowers(Connection& session) {
-  const absl::StatusOr<bool> followed = CheckFollowers(session);
+  const absl::StatusOr<bool> followed = HasFollowers(session);
   if (followed.ok()) followed_ = *followed;
 }
 

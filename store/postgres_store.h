@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -52,6 +53,7 @@ class PostgresStore final : public SqlStore {
   absl::Status Reconnect();
   // Runs the statements in one transaction with the proof that this store leads.
   absl::Status RunLeading(std::vector<postgres::Statement> statements);
+  void AddChanges(const core::WriteBatch& batch, std::vector<postgres::Statement>* statements);
   void RenewUntilClosed();
   void RenewOnce(std::optional<postgres::Connection>* session);
   void LookForFollowers(postgres::Connection& session);
@@ -65,6 +67,8 @@ class PostgresStore final : public SqlStore {
   mutable postgres::ReadPool readers_;
   Follower* follower_ = nullptr;       // until the first Load
   std::atomic<bool> followed_{false};  // so what a commit changes is written down
+  bool was_followed_ = true;  // when changes were deleted last; before that it may have been
+  int64_t pruned_ms_ = 0;
 
   absl::Mutex token_mutex_;  // held while a token is shown by the renewing thread, or raised
   int64_t token_ ABSL_GUARDED_BY(token_mutex_);

@@ -180,9 +180,9 @@ CREATE TABLE changes (
 )sql";
 
 constexpr std::array kMigrations = {
-    Migration{.version = 1, .sql = kFirst},    Migration{.version = 4, .sql = kCheckpoints},
-    Migration{.version = 5, .sql = kLeader},   Migration{.version = 6, .sql = kEvidence},
-    Migration{.version = 7, .sql = kAuditLog}, Migration{.version = 8, .sql = kDrainAndDeadlines},
+    Migration{.version = 1, .sql = kFirst},     Migration{.version = 4, .sql = kCheckpoints},
+    Migration{.version = 5, .sql = kLeader},    Migration{.version = 6, .sql = kEvidence},
+    Migration{.version = 7, .sql = kAuditLog},  Migration{.version = 8, .sql = kDrainAndDeadlines},
     Migration{.version = 12, .sql = kFollowers}};
 
 }  // namespace

@@ -71,8 +71,8 @@ absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path);
 // another scheduler leads, InvalidArgument for a URL that cannot be read, FailedPrecondition when
 // the database does not exist, is not in UTF-8, is newer than this program or another program's;
 // those of the server.
-// With a `follower` of the same database, which must outlive the store, the first Load ends that and
-// takes what it has kept.
+// With a `follower` of the same database, which must outlive the store, the first Load ends that
+// and takes what it has kept.
 class Follower;
 absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url,
                                                     Follower* follower = nullptr);
