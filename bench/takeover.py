@@ -8,6 +8,7 @@ that was acknowledged must be in the database.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -86,15 +87,19 @@ class Bench:
         self.url, self.listen = postgres.new_database("grid"), "127.0.0.1:0"
         self.size = [str(options.devices), str(options.shards)]
         subprocess.run([BIN / "bench_takeover", "fill", self.url, folder / "keys", *self.size], check=True)
-        self.starts = 0
+        self.schedulers = []
 
     def cli(self, *args):
         return subprocess.run([BIN / "corpgrid", *args, "--data", self.data, "--json"],
                               capture_output=True, text=True, timeout=60)
 
     def start(self):
-        self.starts += 1
-        return Scheduler(self, self.starts)
+        self.schedulers.append(Scheduler(self, len(self.schedulers) + 1))
+        return self.schedulers[-1]
+
+    def close(self):
+        for scheduler in self.schedulers:
+            scheduler.kill()
 
     def ask(self, command):
         self.agents.stdin.write(command + "\n")
@@ -145,8 +150,6 @@ class Bench:
             submitter.join()
             jobs, results = self.lost(submitter)
             self.agents.stdin.close()
-        leader.process.terminate()
-        leader.process.wait(60)
         if jobs or results:
             sys.exit(f"LOST: {len(jobs)} jobs, {len(results)} results")
         return times
@@ -159,11 +162,9 @@ def main():
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="corpgrid-bench.", dir="/var/tmp") as folder:
-        postgres = Postgres().start()
-        try:
-            times = Bench(pathlib.Path(folder), postgres, options).run()
-        finally:
-            postgres.close()
+        with contextlib.closing(Postgres().start()) as postgres:
+            with contextlib.closing(Bench(pathlib.Path(folder), postgres, options)) as bench:
+                times = bench.run()
     answered, heard = (statistics.median(column) for column in zip(*times))
     print(f"lost 0 jobs and results; all devices answered after {heard:.1f} s (median)")
     print(f"takeover-seconds {answered:.1f} (aim {AIM_S}; median of {options.turns})")
