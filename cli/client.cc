@@ -140,6 +140,14 @@ absl::StatusOr<v1::Job> Client::CancelJob(uint64_t job_id) {
   return Call<v1::CancelJobRequest, v1::Job>(&v1::Jobs::Stub::Cancel, request, kChangePatienceMs);
 }
 
+absl::Status Client::RemoveJob(uint64_t job_id) {
+  v1::RemoveJobRequest request;
+  request.set_job_id(job_id);
+  return Call<v1::RemoveJobRequest, v1::RemoveJobResponse>(&v1::Jobs::Stub::Remove, request,
+                                                           kChangePatienceMs)
+      .status();
+}
+
 absl::StatusOr<v1::WhyResponse> Client::WhyJob(uint64_t job_id) {
   v1::WhyRequest request;
   request.set_job_id(job_id);

@@ -37,6 +37,7 @@ class Client {
   absl::StatusOr<corpgrid::v1::ListJobsResponse> ListJobs(uint64_t before_id, uint32_t limit);
   absl::StatusOr<corpgrid::v1::Job> GetJob(uint64_t job_id);
   absl::StatusOr<corpgrid::v1::Job> CancelJob(uint64_t job_id);
+  absl::Status RemoveJob(uint64_t job_id);
   absl::StatusOr<corpgrid::v1::WhyResponse> WhyJob(uint64_t job_id);
   absl::StatusOr<corpgrid::v1::ListShardsResponse> ListShards(uint64_t job_id, uint32_t first,
                                                               uint32_t limit);

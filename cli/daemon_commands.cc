@@ -10,6 +10,7 @@
 
 #include "agent/agent.h"
 #include "base/status_macros.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/data_folder.h"
 #include "cli/keys.h"
@@ -67,6 +68,15 @@ absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> StartOrStandBy(
     }
     if (sigtimedwait(&stops, nullptr, &kPause) > 0) return nullptr;
   }
+}
+
+// In milliseconds; 0 is for ever, as the scheduler has it.
+absl::StatusOr<int64_t> ParseKeepJobs(const std::string& text) {
+  if (text == "forever") return 0;
+  const absl::StatusOr<int64_t> ms = ParseDurationMs(text);
+  if (ms.ok() && *ms > 0) return ms;
+  return absl::InvalidArgumentError(
+      fmt::format("\"{}\" is no time to keep jobs: write 12h, 30d or forever", text));
 }
 
 absl::Status RunScheduler(scheduler::Options options) {
@@ -136,6 +146,19 @@ void AddStoreOption(CLI::App* command, std::string* store) {
       ->type_name("URL");
 }
 
+void AddKeepOption(CLI::App* command, std::string* keep_jobs) {
+  command
+      ->add_option("--keep-jobs", *keep_jobs,
+                   "How long jobs and their results stay after their end: 12h, 30d or forever")
+      ->capture_default_str()
+      ->type_name("TIME")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return std::string(ParseKeepJobs(text).status().message());
+          },
+          ""));
+}
+
 void AddUp(CommandTree& tree) {
   const auto options = std::make_shared<UpOptions>();
   CLI::App* up = AddCommand(tree, &tree.root, "up", "Run a whole grid on this machine",
@@ -157,18 +180,21 @@ void AddUp(CommandTree& tree) {
       ->capture_default_str()
       ->type_name("HOST:PORT");
   AddStoreOption(up, &options->store);
+  AddKeepOption(up, &options->keep_jobs);
 }
 
 void AddScheduler(CommandTree& tree) {
   const auto options = std::make_shared<scheduler::Options>();
   options->listen = "127.0.0.1:50051";
+  const auto keep_jobs = std::make_shared<std::string>(kKeepJobs);
   CLI::App* scheduler =
       AddCommand(tree, &tree.root, "scheduler", "Run the scheduler alone",
                  "  corpgrid scheduler --data /srv/grid --listen 127.0.0.1:50051\n"
                  "  corpgrid scheduler --data /srv/grid --store "
                  "postgres://grid@db.example/grid",
-                 [&common = tree.common, options]() -> int {
+                 [&common = tree.common, options, keep_jobs]() -> int {
                    options->data_folder = common.data_folder;
+                   options->keep_jobs_ms = ParseKeepJobs(*keep_jobs).value();
                    const absl::Status status = RunScheduler(*options);
                    return status.ok() ? kExitDone : Fail(common, status);
                  });
@@ -176,6 +202,7 @@ void AddScheduler(CommandTree& tree) {
       ->capture_default_str()
       ->type_name("HOST:PORT");
   AddStoreOption(scheduler, &options->store);
+  AddKeepOption(scheduler, keep_jobs.get());
 }
 
 // What the scheduler starts for itself; people are not told of it.

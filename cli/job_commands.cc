@@ -20,6 +20,7 @@ namespace v1 = corpgrid::v1;
 // What the job commands take, each what it needs.
 struct JobArguments {
   uint64_t job_id = 0;
+  std::vector<uint64_t> job_ids;
   SubmitArguments submit;
   std::string folder;
   uint32_t limit = 20;
@@ -221,6 +222,16 @@ absl::Status Cancel(const Common& common, const JobArguments& arguments) {
   return absl::OkStatus();
 }
 
+absl::Status Remove(const Common& common, const JobArguments& arguments) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  for (const uint64_t id : arguments.job_ids) {
+    RETURN_IF_ERROR(client->RemoveJob(id));
+    if (!common.json) Print(fmt::format("job {} is removed, with its results\n", id));
+  }
+  if (common.json) PrintJson(Json{{"removed", arguments.job_ids}});
+  return absl::OkStatus();
+}
+
 absl::Status Why(const Common& common, const JobArguments& arguments) {
   ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
   ASSIGN_OR_RETURN(const v1::WhyResponse why, client->WhyJob(arguments.job_id));
@@ -377,6 +388,12 @@ void AddJobCommands(CommandTree& tree) {
 
   CLI::App* cancel = jobs.Add("cancel", "End a job", "  corpgrid job cancel 7", Cancel);
   jobs.TakeJob(cancel);
+
+  CLI::App* remove = jobs.Add("remove", "Forget jobs that have ended, and delete their results",
+                              "  corpgrid job remove 7 8", Remove);
+  remove->add_option("jobs", jobs.arguments().job_ids, "The jobs' ids")
+      ->type_name("JOB")
+      ->required();
 }
 
 }  // namespace corpgrid::cli

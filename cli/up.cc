@@ -136,8 +136,9 @@ absl::Status Grid::Start() {
 
 absl::Status Grid::StartScheduler() {
   const auto argv = [&](const std::string& listen) {
-    std::vector<std::string> words = {options_.program, "scheduler", "--data", data_,
-                                      "--listen",       listen};
+    std::vector<std::string> words = {
+        options_.program, "scheduler", "--data",      data_,
+        "--listen",       listen,      "--keep-jobs", options_.keep_jobs};
     if (!options_.store.empty()) words.insert(words.end(), {"--store", options_.store});
     return words;
   };

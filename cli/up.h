@@ -7,10 +7,13 @@
 
 namespace corpgrid::cli {
 
+inline constexpr char kKeepJobs[] = "30d";
+
 struct UpOptions {
   std::string program;  // this program, to be started as scheduler and agents
   std::string listen = "127.0.0.1:0";
-  std::string store;  // as the scheduler's --store; empty: its default
+  std::string store;                  // as the scheduler's --store; empty: its default
+  std::string keep_jobs = kKeepJobs;  // as the scheduler's --keep-jobs
   int agents = 3;
   int slots = 0;  // of each agent; 0: the processors shared out among them
 };

@@ -34,7 +34,8 @@ struct CreateJoinToken {
   JoinTokenRow token;
 };
 
-// The caller has checked that the staged bytes are what `signature` covers. Idempotent by key.
+// The caller has checked that the staged bytes are what `signature` covers. Idempotent by key for
+// as long as the job is there: once it is removed, its key makes a new one.
 struct SubmitJob {
   std::string idempotency_key;
   job::JobSpec spec;
@@ -46,6 +47,12 @@ struct SubmitJob {
 };
 
 struct CancelJob {
+  JobId job;
+};
+
+// Forgets a job that has ended: from here on it is as if there had been none, but in the audit log.
+// Its rows are deleted in slices, by Ticks. Removing what was removed before is no error.
+struct RemoveJob {
   JobId job;
 };
 
@@ -112,7 +119,7 @@ struct Compared {
   std::string difference = {};        // from one that it is not close to; for people
 };
 
-// Time passed: expires leases.
+// Time passed: expires leases, removes jobs that ended long ago.
 struct Tick {};
 
 // A scheduler begins to lead the grid, for the store's `term`th time (Store::Term).
@@ -140,7 +147,7 @@ struct Command {
   int64_t time_ms = 0;                // grid time, never before the last command's
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
-  std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, DrainDevice, Poll,
+  std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, RemoveJob, DrainDevice, Poll,
                StopPolling, Heartbeat, SubmitResults, ReportCheckpoint, Compared, Tick, NoteStart,
                FindJob, ViewJob, WhyJob, WhyDevice, ViewDevices, ViewLog>
       body;
@@ -234,6 +241,7 @@ struct Effects {
   std::vector<AttemptId> drop;                    // staged outputs that nobody needs
   std::vector<AttemptId> drop_states;             // staged states that nobody needs
   std::vector<JobId> changed;                     // jobs whose state or counts changed
+  std::vector<JobId> removed;  // jobs that nobody will ask for: what is kept for them goes
 };
 
 }  // namespace corpgrid::core

@@ -31,8 +31,12 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   ASSIGN_OR_RETURN(grid.audit_, audit::Frontier::Load(meta.audit_size, meta.audit_frontier));
   grid.LoadDevices(&snapshot);
   for (FinishedJob& job : snapshot.finished) {
-    grid.job_by_key_[std::move(job.idempotency_key)] = job.id;
-    grid.ended_[job.id] = job.state;
+    if (job.state == JobState::kRemoved) {
+      grid.removing_[job.id] = job.next_shard;
+      continue;
+    }
+    grid.AddEnded(job.idempotency_key, job.id,
+                  {.state = job.state, .shards = job.next_shard, .finished_ms = job.finished_ms});
   }
   for (JobRow& row : snapshot.jobs) {
     ASSIGN_OR_RETURN(job::JobSpec spec, job::JobSpec::Decode(row.spec));
@@ -88,7 +92,7 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   for (auto& [id, job] : grid.jobs_) {
     for (const auto& [index, shard] : job.live) grid.Reopen(job, shard);
     // What it followed and has ended was done, or it would have failed with it.
-    (void)grid.Follow(&job);
+    grid.FollowUnfinished(&job);
     grid.Await(job);
     grid.UpdateQueue(job);
   }
@@ -247,12 +251,14 @@ void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects)
   progress.state = state;
   progress.error = std::move(error);
   progress.finished_wall_ms = wall_ms_;
+  progress.finished_ms = meta_.time_ms;
   effects->rows.job_progress.push_back(progress);
   effects->changed.push_back(progress.id);
   LogEnd(progress, effects);
   dirty_jobs_.erase(progress.id);
   if (job.queued) queue_.Erase(job.rank(), job.want);
-  ended_[progress.id] = state;
+  AddEnded(job.row.idempotency_key, progress.id,
+           {.state = state, .shards = progress.next_shard, .finished_ms = progress.finished_ms});
   just_ended_.push_back(progress.id);
   jobs_.erase(progress.id);
 }

@@ -30,6 +30,9 @@ struct GridConfig {
   Weights weights = {};
   // Whether shards on devices of little reputation get more replicas than their job asks for.
   bool extra_replicas = true;
+  // Jobs are removed when they ended so long ago; 0: never. Grid time, which stands while no
+  // scheduler runs.
+  int64_t keep_jobs_ms = 0;
 
   // FEATURES A5: heartbeat period x (grace missed + 1).
   int64_t lease_ttl_ms() const { return heartbeat_ms * (grace_heartbeats + 1); }
@@ -67,6 +70,10 @@ class Grid {
   // Of what a device or a stranger can do again and again, the audit log tells so many of each
   // kind; beyond it, every doubling. Counted since Load.
   static constexpr uint64_t kRepeatsLogged = 64;
+
+  // What a Tick removes at most, so that no commit gets long by it.
+  static constexpr size_t kJobsRemovedATick = 64;
+  static constexpr uint32_t kShardsRemovedATick = 256;
 
   // Goes on from `snapshot`. Every live lease gets one full TTL from `snapshot.meta.time_ms`.
   // Errors: DataLoss when the snapshot contradicts itself.
@@ -175,6 +182,13 @@ class Grid {
     Attempt* attempt = nullptr;
   };
 
+  struct Ended {
+    JobState state = JobState::kDone;
+    uint32_t shards = 0;  // that have rows
+    int64_t finished_ms = 0;
+    const std::string* key = nullptr;  // in job_by_key_
+  };
+
   struct Remembered {
     DeviceId device;
     std::string token;
@@ -199,6 +213,8 @@ class Grid {
   Reply Do(const DrainDevice& c, Effects* effects);
   // OK when `job` may be submitted; it then knows what it waits for.
   absl::Status Follow(Job* job) const;
+  // Makes `job` wait for those that it follows and that have not ended.
+  void FollowUnfinished(Job* job) const;
   // Puts `job` where the jobs it waits for find it, and its deadline where time does.
   void Await(const Job& job);
   void CountRunning(Job& job, int change);
@@ -281,6 +297,14 @@ class Grid {
   void ForgetStates(Shard& shard, Effects* effects);
   void DropUnnamedState(const AttemptRow& attempt, Effects* effects);
 
+  // grid_remove.cc: how jobs that have ended are forgotten
+  Reply Do(const RemoveJob& c, Effects* effects);
+  void AddEnded(const std::string& key, JobId id, const Ended& ended);
+  void Remove(JobId id, std::string_view why, Effects* effects);
+  void RemoveOld(Effects* effects);
+  // Deletes some rows of removed jobs.
+  void DeleteSome(Effects* effects);
+
   // grid_why.cc
   Reply Do(const WhyJob& c, Effects* effects);
   Reply Do(const WhyDevice& c, Effects* effects);
@@ -297,6 +321,7 @@ class Grid {
   void LogDrain(const DeviceRow& row, Effects* effects);
   void LogSubmission(const JobRow& row, Effects* effects);
   void LogEnd(const JobProgressRow& row, Effects* effects);
+  void LogRemoval(JobId id, std::string_view why, Effects* effects);
   void LogRefusal(Device& device, AttemptId attempt, const std::string& reason, Effects* effects);
   void LogDisagreement(const AttemptRow& row, Effects* effects);
 
@@ -335,8 +360,10 @@ class Grid {
   std::map<std::string, uint64_t> strangers_;  // registrations that were refused, by reason
   std::map<JobId, Job> jobs_;                  // that have not ended
   std::unordered_map<std::string, JobId> job_by_key_;
-  std::unordered_map<JobId, JobState> ended_;  // all jobs that have ended
-  std::multimap<JobId, JobId> followers_;      // that wait for the first one
+  std::unordered_map<JobId, Ended> ended_;    // all jobs that have ended and are not removed
+  std::set<std::pair<int64_t, JobId>> ends_;  // of ended_, by when they ended
+  std::map<JobId, uint32_t> removing_;        // removed jobs, with how many shards have rows
+  std::multimap<JobId, JobId> followers_;     // that wait for the first one
   std::vector<JobId> just_ended_;
   std::set<Rank> running_;  // jobs with running attempts
   int64_t next_preemption_ms_ = 0;

@@ -135,6 +135,10 @@ void Grid::LogEnd(const JobProgressRow& row, Effects* effects) {
   Log(entry, effects);
 }
 
+void Grid::LogRemoval(JobId id, std::string_view why, Effects* effects) {
+  Log(NewEntry("job removed").Add("job", id.value).Add("reason", why), effects);
+}
+
 // By reason: by what is common a device could keep what is grave out of the log.
 void Grid::LogRefusal(Device& device, AttemptId attempt, const std::string& reason,
                       Effects* effects) {

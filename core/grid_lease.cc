@@ -106,6 +106,8 @@ Reply Grid::Do(const Tick&, Effects* effects) {
   }
   EndLateJobs(effects);
   Preempt();
+  RemoveOld(effects);
+  DeleteSome(effects);
   return absl::OkStatus();
 }
 

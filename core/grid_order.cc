@@ -30,22 +30,26 @@ Reply Grid::Do(const DrainDevice& c, Effects* effects) {
 absl::Status Grid::Follow(Job* job) const {
   for (const uint64_t number : job->spec->after) {
     const JobId id{number};
-    if (jobs_.contains(id)) {
-      job->waits_for.insert(id);
-      continue;
-    }
+    if (jobs_.contains(id)) continue;
     const auto ended = ended_.find(id);
     if (ended == ended_.end()) {
       return absl::NotFoundError(fmt::format(
           "there is no job {} to wait for; `corpgrid job list` shows those there are", number));
     }
-    if (ended->second != JobState::kDone) {
+    if (ended->second.state != JobState::kDone) {
       return absl::FailedPreconditionError(
           fmt::format("job {}, after which this one should run, {}", number,
-                      ended->second == JobState::kFailed ? "failed" : "was cancelled"));
+                      ended->second.state == JobState::kFailed ? "failed" : "was cancelled"));
     }
   }
+  FollowUnfinished(job);
   return absl::OkStatus();
+}
+
+void Grid::FollowUnfinished(Job* job) const {
+  for (const uint64_t number : job->spec->after) {
+    if (jobs_.contains(JobId{number})) job->waits_for.insert(JobId{number});
+  }
 }
 
 void Grid::Await(const Job& job) {
@@ -59,7 +63,7 @@ void Grid::SettleFollowers(Effects* effects) {
   while (!just_ended_.empty()) {
     const JobId ended = just_ended_.back();
     just_ended_.pop_back();
-    const JobState state = ended_.at(ended);
+    const JobState state = ended_.at(ended).state;
     for (auto node = followers_.extract(ended); node; node = followers_.extract(ended)) {
       Job* follower = FindJob(node.mapped());
       if (!follower) continue;

@@ -66,17 +66,19 @@ struct ReputationRow {
   int64_t evidence_ms = 0;
 };
 
-enum class JobState : uint8_t { kQueued, kRunning, kDone, kFailed, kCancelled };
+// kRemoved: nobody hears of it any more, and what is left of its rows goes bit by bit.
+enum class JobState : uint8_t { kQueued, kRunning, kDone, kFailed, kCancelled, kRemoved };
 
 // What changes of a job while it runs.
 struct JobProgressRow {
   JobId id;
   JobState state = JobState::kQueued;
-  uint32_t next_shard = 0;  // shards from here on were never leased and have no row
+  uint32_t next_shard = 0;  // shards from here on have no row: never leased, or removed
   uint32_t done = 0;
   uint32_t failed = 0;
   int64_t finished_wall_ms = 0;
-  std::string error;
+  int64_t finished_ms = 0;  // grid time
+  std::string error = "";
 };
 
 // A job as it was submitted: written once. Its progress is a part of the same table and is updated
@@ -157,7 +159,14 @@ struct ResultRow {
   uint64_t max_rss_bytes = 0;
 };
 
-// Rows to write, a later one of the same key replacing an earlier one.
+// Shards of a job, `first` to `last` inclusive.
+struct ShardRange {
+  JobId job;
+  uint32_t first = 0;
+  uint32_t last = 0;
+};
+
+// Rows to write, a later one of the same key replacing an earlier one; then those to delete.
 struct WriteBatch {
   std::optional<MetaRow> meta;
   std::vector<JoinTokenRow> join_tokens;
@@ -171,11 +180,14 @@ struct WriteBatch {
   std::vector<CheckpointRow> checkpoints;
   std::vector<ShardId> forgotten_checkpoints;  // of these shards, all; after the rows above
   std::vector<AuditRow> audit;                 // new ones
+  std::vector<ShardRange> forgotten_shards;    // with their attempts, results and checkpoints
+  std::vector<JobId> forgotten_jobs;           // that have no shards left
 
   bool empty() const {
     return !meta && join_tokens.empty() && devices.empty() && reputations.empty() && jobs.empty() &&
            job_progress.empty() && shards.empty() && attempts.empty() && results.empty() &&
-           checkpoints.empty() && forgotten_checkpoints.empty() && audit.empty();
+           checkpoints.empty() && forgotten_checkpoints.empty() && audit.empty() &&
+           forgotten_shards.empty() && forgotten_jobs.empty();
   }
 };
 
@@ -184,11 +196,13 @@ struct FinishedJob {
   std::string idempotency_key;
   JobId id;
   JobState state = JobState::kDone;
+  uint32_t next_shard = 0;
+  int64_t finished_ms = 0;
 };
 
 // All that the core needs to go on: unfinished jobs with their running shards, those shards'
-// attempts and results, and every device. Of finished jobs only the key and how they ended, of the
-// audit log what `meta` says.
+// attempts and results, and every device. Of finished jobs only the key and how and when they
+// ended, of the audit log what `meta` says.
 struct Snapshot {
   MetaRow meta;
   std::vector<JoinTokenRow> join_tokens;

@@ -24,6 +24,15 @@ struct TestRows {
     for (const ShardId& shard : rows.forgotten_checkpoints) {
       std::erase_if(checkpoints_, [&](const auto& entry) { return entry.first.first == shard; });
     }
+    for (const ShardRange& range : rows.forgotten_shards) {
+      const auto in_range = [&](const ShardId& id) {
+        return id.job == range.job && id.index >= range.first && id.index <= range.last;
+      };
+      std::erase_if(shards_, [&](const auto& entry) { return in_range(entry.first); });
+      std::erase_if(attempts_, [&](const auto& entry) { return in_range(entry.second.shard); });
+      std::erase_if(results_, [&](const auto& entry) { return !attempts_.contains(entry.first); });
+    }
+    for (const JobId id : rows.forgotten_jobs) jobs_.erase(id);
   }
 
   // What a store gives back on loading.
@@ -34,8 +43,9 @@ struct TestRows {
     for (const auto& [key, row] : devices_) snapshot.devices.push_back(row);
     for (const auto& [key, row] : reputations_) snapshot.reputations.push_back(row);
     for (const auto& [id, row] : jobs_) {
-      if (row.progress.finished_wall_ms != 0) {
-        snapshot.finished.push_back({row.idempotency_key, id, row.progress.state});
+      if (row.progress.state > JobState::kRunning) {
+        snapshot.finished.push_back({row.idempotency_key, id, row.progress.state,
+                                     row.progress.next_shard, row.progress.finished_ms});
         continue;
       }
       snapshot.jobs.push_back(row);
@@ -46,7 +56,7 @@ struct TestRows {
     }
     for (const auto& [id, row] : attempts_) {
       const auto job = jobs_.find(row.shard.job);
-      if (job->second.progress.finished_wall_ms != 0) continue;
+      if (job->second.progress.state > JobState::kRunning) continue;
       if (shards_.at(row.shard).state != ShardState::kRunning) continue;
       snapshot.attempts.push_back(row);
       if (results_.contains(id)) snapshot.results.push_back(results_.at(id));

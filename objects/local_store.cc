@@ -181,14 +181,27 @@ absl::Status LocalStore::Drop(std::span<const std::string> scopes) {
   });
 }
 
-absl::Status LocalStore::Release(std::string_view owner) {
-  for (bool more = true; more;) {
-    RETURN_IF_ERROR(Commit([&](Database& db, ObjectIndex& index) -> absl::Status {
-      ASSIGN_OR_RETURN(more, index.ReleaseSome(db, owner));
-      return absl::OkStatus();
-    }));
+// One step a name: owners may have kept millions of objects.
+absl::StatusOr<std::vector<std::string>> LocalStore::Owners() {
+  ASSIGN_OR_RETURN(auto db, Reading());
+  std::vector<std::string> owners;
+  for (std::string last;;) {
+    ASSIGN_OR_RETURN(
+        Query query,
+        db->Ask("SELECT owner FROM kept WHERE owner > ? ORDER BY owner LIMIT 1", last));
+    ASSIGN_OR_RETURN(const bool found, query.Next());
+    if (!found) return owners;
+    owners.push_back(last = query.Bytes(0));
   }
-  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> LocalStore::ReleaseSome(std::string_view owner) {
+  bool more = false;
+  RETURN_IF_ERROR(Commit([&](Database& db, ObjectIndex& index) -> absl::Status {
+    ASSIGN_OR_RETURN(more, index.ReleaseSome(db, owner));
+    return absl::OkStatus();
+  }));
+  return more;
 }
 
 absl::StatusOr<std::unique_ptr<ObjectReader>> LocalStore::Open(const crypto::Hash& hash,

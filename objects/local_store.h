@@ -34,7 +34,8 @@ class LocalStore final : public ObjectStore {
   absl::Status Discard(std::string_view scope, std::string_view name) override;
   absl::Status Keep(std::span<const std::pair<std::string, std::string>> scopes) override;
   absl::Status Drop(std::span<const std::string> scopes) override;
-  absl::Status Release(std::string_view owner) override;
+  absl::StatusOr<std::vector<std::string>> Owners() override;
+  absl::StatusOr<bool> ReleaseSome(std::string_view owner) override;
   absl::StatusOr<std::unique_ptr<ObjectReader>> Open(const crypto::Hash& hash,
                                                      uint64_t offset) override;
   absl::StatusOr<bool> Has(const crypto::Hash& hash) override;

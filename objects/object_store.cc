@@ -4,6 +4,13 @@
 
 namespace corpgrid::objects {
 
+absl::Status ObjectStore::Release(std::string_view owner) {
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(more, ReleaseSome(owner));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> ReadWhole(ObjectStore* store, const crypto::Hash& hash) {
   ASSIGN_OR_RETURN(const auto reader, store->Open(hash, 0));
   std::string bytes;

@@ -104,8 +104,14 @@ class ObjectStore {
   // Ends scopes, deleting what nothing else names. Idempotent, durable on return.
   virtual absl::Status Drop(std::span<const std::string> scopes) = 0;
 
-  // Forgets what `owner` kept, deleting what nothing else names.
-  virtual absl::Status Release(std::string_view owner) = 0;
+  // Everybody under whom anything is kept.
+  virtual absl::StatusOr<std::vector<std::string>> Owners() = 0;
+
+  // Forgets some of what `owner` kept, deleting what nothing else names: true when there may be
+  // more. Durable on return.
+  virtual absl::StatusOr<bool> ReleaseSome(std::string_view owner) = 0;
+  // Forgets all of it.
+  absl::Status Release(std::string_view owner);
 
   // Reads from byte `offset` on. Errors: NotFound, OutOfRange when the object is shorter.
   virtual absl::StatusOr<std::unique_ptr<ObjectReader>> Open(const crypto::Hash& hash,

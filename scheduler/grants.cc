@@ -14,8 +14,11 @@ namespace {
 constexpr std::string_view kAttemptPrefix = "attempt-";
 constexpr std::string_view kStatePrefix = "state-";
 
-AttemptId AttemptAfter(std::string_view prefix, std::string_view scope) {
-  AttemptId id;
+constexpr std::string_view kJobPrefix = "job-";
+
+template <typename Id>
+Id IdAfter(std::string_view prefix, std::string_view scope) {
+  Id id;
   if (!scope.starts_with(prefix)) return id;
   std::from_chars(scope.data() + prefix.size(), scope.data() + scope.size(), id.value);
   return id;
@@ -107,13 +110,17 @@ std::string AttemptScope(AttemptId attempt) {
   return fmt::format("{}{}", kAttemptPrefix, attempt.value);
 }
 
-AttemptId AttemptOfScope(std::string_view scope) { return AttemptAfter(kAttemptPrefix, scope); }
+AttemptId AttemptOfScope(std::string_view scope) {
+  return IdAfter<AttemptId>(kAttemptPrefix, scope);
+}
 
 std::string StateScope(AttemptId attempt) {
   return fmt::format("{}{}", kStatePrefix, attempt.value);
 }
 
-AttemptId AttemptOfStateScope(std::string_view scope) { return AttemptAfter(kStatePrefix, scope); }
+AttemptId AttemptOfStateScope(std::string_view scope) {
+  return IdAfter<AttemptId>(kStatePrefix, scope);
+}
 
 bool IsStateName(std::string_view name) {
   return std::find(kStateNames.begin(), kStateNames.end(), name) != kStateNames.end();
@@ -121,6 +128,8 @@ bool IsStateName(std::string_view name) {
 
 std::string UploadScope(std::string_view upload_id) { return fmt::format("upload-{}", upload_id); }
 
-std::string JobOwner(JobId job) { return fmt::format("job-{}", job.value); }
+std::string JobOwner(JobId job) { return fmt::format("{}{}", kJobPrefix, job.value); }
+
+JobId JobOfOwner(std::string_view owner) { return IdAfter<JobId>(kJobPrefix, owner); }
 
 }  // namespace corpgrid::scheduler

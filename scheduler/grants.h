@@ -85,5 +85,6 @@ bool IsStateName(std::string_view name);
 // The scope of a person's upload, and who keeps what a job needs and made.
 std::string UploadScope(std::string_view upload_id);
 std::string JobOwner(JobId job);
+JobId JobOfOwner(std::string_view owner);  // 0 for others
 
 }  // namespace corpgrid::scheduler

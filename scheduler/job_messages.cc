@@ -21,6 +21,8 @@ const char* ToText(core::JobState state) {
       return "failed";
     case core::JobState::kCancelled:
       return "cancelled";
+    case core::JobState::kRemoved:
+      return "removed";  // as nobody is told
   }
   return "unknown";
 }

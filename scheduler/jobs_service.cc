@@ -121,7 +121,11 @@ grpc::Status JobsService::List(grpc::ServerContext* context, const pb::ListJobsR
   if (!rows.ok()) return rpc::ToGrpc(rows.status());
   for (const core::JobRow& row : *rows) {
     const absl::Status status = FillJob(row.id, /*with_spec=*/false, response->add_jobs());
-    if (!status.ok()) return rpc::ToGrpc(status);
+    if (absl::IsNotFound(status)) {  // removed meanwhile
+      response->mutable_jobs()->RemoveLast();
+    } else if (!status.ok()) {
+      return rpc::ToGrpc(status);
+    }
   }
   return grpc::Status::OK;
 }
@@ -151,6 +155,13 @@ grpc::Status JobsService::Cancel(grpc::ServerContext* context, const pb::CancelJ
   if (const auto status = loop_->CallStatus(core::CancelJob{id}); !status.ok())
     return rpc::ToGrpc(status);
   return rpc::ToGrpc(FillJob(id, /*with_spec=*/false, response));
+}
+
+grpc::Status JobsService::Remove(grpc::ServerContext* context, const pb::RemoveJobRequest* request,
+                                 pb::RemoveJobResponse*) {
+  if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
+    return rpc::ToGrpc(who);
+  return rpc::ToGrpc(loop_->CallStatus(core::RemoveJob{JobId{request->job_id()}}));
 }
 
 grpc::Status JobsService::Why(grpc::ServerContext* context, const pb::WhyRequest* request,

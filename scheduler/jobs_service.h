@@ -45,6 +45,8 @@ class JobsService final : public corpgrid::v1::Jobs::Service {
                    corpgrid::v1::Job* response) override;
   grpc::Status Cancel(grpc::ServerContext* context, const corpgrid::v1::CancelJobRequest* request,
                       corpgrid::v1::Job* response) override;
+  grpc::Status Remove(grpc::ServerContext* context, const corpgrid::v1::RemoveJobRequest* request,
+                      corpgrid::v1::RemoveJobResponse* response) override;
   grpc::Status Why(grpc::ServerContext* context, const corpgrid::v1::WhyRequest* request,
                    corpgrid::v1::WhyResponse* response) override;
   grpc::Status Watch(grpc::ServerContext* context, const corpgrid::v1::GetJobRequest* request,

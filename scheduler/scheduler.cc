@@ -67,7 +67,8 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   explicit RunningScheduler(const Options& options)
       : options_(options),
         config_{.heartbeat_ms = options.heartbeat_ms,
-                .grace_heartbeats = options.grace_heartbeats} {}
+                .grace_heartbeats = options.grace_heartbeats,
+                .keep_jobs_ms = options.keep_jobs_ms} {}
 
   ~RunningScheduler() override {
     RunningScheduler::Stop();
@@ -112,6 +113,10 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
     }
     for (const AttemptId id : effects.drop_states) staging_->Drop(StateScope(id));
     ended_touched_.clear();
+    for (const JobId id : effects.removed) {
+      grants_->ForgetJob(id);
+      staging_->Release(JobOwner(id));
+    }
     if (!effects.ended.empty()) comparer_->Ended(effects.ended);
     for (core::Comparison& comparison : effects.compare) comparer_->Ask(std::move(comparison));
     if (!effects.leases.empty()) agent_service_->Deliver(effects.leases);

@@ -18,6 +18,7 @@ struct Options {
   std::string listen = "127.0.0.1:0";   // port 0 picks a free one
   int64_t heartbeat_ms = 2000;
   int grace_heartbeats = 4;
+  int64_t keep_jobs_ms = 0;  // after their end; 0: for ever
   // Starts a process that calls ServeValidator (scheduler/validator_child.h); empty: jobs with
   // validator programs are refused.
   std::vector<std::string> validator = {};

@@ -28,10 +28,15 @@ void Staging::Drop(std::string scope) {
   drop_.push_back(std::move(scope));
 }
 
+void Staging::Release(std::string owner) {
+  absl::MutexLock lock(&mutex_);
+  release_.push_back(std::move(owner));
+}
+
 absl::Status Staging::Flush() {
   absl::MutexLock lock(&mutex_);
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return keep_.empty() && drop_.empty() && !busy_;
+    return keep_.empty() && drop_.empty() && release_.empty() && !busy_;
   };
   mutex_.Await(absl::Condition(&idle));
   return std::exchange(last_error_, absl::OkStatus());
@@ -41,20 +46,26 @@ void Staging::Run() {
   absl::MutexLock lock(&mutex_);
   while (true) {
     const auto work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-      return stopping_ || !keep_.empty() || !drop_.empty();
+      return stopping_ || !keep_.empty() || !drop_.empty() || !release_.empty();
     };
     mutex_.Await(absl::Condition(&work));
-    if (keep_.empty() && drop_.empty()) return;
+    if (keep_.empty() && drop_.empty() && (stopping_ || release_.empty())) return;
     const auto keep = std::exchange(keep_, {});
     const auto drop = std::exchange(drop_, {});
+    // Taken together with what was asked for before it: that is done first.
+    const std::string owner = release_.empty() ? "" : release_.front();
     busy_ = true;
     mutex_.Unlock();
     absl::Status status = objects_->Keep(keep);
     status.Update(objects_->Drop(drop));
+    absl::StatusOr<bool> more = false;
+    if (!owner.empty()) more = objects_->ReleaseSome(owner);
+    status.Update(more.status());
     mutex_.Lock();
     busy_ = false;
+    if (!owner.empty() && !more.value_or(false)) release_.pop_front();
     if (status.ok()) continue;
-    // Nothing is lost: the scopes stay until the next start settles them.
+    // Nothing is lost: scopes and owners stay until the next start settles them.
     spdlog::warn("settling staged outputs failed: {}", status.ToString());
     last_error_ = status;
   }
@@ -86,7 +97,17 @@ absl::Status ReconcileStaging(objects::ObjectStore* objects, const store::Store&
     }
   }
   RETURN_IF_ERROR(objects->Keep(keep));
-  return objects->Drop(drop);
+  RETURN_IF_ERROR(objects->Drop(drop));
+  ASSIGN_OR_RETURN(const std::vector<std::string> owners, objects->Owners());
+  for (const std::string& owner : owners) {
+    const JobId job = JobOfOwner(owner);
+    if (!job) continue;
+    const absl::Status there = store.Job(job).status();
+    if (there.ok()) continue;
+    if (!absl::IsNotFound(there)) return there;
+    RETURN_IF_ERROR(objects->Release(owner));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace corpgrid::scheduler

@@ -155,7 +155,7 @@ void Checker::Released(const Request& request, const core::Effects& effects) {
   const auto* submitted = std::get_if<core::Submitted>(&effects.reply);
   if (submit && submitted) {
     const JobTruth* truth = world_->FindKey(submit->idempotency_key);
-    if (!truth || truth->id != submitted->job || !jobs_.contains(submitted->job)) {
+    if (!truth || !IsOneOf(*truth, submitted->job)) {
       Fail(fmt::format("job {} was acknowledged for {}, which the store does not have as that",
                        submitted->job.value, submit->idempotency_key));
     }
@@ -343,7 +343,7 @@ void Checker::CheckOverdue(int64_t now_ms) {
 }
 
 void Checker::Acknowledged(const JobTruth& job, const core::Submitted& reply) {
-  if (job.id != reply.job || !jobs_.contains(reply.job)) {
+  if (!IsOneOf(job, reply.job)) {
     Fail(fmt::format("{} was accepted as job {}, but it is job {}", job.key, reply.job.value,
                      job.id.value));
   }
@@ -351,15 +351,16 @@ void Checker::Acknowledged(const JobTruth& job, const core::Submitted& reply) {
 
 void Checker::Seen(const JobTruth& job, const core::Submitted& reply,
                    const std::optional<core::JobProgressRow>& progress) {
+  if (!reply.job && WasRemoved(job)) return;
   if (!reply.job) {
     Fail(fmt::format("{} was accepted and is not known any more", job.key));
     return;
   }
-  const auto it = jobs_.find(job.id);
-  if (reply.job != job.id || it == jobs_.end()) {
+  const auto it = jobs_.find(reply.job);
+  if (!IsOneOf(job, reply.job)) {
     Fail(fmt::format("{} was job {} and is now job {}", job.key, job.id.value, reply.job.value));
   } else if (progress && HasEnded(progress->state) && progress->state != it->second.state) {
-    Fail(fmt::format("job {} was shown as ended otherwise than it did", job.id.value));
+    Fail(fmt::format("job {} was shown as ended otherwise than it did", reply.job.value));
   }
 }
 

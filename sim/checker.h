@@ -32,6 +32,8 @@ namespace corpgrid::sim {
 //    back;
 //  - no job that was accepted is lost, doubled or ended without a reason; none begins before those
 //    that it follows are done, or goes on after its deadline;
+//  - a job is removed when a person asked for it or its time is over, and only when it has ended;
+//  of a job that is not removed no row goes and no object, and of one that is in the end all;
 //  - numbers are used once and grid time never goes back;
 //  - the audit log has an entry for every join token, device, job that begins or ends and result
 //    that is outvoted, with the row that says so; it only grows, and the tree that the core goes on
@@ -59,6 +61,17 @@ class Checker {
   void Refused(const JobTruth& job);
   void Seen(const JobTruth& job, const core::Submitted& reply,
             const std::optional<core::JobProgressRow>& progress);
+
+  // A person asks for a job to be removed, ended or not.
+  void Removing(JobId job) { asked_for_removal_.insert(job); }
+  // The objects that were kept for a job are gone.
+  void Deleted(JobId owner);
+  bool IsRemoved(JobId job) const;
+  // Whether nothing is left of removed jobs, and no job is there whose time is over. `owners` are
+  // the jobs for which objects are kept.
+  bool AllGone(const std::set<JobId>& owners) const;
+  // The jobs, by their index in the world, that have not ended.
+  std::vector<uint32_t> Unfinished() const;
 
   // Whether nobody who could still vote can bring a shard of `job` to its quorum.
   bool Starved(const JobTruth& job) const;
@@ -121,6 +134,10 @@ class Checker {
     uint32_t done = 0;
     uint32_t failed = 0;
     uint32_t live_attempts = 0;
+    int64_t finished_ms = 0;
+    bool removed = false;
+    bool gone = false;          // its rows as well
+    uint32_t rows_left = 0;     // shards with rows, of a removed job
     std::vector<bool> decided;  // by shard
     std::map<uint32_t, ShardFact> shards;
   };
@@ -152,6 +169,7 @@ class Checker {
   void LandedAudit(const core::WriteBatch& batch);
   uint64_t NewTokens(const core::WriteBatch& batch);
   uint64_t NewDevices(const core::WriteBatch& batch) const;
+  uint64_t NewRemovals(const core::WriteBatch& batch) const;
 
   // checker_rows.cc: what reached the store
   void LandedMeta(const core::MetaRow& row);
@@ -167,6 +185,12 @@ class Checker {
   void CheckLiars(const ShardFact& shard, const core::ShardRow& row);
   void Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row);
   void LandedProgress(const core::JobProgressRow& row);
+  // checker_removal.cc: what goes from the store
+  void LandedRemoval(const core::JobProgressRow& row, JobFact* job);
+  void LandedDeletions(const core::WriteBatch& batch);
+  bool IsOneOf(const JobTruth& job, JobId id) const;
+  bool WasRemoved(const JobTruth& job) const;
+
   // Whether a job may have failed with none of its shards.
   bool MayFailWhole(const JobFact& job) const;
   // Whether one that `job` follows has ended, in another way than done.
@@ -203,6 +227,9 @@ class Checker {
   std::map<JobId, JobFact> jobs_;
   size_t live_attempts_ = 0;
   size_t unfinished_jobs_ = 0;
+  size_t gone_jobs_ = 0;
+  std::set<JobId> asked_for_removal_;
+  std::set<std::string> removed_keys_;
   using Deadline = std::pair<int64_t, AttemptId>;
   std::priority_queue<Deadline, std::vector<Deadline>, std::greater<>> deadlines_;
 

@@ -52,14 +52,14 @@ void Checker::LandedAudit(const core::WriteBatch& batch) {
     Fail(fmt::format("the tree of {} entries is told of an audit log of {}", batch.meta->audit_size,
                      audit_.size()));
   }
-  const auto ended =
-      static_cast<uint64_t>(std::count_if(batch.job_progress.begin(), batch.job_progress.end(),
-                                          [](const auto& row) { return HasEnded(row.state); }));
-  const std::pair<std::string_view, uint64_t> told[] = {{"join token created", NewTokens(batch)},
-                                                        {"device registered", NewDevices(batch)},
-                                                        {"job submitted", batch.jobs.size()},
-                                                        {"job ended", ended},
-                                                        {"result outvoted", Outvoted(batch)}};
+  const auto ended = static_cast<uint64_t>(
+      std::count_if(batch.job_progress.begin(), batch.job_progress.end(), [](const auto& row) {
+        return HasEnded(row.state) && row.state != core::JobState::kRemoved;
+      }));
+  const std::pair<std::string_view, uint64_t> told[] = {
+      {"join token created", NewTokens(batch)}, {"device registered", NewDevices(batch)},
+      {"job submitted", batch.jobs.size()},     {"job ended", ended},
+      {"job removed", NewRemovals(batch)},      {"result outvoted", Outvoted(batch)}};
   for (const auto& [event, count] : told) {
     if (CountOf(batch, event) == count) continue;
     Fail(fmt::format("the audit log tells \"{}\" {} times of {}", event, CountOf(batch, event),
@@ -73,6 +73,14 @@ uint64_t Checker::NewTokens(const core::WriteBatch& batch) {
     if (tokens_.insert(row.secret_hash).second) ++count;
   }
   return count;
+}
+
+// Before LandedProgress has heard of them.
+uint64_t Checker::NewRemovals(const core::WriteBatch& batch) const {
+  return static_cast<uint64_t>(
+      std::count_if(batch.job_progress.begin(), batch.job_progress.end(), [&](const auto& row) {
+        return row.state == core::JobState::kRemoved && !IsRemoved(row.id);
+      }));
 }
 
 // Before LandedDevice has heard of them.

@@ -44,10 +44,10 @@ void Checker::Loaded(const core::Snapshot& snapshot) {
     }
   }
   if (snapshot.jobs.size() != unfinished_jobs_ ||
-      snapshot.jobs.size() + snapshot.finished.size() != jobs_.size()) {
+      snapshot.jobs.size() + snapshot.finished.size() != jobs_.size() - gone_jobs_) {
     Fail(fmt::format("{} unfinished of {} jobs came back, not {} of {}", snapshot.jobs.size(),
                      snapshot.jobs.size() + snapshot.finished.size(), unfinished_jobs_,
-                     jobs_.size()));
+                     jobs_.size() - gone_jobs_));
   }
   for (const core::JobRow& row : snapshot.jobs) {
     const auto job = jobs_.find(row.id);

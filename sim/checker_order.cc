@@ -17,7 +17,10 @@ bool Checker::MayBeGivenBack(const DeviceFact& device, const AttemptFact& fact) 
 }
 
 void Checker::Refused(const JobTruth& job) {
-  if (!FollowsAFailure(job)) Fail(fmt::format("{} was refused for no reason", job.key));
+  const std::vector<uint64_t>& after = job.spec->after;
+  const bool gone =
+      std::any_of(after.begin(), after.end(), [&](uint64_t id) { return IsRemoved(JobId{id}); });
+  if (!gone && !FollowsAFailure(job)) Fail(fmt::format("{} was refused for no reason", job.key));
 }
 
 bool Checker::FollowsAFailure(const JobTruth& job) const {

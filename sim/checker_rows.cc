@@ -25,6 +25,7 @@ void Checker::Landed(const core::WriteBatch& batch) {
   for (const core::AttemptRow& row : batch.attempts) LandedAttempt(row, batch);
   for (const core::ShardRow& row : batch.shards) LandedShard(row);
   for (const core::JobProgressRow& row : batch.job_progress) LandedProgress(row);
+  LandedDeletions(batch);
   for (const core::AttemptRow& row : batch.attempts) {
     const JobTruth* job = world_->FindJob(row.shard.job);
     if (job) CheckFollows(*job);
@@ -78,13 +79,15 @@ void Checker::LandedDevice(const core::DeviceRow& row) {
 
 void Checker::LandedJob(const core::JobRow& row) {
   JobTruth* truth = world_->FindKey(row.idempotency_key);
-  if (!truth || (truth->id && truth->id != row.id)) {
+  const bool anew = truth && truth->id && truth->id != row.id && IsRemoved(truth->id);
+  if (!truth || (truth->id && truth->id != row.id && !anew)) {
     Fail(fmt::format("{} became job {} as well", row.idempotency_key, row.id.value));
     return;
   }
   if (jobs_.contains(row.id)) return;
   if (row.id.value >= meta_.next_job) Fail(fmt::format("job {} is not counted", row.id.value));
   world_->Name(truth, row.id);
+  if (anew) truth->cancel_asked = false;
   JobFact& job = jobs_[row.id];
   job.truth = static_cast<uint32_t>(truth - world_->jobs().data());
   job.submitted_ms = row.submitted_ms;
@@ -345,6 +348,7 @@ void Checker::LandedProgress(const core::JobProgressRow& row) {
   const JobTruth& truth = TruthOf(job);
   digest_->Add(row.id.value << 8 | static_cast<uint64_t>(row.state));
   digest_->Add(static_cast<uint64_t>(row.done) << 32 | row.next_shard);
+  if (row.state == core::JobState::kRemoved) return LandedRemoval(row, &job);
   if (HasEnded(job.state)) Fail(fmt::format("job {} ended and changes", row.id.value));
   if (row.done != job.done || row.next_shard < job.next_shard ||
       row.next_shard > truth.spec->shards) {
@@ -364,6 +368,10 @@ void Checker::LandedProgress(const core::JobProgressRow& row) {
   if (job.live_attempts != 0) {
     Fail(fmt::format("job {} ended while {} attempts go on", row.id.value, job.live_attempts));
   }
+  if (row.finished_ms > meta_.time_ms || row.finished_ms < job.submitted_ms) {
+    Fail(fmt::format("job {} ended at a time that is none", row.id.value));
+  }
+  job.finished_ms = row.finished_ms;
   job.shards.clear();
   job.decided = {};
   --unfinished_jobs_;

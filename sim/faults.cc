@@ -58,6 +58,7 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kOldKeyReused, "old submission repeated", 10'000},
     {Fault::kJobCancelled, "job cancelled", 2'000},
     {Fault::kDeviceDrained, "device drained", 2'000},
+    {Fault::kJobRemoved, "job removed", 20'000},
 }};
 
 constexpr bool InOrder() {

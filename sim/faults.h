@@ -62,6 +62,7 @@ enum class Fault : uint8_t {
   kOldKeyReused,  // of a job that ended long ago
   kJobCancelled,
   kDeviceDrained,  // or in use again
+  kJobRemoved,     // whether it has ended or not
   kCount,
 };
 

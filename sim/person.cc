@@ -68,6 +68,17 @@ void Person::Wake() {
                .next_ms = now_ms};
     Ask(&again);
   }
+  if (faults.Strike(Fault::kJobRemoved)) RemoveSome();
+}
+
+// One that ended, or one that perhaps has not.
+void Person::RemoveSome() {
+  const bool old = !old_.empty() && random_.Below(4) != 0;
+  if (!old && open_.empty()) return;
+  const JobTruth& job = parts_.world->jobs()[old ? old_[random_.Below(old_.size())] : open_[0].job];
+  if (!job.id) return;
+  parts_.checker->Removing(job.id);
+  Send(core::RemoveJob{job.id});
 }
 
 void Person::DrainSome() {
@@ -137,7 +148,7 @@ void Person::Receive(const Answer& answer) {
     return;
   }
   const auto* submitted = std::get_if<core::Submitted>(&answer.reply);
-  const bool refused = status && absl::IsFailedPrecondition(*status);
+  const bool refused = status && (absl::IsFailedPrecondition(*status) || absl::IsNotFound(*status));
   if (!submitted && !refused) return;
   const auto open = std::find_if(open_.begin(), open_.end(),
                                  [&](const Open& o) { return o.call == answer.call; });
@@ -155,7 +166,8 @@ void Person::Receive(const Answer& answer) {
     return;
   }
   parts_.checker->Seen(job, *submitted, answer.progress);
-  if (!answer.progress || !HasEnded(answer.progress->state)) return;
+  const bool removed = !submitted->job;
+  if (!removed && (!answer.progress || !HasEnded(answer.progress->state))) return;
   if (old_.size() < kMaxOld) {
     old_.push_back(open->job);
   } else {
@@ -168,6 +180,14 @@ std::vector<uint32_t> Person::Waiting() const {
   std::vector<uint32_t> jobs;
   for (const Open& open : open_) jobs.push_back(open.job);
   return jobs;
+}
+
+void Person::Adopt(uint32_t job) {
+  open_.push_back({.job = job,
+                   .submitted = true,
+                   .cancel = false,
+                   .call = 0,
+                   .next_ms = parts_.events->now_ms()});
 }
 
 bool Person::GiveUp(uint32_t job) {

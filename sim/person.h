@@ -39,6 +39,8 @@ class Person {
   std::vector<uint32_t> Waiting() const;
   // Gives a job up, because nobody can compute it; false when that was done before.
   bool GiveUp(uint32_t job);
+  // Looks after a job that somebody's repeated submission made anew.
+  void Adopt(uint32_t job);
 
  private:
   struct Open {
@@ -52,6 +54,7 @@ class Person {
   void Ask(Open* open);
   void DrainSome();
   void UndoDrains();
+  void RemoveSome();
   void LookAround();
   uint64_t Send(Body body);
 

@@ -34,6 +34,7 @@ void Scheduler::Start() {
     if (grid.ok()) {
       grid_ = *std::move(grid);
       Reloaded();
+      Sweep();
       parts_.events->Add(parts_.events->now_ms() + tick_ms_, EventKind::kTick, 0, epoch_);
       return;
     }
@@ -152,6 +153,11 @@ void Scheduler::RunBatch(bool tick) {
     if (parts_.seams) parts_.seams->AfterApply(&effects);
   }
   parts_.checker->Applied(batch.requests, batch.effects, grid_->grid().meta().time_ms);
+  if (parts_.seams && parts_.seams->DeletesEarly()) {
+    for (const core::Effects& effects : batch.effects) {
+      for (const JobId job : effects.removed) Delete(job);
+    }
+  }
   const bool early = parts_.seams && parts_.seams->RepliesEarly();
   if (early) Release(batch);
   if (Commit(&batch) && !early) Release(batch);
@@ -213,6 +219,11 @@ void Scheduler::Release(const Batch& batch) {
     const core::Effects& effects = batch.effects[i];
     parts_.checker->Released(request, effects);
     for (const AttemptId id : effects.ended) grants_.erase(id);
+    const auto* submitted = std::get_if<core::Submitted>(&effects.reply);
+    if (submitted && submitted->job && std::holds_alternative<core::SubmitJob>(request.body)) {
+      owners_.insert(submitted->job);
+    }
+    for (const JobId job : effects.removed) Delete(job);
     for (const core::Comparison& comparison : effects.compare) Compare(comparison);
     Deliver(effects.leases);
     const bool polls = std::holds_alternative<core::Poll>(request.body);
@@ -288,7 +299,7 @@ void Scheduler::AnswerCall(const Request& request, core::Reply reply) {
     const absl::StatusOr<core::JobRow> row = store_->Job(submitted->job);
     if (row.ok()) {
       answer.progress = row->progress;
-    } else if (absl::IsNotFound(row.status())) {
+    } else if (absl::IsNotFound(row.status()) && !parts_.checker->IsRemoved(submitted->job)) {
       parts_.checker->Fail("a job that the core knows is not in the store");
     }
   }
@@ -319,6 +330,17 @@ void Scheduler::Trouble() {
   if (faults.Strike(Fault::kClockBack)) clock_.MoveMonotonic(-random.Between(10, 20'000));
   if (faults.Strike(Fault::kWallClockJumped)) {
     clock_.MoveWall(random.Between(-86'400'000, 86'400'000));
+  }
+}
+
+void Scheduler::Delete(JobId owner) {
+  if (owners_.erase(owner) > 0) parts_.checker->Deleted(owner);
+}
+
+// What a crash between a commit and the deletions that follow from it left behind.
+void Scheduler::Sweep() {
+  for (const JobId owner : std::set(owners_)) {
+    if (absl::IsNotFound(store_->Job(owner).status())) Delete(owner);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -71,6 +72,9 @@ class Scheduler {
   // From now on everything is well.
   void CalmDown() { stalled_until_ms_ = 0; }
 
+  // The jobs for which objects are kept.
+  const std::set<JobId>& owners() const { return owners_; }
+
   // Null while it is down.
   const core::Grid* grid() const { return grid_ ? &grid_->grid() : nullptr; }
   // What a person would be told of a job that does not end.
@@ -107,6 +111,8 @@ class Scheduler {
   void Compare(const core::Comparison& comparison);
   void AnswerCall(const Request& request, core::Reply reply);
   void EndOldPolls();
+  void Delete(JobId owner);
+  void Sweep();
   void Crash();
 
   const Parts parts_;
@@ -129,6 +135,7 @@ class Scheduler {
   std::unordered_map<AttemptId, Grant> grants_;
   std::map<uint64_t, core::Comparison> questions_;  // that wait for their answer
   uint64_t next_question_ = 1;
+  std::set<JobId> owners_;  // as the object store has them: a crash leaves them
 };
 
 }  // namespace corpgrid::sim

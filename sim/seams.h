@@ -17,6 +17,8 @@ class Seams {
   virtual void AfterApply(core::Effects* /*effects*/) {}
   // Whether replies go out before their rows are committed.
   virtual bool RepliesEarly() { return false; }
+  // Whether what removed jobs kept is deleted before their rows say so.
+  virtual bool DeletesEarly() { return false; }
   // Between the core's side and the store. False: the store never hears of it, and all is said to
   // be well.
   virtual bool BeforeWrite(core::WriteBatch* /*rows*/) { return true; }

@@ -1,6 +1,7 @@
 #include "sim/simulation.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "fmt/format.h"
@@ -37,6 +38,7 @@ core::GridConfig ConfigOf(uint64_t seed) {
   core::GridConfig config;
   config.heartbeat_ms = 1'000 << random.Below(4);
   config.grace_heartbeats = static_cast<int>(random.Between(2, 5));
+  if (random.Below(3) != 0) config.keep_jobs_ms = random.Between(1'000, 1'200'000);
   return config;
 }
 
@@ -209,14 +211,25 @@ void Simulation::RunCalm() {
   const auto ended = [this] { return AllEnded(); };
   while (!RunUntil(ended, events_.now_ms() + kLookMs)) {
     if (checker_.violations() > 0) return;
+    AdoptOrphans();
     GiveUpStarved(events_.now_ms() - begin_ms >= kPatienceMs);
   }
 }
 
 bool Simulation::AllEnded() const {
   return std::all_of(people_.begin(), people_.end(), [](const Person& p) { return p.done(); }) &&
-         checker_.live_attempts() == 0 &&
+         checker_.live_attempts() == 0 && checker_.AllGone(scheduler_.owners()) &&
          std::all_of(agents_.begin(), agents_.end(), [](const Agent& a) { return a.idle(); });
+}
+
+void Simulation::AdoptOrphans() {
+  std::set<uint32_t> waiting;
+  for (const Person& person : people_) {
+    for (const uint32_t index : person.Waiting()) waiting.insert(index);
+  }
+  for (const uint32_t index : checker_.Unfinished()) {
+    if (!waiting.contains(index)) people_[0].Adopt(index);
+  }
 }
 
 void Simulation::GiveUpStarved(bool impatient) {

@@ -42,6 +42,9 @@ class Simulation {
   bool RunUntil(const Done& done, int64_t limit_ms);
   void RunCalm();
   bool AllEnded() const;
+  // Finds somebody for the jobs that nobody waits for: a submission that was repeated late made
+  // them, after the job that it had made before was removed.
+  void AdoptOrphans();
   // Lets people give up what nobody can compute. When `impatient`, whatever else is not done is a
   // violation.
   void GiveUpStarved(bool impatient);

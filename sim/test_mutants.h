@@ -170,6 +170,28 @@ struct DropsTheWinner : Seams {
   }
 };
 
+struct DeletesObjectsEarly : Seams {
+  bool DeletesEarly() override { return true; }
+};
+
+// Takes what is done for what nobody wants any more.
+struct RemovesWhatIsDone : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    for (core::JobProgressRow& row : rows->job_progress) {
+      if (row.state == core::JobState::kDone) row.state = core::JobState::kRemoved;
+    }
+    return true;
+  }
+};
+
+struct KeepsRemovedRows : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    rows->forgotten_shards.clear();
+    rows->forgotten_jobs.clear();
+    return true;
+  }
+};
+
 struct LosesTheLog : Seams {
   bool BeforeWrite(core::WriteBatch* rows) override {
     rows->audit.clear();
@@ -257,6 +279,10 @@ inline std::vector<Mutant> Mutants() {
       Make<ConcealsAnEvent>("ConcealsAJob", "job submitted"),
       Make<ConcealsAnEvent>("ConcealsAnEnd", "job ended"),
       Make<ConcealsAnEvent>("ConcealsALiar", "result outvoted"),
+      Make<ConcealsAnEvent>("ConcealsARemoval", "job removed"),
+      Make<DeletesObjectsEarly>("DeletesObjectsEarly"),
+      Make<RemovesWhatIsDone>("RemovesWhatIsDone"),
+      Make<KeepsRemovedRows>("KeepsRemovedRows"),
       Make<Forgets>("ForgetsTheLog",
                     [](core::Snapshot* snapshot) {
                       snapshot->meta.audit_size = 0;

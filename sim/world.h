@@ -41,7 +41,7 @@ struct JobTruth {
   job::JobSpec spec;
   Nature nature = Nature::kSound;
   int64_t run_ms = 0;  // of a shard, about
-  JobId id;            // once it is in the store
+  JobId id;  // once it is in the store; another one when it was removed and submitted anew
   bool cancel_asked = false;
 };
 

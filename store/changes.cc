@@ -50,7 +50,8 @@ absl::Status TakeRows(crypto::Decoder* decoder, std::vector<Row>* rows) {
 std::string EncodeChanges(const core::WriteBatch& batch) {
   // By name, so that a class of rows that is new does not compile until it is sent.
   const auto& [meta, join_tokens, devices, reputations, jobs, job_progress, shards, attempts,
-               results, checkpoints, forgotten_checkpoints, audit] = batch;
+               results, checkpoints, forgotten_checkpoints, audit, forgotten_shards,
+               forgotten_jobs] = batch;
   crypto::Encoder encoder(kDomain, Version());
   AddRows(&encoder, meta ? std::vector{*meta} : std::vector<core::MetaRow>());
   AddRows(&encoder, join_tokens);
@@ -66,6 +67,12 @@ std::string EncodeChanges(const core::WriteBatch& batch) {
   for (const ShardId& shard : forgotten_checkpoints) {
     encoder.Add(shard.job.value).Add(uint64_t{shard.index});
   }
+  encoder.Add(uint64_t{forgotten_shards.size()});
+  for (const core::ShardRange& range : forgotten_shards) {
+    encoder.Add(range.job.value).Add(uint64_t{range.first}).Add(uint64_t{range.last});
+  }
+  encoder.Add(uint64_t{forgotten_jobs.size()});
+  for (const JobId job : forgotten_jobs) encoder.Add(job.value);
   return encoder.bytes();
 }
 
@@ -73,7 +80,7 @@ absl::StatusOr<core::WriteBatch> DecodeChanges(std::string_view bytes) {
   crypto::Decoder decoder(bytes, kDomain, Version());
   core::WriteBatch batch;
   auto& [meta, join_tokens, devices, reputations, jobs, job_progress, shards, attempts, results,
-         checkpoints, forgotten_checkpoints, audit] = batch;
+         checkpoints, forgotten_checkpoints, audit, forgotten_shards, forgotten_jobs] = batch;
   std::vector<core::MetaRow> metas;
   RETURN_IF_ERROR(TakeRows(&decoder, &metas));
   if (!metas.empty()) meta = std::move(metas.back());
@@ -91,6 +98,17 @@ absl::StatusOr<core::WriteBatch> DecodeChanges(std::string_view bytes) {
     ShardId& shard = forgotten_checkpoints.emplace_back();
     shard.job.value = decoder.Number();
     shard.index = static_cast<uint32_t>(decoder.Number());
+  }
+  const uint64_t ranges = decoder.Count(kMaxRows);
+  for (uint64_t i = 0; i < ranges && decoder.ok(); ++i) {
+    core::ShardRange& range = forgotten_shards.emplace_back();
+    range.job.value = decoder.Number();
+    range.first = static_cast<uint32_t>(decoder.Number());
+    range.last = static_cast<uint32_t>(decoder.Number());
+  }
+  const uint64_t gone = decoder.Count(kMaxRows);
+  for (uint64_t i = 0; i < gone && decoder.ok(); ++i) {
+    forgotten_jobs.push_back(JobId{decoder.Number()});
   }
   RETURN_IF_ERROR(decoder.Finish());
   return batch;

@@ -40,6 +40,8 @@ void Merge(core::WriteBatch* to, core::WriteBatch&& from) {
   AppendRows(&to->checkpoints, std::move(from.checkpoints));
   AppendRows(&to->forgotten_checkpoints, std::move(from.forgotten_checkpoints));
   AppendRows(&to->audit, std::move(from.audit));
+  AppendRows(&to->forgotten_shards, std::move(from.forgotten_shards));
+  AppendRows(&to->forgotten_jobs, std::move(from.forgotten_jobs));
 }
 
 }  // namespace

@@ -28,8 +28,8 @@ std::string Show(const core::Snapshot& snapshot) {
   rows.checkpoints = snapshot.checkpoints;
   std::string text = EncodeChanges(rows);
   for (const core::FinishedJob& job : snapshot.finished) {
-    text +=
-        fmt::format("{} {} {}\n", job.id.value, job.idempotency_key, static_cast<int>(job.state));
+    text += fmt::format("{} {} {} {} {}\n", job.id.value, job.idempotency_key,
+                        static_cast<int>(job.state), job.next_shard, job.finished_ms);
   }
   return text;
 }
@@ -72,6 +72,19 @@ class FollowerTest : public ::testing::Test {
     decided.attempts = {TestAttempt((first + 1) * kShardsABatch, first + 1, 0, 1)};
     decided.forgotten_checkpoints = {{JobId{first + 1}, 0}};
     Commit(decided);
+    // Of two that have ended one goes in part, the other is gone.
+    core::WriteBatch removed;
+    for (const uint64_t n : {first, first + 2}) {
+      removed.job_progress.push_back(
+          {.id = {n}, .state = core::JobState::kRemoved, .next_shard = kShardsABatch});
+    }
+    Commit(removed);
+    core::WriteBatch deleted;
+    deleted.job_progress = {{.id = {first}, .state = core::JobState::kRemoved, .next_shard = 5}};
+    deleted.forgotten_shards = {{.job = {first}, .first = 5, .last = kShardsABatch - 1},
+                                {.job = {first + 2}, .first = 0, .last = kShardsABatch - 1}};
+    deleted.forgotten_jobs = {JobId{first + 2}};
+    Commit(deleted);
   }
 
   // Somebody follows who never reads.
@@ -118,7 +131,7 @@ TEST_F(FollowerTest, ChangesAreKeptWhileSomebodyFollows) {
     Await([&] { return follower.ready(); });
     AddIdleFollower();
     CommitOfEveryKind();
-    EXPECT_EQ(Count("changes"), 5);
+    EXPECT_EQ(Count("changes"), 7);
     testing::PostgresServer::Sql(url_, "DELETE FROM followers WHERE number = -1");
     Await([&] {
       Commit({});

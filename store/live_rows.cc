@@ -31,6 +31,8 @@ LiveRows::LiveRows(core::Snapshot snapshot) {
     job.row.id = job.row.progress.id = ended.id;
     job.row.idempotency_key = std::move(ended.idempotency_key);
     job.row.progress.state = ended.state;
+    job.row.progress.next_shard = job.shards = ended.next_shard;
+    job.row.progress.finished_ms = ended.finished_ms;
     job.ended = true;
   }
 }
@@ -38,7 +40,8 @@ LiveRows::LiveRows(core::Snapshot snapshot) {
 void LiveRows::Keep(const core::WriteBatch& batch) {
   // By name again. Of the audit log nothing is kept, since Load gives nothing of it.
   const auto& [meta, join_tokens, devices, reputations, jobs, job_progress, shards, attempts,
-               results, checkpoints, forgotten_checkpoints, audit] = batch;
+               results, checkpoints, forgotten_checkpoints, audit, forgotten_shards,
+               forgotten_jobs] = batch;
   if (meta) meta_ = *meta;
   for (const auto& row : join_tokens) tokens_[row.secret_hash] = row;
   for (const auto& row : devices) devices_[row.id] = row;
@@ -58,6 +61,17 @@ void LiveRows::Keep(const core::WriteBatch& batch) {
     while (it != checkpoints_.end() && it->first.first == id) it = checkpoints_.erase(it);
   }
   for (const auto& row : job_progress) Keep(row);
+  // Of the shards of ended jobs no row is kept; each job knows how many a store would have.
+  for (const core::ShardRange& range : forgotten_shards) {
+    jobs_.at(range.job).shards = range.first;
+    auto it = checkpoints_.lower_bound({ShardId{range.job, range.first}, ""});
+    while (it != checkpoints_.end() && it->first.first <= ShardId{range.job, range.last}) {
+      it = checkpoints_.erase(it);
+    }
+  }
+  for (const JobId id : forgotten_jobs) {
+    if (jobs_.at(id).shards == 0) jobs_.erase(id);
+  }
 }
 
 void LiveRows::Keep(const core::ShardRow& row) {
@@ -81,7 +95,7 @@ void LiveRows::Keep(const core::JobProgressRow& row) {
   Job& job = jobs_.at(row.id);
   job.row.progress = row;
   if (!HasEnded(row)) return;
-  job.ended = true;
+  if (!std::exchange(job.ended, true)) job.shards = row.next_shard;
   unfinished_.erase(row.id);
   while (!job.by_shard.empty()) Forget(&job, job.by_shard.begin()->first);
   job.running.clear();
@@ -118,14 +132,17 @@ core::Snapshot LiveRows::ToSnapshot() const {
   copy(checkpoints_, &snapshot.checkpoints);
   for (const auto& [id, job] : jobs_) {
     if (!job.ended) continue;
-    snapshot.finished.push_back({job.row.idempotency_key, id, job.row.progress.state});
+    const core::JobProgressRow& progress = job.row.progress;
+    snapshot.finished.push_back(
+        {job.row.idempotency_key, id, progress.state, progress.next_shard, progress.finished_ms});
   }
   return snapshot;
 }
 
 const core::JobRow* LiveRows::Find(JobId id) const {
   const auto it = jobs_.find(id);
-  return it == jobs_.end() ? nullptr : &it->second.row;
+  const bool there = it != jobs_.end() && it->second.row.progress.state != core::JobState::kRemoved;
+  return there ? &it->second.row : nullptr;
 }
 
 }  // namespace corpgrid::store

@@ -21,7 +21,8 @@ class LiveRows {
   // What Store::Load gives.
   core::Snapshot ToSnapshot() const;
 
-  // Null when there is none. Of a job that had ended in the snapshot it knows no more than that.
+  // Null when there is none, or it is removed. Of a job that had ended in the snapshot it knows no
+  // more than that.
   const core::JobRow* Find(JobId id) const;
   const core::MetaRow& meta() const { return meta_; }
 
@@ -29,6 +30,7 @@ class LiveRows {
   struct Job {
     core::JobRow row;
     bool ended = false;
+    uint32_t shards = 0;  // of an ended job, that have rows in the store
     std::map<uint32_t, core::ShardRow> running;
     std::map<uint32_t, std::vector<AttemptId>> by_shard;  // of running ones
   };

@@ -77,5 +77,27 @@ TEST(MigrationTest, NoDeviceOfVersion7IsDrained) {
   EXPECT_EQ(loaded->jobs[0].submitted_wall_ms, 9);
 }
 
+// Else all of them would be removed at once for having ended at the beginning of time.
+TEST(MigrationTest, JobsThatHadEndedInVersion8CountAsEndedNow) {
+  const corpgrid::testing::TempFolder folder;
+  const std::string path = folder / "state.db";
+  {
+    sqlite::Database db = *sqlite::Database::Open(path);
+    ASSERT_TRUE(Migrate(db, Migrations().first(6)).ok());
+    ASSERT_TRUE(db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 800, 9, 10, 11, 0, '');"
+                             "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, "
+                             "x'', x'', 0, x'', 0);"
+                             "INSERT INTO job_progress VALUES(1, 2, 3, 3, 0, 77, '')")
+                    .ok());
+  }
+  const auto store = OpenSqlite(path);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto loaded = (*store)->Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ASSERT_THAT(loaded->finished, SizeIs(1));
+  EXPECT_EQ(loaded->finished[0].finished_ms, 800);
+  EXPECT_EQ(loaded->finished[0].next_shard, 3u);
+}
+
 }  // namespace
 }  // namespace corpgrid::store

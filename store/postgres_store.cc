@@ -70,6 +70,24 @@ void AppendForget(std::vector<Statement>* statements, std::span<const ShardId> s
                          .parameters = std::move(arrays)});
 }
 
+// A range at a time: an array of them would leave it to the statistics whether an index is used.
+void AppendDelete(std::vector<Statement>* statements, const core::WriteBatch& batch) {
+  for (const core::ShardRange& range : batch.forgotten_shards) {
+    for (const std::string_view sql : kDeleteShards) {
+      statements->push_back(
+          {.sql = std::string(sql),
+           .parameters = {Parameter::Number(static_cast<int64_t>(range.job.value)),
+                          Parameter::Number(range.first), Parameter::Number(range.last)}});
+    }
+  }
+  for (const JobId job : batch.forgotten_jobs) {
+    for (const std::string_view sql : kDeleteJob) {
+      statements->push_back({.sql = std::string(sql),
+                             .parameters = {Parameter::Number(static_cast<int64_t>(job.value))}});
+    }
+  }
+}
+
 absl::StatusOr<int64_t> OneNumber(Connection& db, std::string_view sql) {
   int64_t number = 0;
   RETURN_IF_ERROR(db.Ask(sql, {}, [&](const Columns& columns) {
@@ -253,6 +271,7 @@ absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
   add(batch.checkpoints);
   AppendForget(&statements, batch.forgotten_checkpoints);
   add(batch.audit);
+  AppendDelete(&statements, batch);
   if (batch.meta) AddChanges(batch, &statements);
   return RunLeading(std::move(statements));
 }

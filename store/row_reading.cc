@@ -122,11 +122,12 @@ absl::Status Read(const Columns& columns, core::JobRow* row) {
 absl::Status Read(const Columns& columns, core::JobProgressRow* row, int first_column) {
   ColumnReader read(columns, first_column);
   row->id = {read.Unsigned()};
-  row->state = read.OneOf(core::JobState::kQueued, core::JobState::kCancelled);
+  row->state = read.OneOf(core::JobState::kQueued, core::JobState::kRemoved);
   row->next_shard = read.Small();
   row->done = read.Small();
   row->failed = read.Small();
   row->finished_wall_ms = read.Signed();
+  row->finished_ms = read.Signed();
   row->error = read.Text();
   return read.status();
 }
@@ -135,7 +136,9 @@ absl::Status Read(const Columns& columns, core::FinishedJob* row) {
   ColumnReader read(columns);
   row->idempotency_key = read.Text();
   row->id = {read.Unsigned()};
-  row->state = read.OneOf(core::JobState::kDone, core::JobState::kCancelled);
+  row->state = read.OneOf(core::JobState::kDone, core::JobState::kRemoved);
+  row->next_shard = read.Small();
+  row->finished_ms = read.Signed();
   return read.status();
 }
 

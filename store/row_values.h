@@ -56,7 +56,7 @@ auto WithValues(const core::JobRow& row, const Use& use) {
 template <typename Use>
 auto WithValues(const core::JobProgressRow& row, const Use& use) {
   return use(row.id.value, AsNumber(row.state), row.next_shard, row.done, row.failed,
-             row.finished_wall_ms, row.error);
+             row.finished_wall_ms, row.finished_ms, row.error);
 }
 
 template <typename Use>

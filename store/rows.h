@@ -51,7 +51,8 @@ absl::Status Read(const Columns& columns, core::DeviceRow* row);
 absl::Status Read(const Columns& columns, core::ReputationRow* row);
 absl::Status Read(const Columns& columns, core::JobRow* row);  // then the columns of its progress
 absl::Status Read(const Columns& columns, core::JobProgressRow* row, int first_column = 0);
-absl::Status Read(const Columns& columns, core::FinishedJob* row);  // key, id and state
+absl::Status Read(const Columns& columns,
+                  core::FinishedJob* row);  // key, id, state, shards and end
 absl::Status Read(const Columns& columns, core::ShardRow* row);
 absl::Status Read(const Columns& columns, core::AttemptRow* row);
 absl::Status Read(const Columns& columns, core::CheckpointRow* row);

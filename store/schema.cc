@@ -166,6 +166,14 @@ ALTER TABLE devices ADD COLUMN drained SMALLINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN submitted_ms BIGINT NOT NULL DEFAULT 0;
 )sql";
 
+// When jobs ended, in grid time: those that had ended before count as ended now. The index finds
+// what refers to attempts that are deleted.
+constexpr std::string_view kRemoval = R"sql(
+ALTER TABLE job_progress ADD COLUMN finished_ms BIGINT NOT NULL DEFAULT 0;
+UPDATE job_progress SET finished_ms = COALESCE((SELECT time_ms FROM meta), 0) WHERE state > 1;
+CREATE INDEX checkpoints_by_attempt ON checkpoints (attempt_id);
+)sql";
+
 // What standbys follow on PostgreSQL (store/followed.h).
 constexpr std::string_view kFollowers = R"sql(
 CREATE TABLE followers (
@@ -180,10 +188,10 @@ CREATE TABLE changes (
 )sql";
 
 constexpr std::array kMigrations = {
-    Migration{.version = 1, .sql = kFirst},     Migration{.version = 4, .sql = kCheckpoints},
-    Migration{.version = 5, .sql = kLeader},    Migration{.version = 6, .sql = kEvidence},
-    Migration{.version = 7, .sql = kAuditLog},  Migration{.version = 8, .sql = kDrainAndDeadlines},
-    Migration{.version = 12, .sql = kFollowers}};
+    Migration{.version = 1, .sql = kFirst},    Migration{.version = 4, .sql = kCheckpoints},
+    Migration{.version = 5, .sql = kLeader},   Migration{.version = 6, .sql = kEvidence},
+    Migration{.version = 7, .sql = kAuditLog}, Migration{.version = 8, .sql = kDrainAndDeadlines},
+    Migration{.version = 11, .sql = kRemoval}, Migration{.version = 12, .sql = kFollowers}};
 
 }  // namespace
 

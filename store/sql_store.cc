@@ -16,7 +16,9 @@ namespace corpgrid::store {
 namespace {
 
 constexpr std::string_view kUnfinished = "p.state <= 1";  // queued or running
+constexpr std::string_view kThere = "p.state < 5";        // not removed
 static_assert(static_cast<int>(core::JobState::kRunning) == 1);
+static_assert(static_cast<int>(core::JobState::kRemoved) == 5);
 static_assert(static_cast<int>(core::ShardState::kRunning) == 0);  // the partial index's
 
 template <typename Row>
@@ -159,8 +161,9 @@ absl::StatusOr<core::Snapshot> SqlStore::Load() {
                                         "a.id"),
                       {}, AppendTo(&snapshot.results)));
   RETURN_IF_ERROR(Ask(SelectAll<core::CheckpointRow>(), {}, AppendTo(&snapshot.checkpoints)));
-  RETURN_IF_ERROR(Ask(fmt::format("SELECT j.idempotency_key, j.id, p.state FROM jobs j JOIN "
-                                  "job_progress p ON p.job_id = j.id WHERE NOT {} ORDER BY j.id",
+  RETURN_IF_ERROR(Ask(fmt::format("SELECT j.idempotency_key, j.id, p.state, p.next_shard, "
+                                  "p.finished_ms FROM jobs j JOIN job_progress p ON "
+                                  "p.job_id = j.id WHERE NOT {} ORDER BY j.id",
                                   kUnfinished),
                       {}, AppendTo(&snapshot.finished)));
   return snapshot;
@@ -178,15 +181,16 @@ absl::Status SqlStore::Commit(const core::WriteBatch& batch) {
 absl::StatusOr<std::vector<core::JobRow>> SqlStore::Jobs(JobId before, size_t limit) const {
   const int64_t bound = before ? Signed(before.value) : std::numeric_limits<int64_t>::max();
   std::vector<core::JobRow> jobs;
-  RETURN_IF_ERROR(AskReader(SelectJobs("WHERE j.id < $1 ORDER BY j.id DESC LIMIT $2"),
-                            std::array{bound, AsBound(limit)}, AppendTo(&jobs)));
+  const std::string sql =
+      SelectJobs(fmt::format("WHERE j.id < $1 AND {} ORDER BY j.id DESC LIMIT $2", kThere));
+  RETURN_IF_ERROR(AskReader(sql, std::array{bound, AsBound(limit)}, AppendTo(&jobs)));
   return jobs;
 }
 
 absl::StatusOr<core::JobRow> SqlStore::Job(JobId id) const {
   std::vector<core::JobRow> jobs;
-  RETURN_IF_ERROR(
-      AskReader(SelectJobs("WHERE j.id = $1"), std::array{Signed(id.value)}, AppendTo(&jobs)));
+  RETURN_IF_ERROR(AskReader(SelectJobs(fmt::format("WHERE j.id = $1 AND {}", kThere)),
+                            std::array{Signed(id.value)}, AppendTo(&jobs)));
   if (jobs.empty()) return absl::NotFoundError(fmt::format("there is no job {}", id.value));
   return std::move(jobs[0]);
 }
@@ -214,7 +218,9 @@ absl::StatusOr<std::vector<AttemptRecord>> SqlStore::Attempts(JobId job, uint32_
 
 absl::StatusOr<AttemptRecord> SqlStore::Attempt(AttemptId id) const {
   std::vector<AttemptRecord> records;
-  const std::string sql = SelectAttempts("r.stdout_tail, r.stderr_tail", "WHERE a.id = $1");
+  const std::string sql = SelectAttempts(
+      "r.stdout_tail, r.stderr_tail",
+      fmt::format("JOIN job_progress p ON p.job_id = a.job_id WHERE a.id = $1 AND {}", kThere));
   RETURN_IF_ERROR(AskReader(sql, std::array{Signed(id.value)}, AppendRecordsTo(&records)));
   if (records.empty()) return absl::NotFoundError(fmt::format("there is no attempt {}", id.value));
   return std::move(records[0]);

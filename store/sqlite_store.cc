@@ -120,8 +120,21 @@ absl::Status SqliteStore::Write(const core::WriteBatch& batch) {
       RETURN_IF_ERROR(db_.Run("DELETE FROM checkpoints WHERE job_id = ? AND shard = ?",
                               shard.job.value, shard.index));
     }
-    return WriteRows(db_, batch.audit);
+    RETURN_IF_ERROR(WriteRows(db_, batch.audit));
+    return Delete(batch);
   });
+}
+
+absl::Status SqliteStore::Delete(const core::WriteBatch& batch) {
+  for (const core::ShardRange& range : batch.forgotten_shards) {
+    for (const std::string_view sql : kDeleteShards) {
+      RETURN_IF_ERROR(db_.Run(sql, range.job.value, range.first, range.last));
+    }
+  }
+  for (const JobId job : batch.forgotten_jobs) {
+    for (const std::string_view sql : kDeleteJob) RETURN_IF_ERROR(db_.Run(sql, job.value));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace corpgrid::store

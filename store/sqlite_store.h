@@ -28,6 +28,7 @@ class SqliteStore final : public SqlStore {
   absl::Status AskReader(std::string_view sql, std::span<const int64_t> numbers,
                          const OnRow& on_row) const override;
   absl::Status Write(const core::WriteBatch& batch) override;
+  absl::Status Delete(const core::WriteBatch& batch);
 
   const FileLock lock_;
   sqlite::Database db_;  // of the thread that commits

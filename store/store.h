@@ -43,6 +43,7 @@ class Store {
   // Grows with each scheduler that takes the lead; 0 for a store that only one process can open.
   virtual int64_t Term() const { return 0; }
 
+  // Of a job that is removed (core::JobState::kRemoved) the reads by job or attempt know nothing.
   // Jobs with an id below `before` (0: all), newest first.
   virtual absl::StatusOr<std::vector<core::JobRow>> Jobs(JobId before, size_t limit) const = 0;
   // Errors: NotFound.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -70,7 +71,7 @@ template <>
 inline constexpr Table kTable<core::JobProgressRow> = {
     .name = "job_progress",
     .key = "job_id",
-    .columns = "job_id, state, next_shard, done, failed, finished_wall_ms, error"};
+    .columns = "job_id, state, next_shard, done, failed, finished_wall_ms, finished_ms, error"};
 
 template <>
 inline constexpr Table kTable<core::ShardRow> = {
@@ -103,6 +104,16 @@ inline constexpr Table kTable<core::AuditRow> = {.name = "audit_log",
                                                  .key = "entry_index",
                                                  .columns = "entry_index, entry, nodes",
                                                  .append_only = true};
+
+// Deletes a job's shards $2 to $3 with all that belongs to them, and then the job itself.
+inline constexpr std::array<std::string_view, 4> kDeleteShards = {
+    "DELETE FROM shard_results WHERE attempt_id IN "
+    "(SELECT id FROM job_attempts WHERE job_id = $1 AND shard BETWEEN $2 AND $3)",
+    "DELETE FROM checkpoints WHERE job_id = $1 AND shard BETWEEN $2 AND $3",
+    "DELETE FROM job_attempts WHERE job_id = $1 AND shard BETWEEN $2 AND $3",
+    "DELETE FROM job_shards WHERE job_id = $1 AND shard BETWEEN $2 AND $3"};
+inline constexpr std::array<std::string_view, 2> kDeleteJob = {
+    "DELETE FROM job_progress WHERE job_id = $1", "DELETE FROM jobs WHERE id = $1"};
 
 static_assert(kTable<core::ResultRow>.columns.starts_with(kResultColumnsButTails));
 

@@ -59,6 +59,7 @@ inline core::JobRow TestJob(uint64_t n, core::JobState state) {
                        .done = 1,
                        .failed = 2,
                        .finished_wall_ms = state > core::JobState::kRunning ? 77 : 0,
+                       .finished_ms = static_cast<int64_t>(n) + 78,
                        .error = "something's \"wrong\""}};
 }
 
