@@ -16,6 +16,7 @@ struct Attempt {
   std::string lease_token;
   std::shared_ptr<const corpgrid::v1::JobTicket> job;
   std::string state_hash = {};  // of the state to go on from; empty: from the beginning
+  bool careful = false;         // the shard may be what devices died of
 
   // What opens this attempt's scope of the Objects service.
   corpgrid::v1::Grant Grant() const {

@@ -9,6 +9,7 @@
 #include <system_error>
 #include <thread>
 
+#include "agent/begun.h"
 #include "agent/checkpoints.h"
 #include "agent/executor.h"
 #include "agent/heartbeat.h"
@@ -75,10 +76,31 @@ void Poll(SchedulerClient* scheduler, const PowerFunction& power, LeaseQueue* le
   }
 }
 
+// Tells what was running when an earlier run of this agent died, but for what is in `finished`.
+// Before the first poll, which would get it back.
+void ReportDeaths(const std::string& grid_id, const std::vector<FinishedAttempt>& finished,
+                  Begun* begun, SchedulerClient* scheduler, StopSignal* stop) {
+  std::vector<BegunAttempt> left = begun->Left(grid_id);
+  std::erase_if(left, [&](const BegunAttempt& attempt) {
+    return std::any_of(finished.begin(), finished.end(),
+                       [&](const auto& done) { return done.attempt.id == attempt.id; });
+  });
+  Backoff backoff(reinterpret_cast<uintptr_t>(begun));
+  absl::Status told = left.empty() ? absl::OkStatus() : scheduler->ReportDeath(left);
+  while (IsTransient(told)) {
+    if (stop->WaitFor(backoff.NextMs())) return;  // for the next run
+    told = scheduler->ReportDeath(left);
+  }
+  begun->ForgetLeft();
+  if (left.empty()) return;
+  spdlog::warn("this agent died while it ran {} shards{}", left.size(),
+               told.ok() ? "" : fmt::format("; nobody is told: {}", std::string(told.message())));
+}
+
 // Hands in what an earlier run of this agent has finished, as far as somebody still waits for it.
-void HandInLeft(const std::string& grid_id, const Journal& journal, SchedulerClient* scheduler,
-                LeaseQueue* leases, Submitter* submitter, StopSignal* stop) {
-  std::vector<FinishedAttempt> left = journal.TakeLeft(grid_id);
+void HandInLeft(std::vector<FinishedAttempt> left, const Journal& journal,
+                SchedulerClient* scheduler, LeaseQueue* leases, Submitter* submitter,
+                StopSignal* stop) {
   if (left.empty()) return;
   // Asked first: a result that comes too late would count against the device.
   corpgrid::v1::HeartbeatRequest request;
@@ -110,6 +132,32 @@ void HandInLeft(const std::string& grid_id, const Journal& journal, SchedulerCli
 
 void Tell(const std::string& what) { spdlog::error("the grid's audit log: {}", what); }
 
+// What an agent keeps on its disk.
+struct Storage {
+  std::unique_ptr<BundleCache> bundles;
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<Begun> begun;
+};
+
+absl::StatusOr<Storage> OpenStorage(const DaemonParts& parts) {
+  Storage storage;
+  RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/slots"));
+  RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/spool"));
+  ASSIGN_OR_RETURN(storage.bundles,
+                   BundleCache::Open(parts.data_folder + "/cache", parts.cache_bytes));
+  ASSIGN_OR_RETURN(storage.journal, Journal::Open(parts.data_folder + "/finished"));
+  ASSIGN_OR_RETURN(storage.begun, Begun::Open(parts.data_folder + "/begun", parts.slots));
+  return storage;
+}
+
+// What earlier runs left.
+void SettleLeft(const std::string& grid_id, const Storage& storage, SchedulerClient* scheduler,
+                LeaseQueue* leases, Submitter* submitter, StopSignal* stop) {
+  std::vector<FinishedAttempt> left = storage.journal->TakeLeft(grid_id);
+  ReportDeaths(grid_id, left, storage.begun.get(), scheduler, stop);
+  HandInLeft(std::move(left), *storage.journal, scheduler, leases, submitter, stop);
+}
+
 absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   const auto scheduler_stub = corpgrid::v1::Scheduler::NewStub(parts.channel);
   const auto objects_stub = corpgrid::v1::Objects::NewStub(parts.channel);
@@ -119,23 +167,19 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
                       stop);
   RemoteScheduler scheduler(scheduler_stub.get(), objects_stub.get(), audit_stub.get(), &registrar,
                             parts.power, stop, &abort);
-  RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/slots"));
-  RETURN_IF_ERROR(MakeEmpty(parts.data_folder + "/spool"));
-  ASSIGN_OR_RETURN(const std::unique_ptr<BundleCache> bundles,
-                   BundleCache::Open(parts.data_folder + "/cache", parts.cache_bytes));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal,
-                   Journal::Open(parts.data_folder + "/finished"));
+  ASSIGN_OR_RETURN(const Storage storage, OpenStorage(parts));
   RETURN_IF_ERROR(RegisterFirst(&scheduler, stop));
   const auto registration = scheduler.CurrentRegistration();
   if (!registration.ok()) return absl::OkStatus();  // told to stop before
   const std::string grid_id = (*registration)->grid_id;
 
-  JobCache jobs(&scheduler, bundles.get(), parts.trusts, parts.device.info.network_allowed());
+  JobCache jobs(&scheduler, storage.bundles.get(), parts.trusts,
+                parts.device.info.network_allowed());
   LeaseQueue leases(parts.slots, parts.clock);
-  Submitter submitter(&scheduler, parts.key, &leases, journal.get(), &abort);
-  HandInLeft(grid_id, *journal, &scheduler, &leases, &submitter, stop);
+  Submitter submitter(&scheduler, parts.key, &leases, storage.journal.get(), &abort);
+  SettleLeft(grid_id, storage, &scheduler, &leases, &submitter, stop);
   const auto hand_in = [&](FinishedAttempt finished) {
-    const absl::Status kept = journal->Keep(grid_id, finished);
+    const absl::Status kept = storage.journal->Keep(grid_id, finished);
     if (!kept.ok()) {
       spdlog::warn("a restart would repeat attempt {}: {}", finished.attempt.id.value,
                    std::string(kept.message()));
@@ -152,7 +196,9 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
                                 .capacity = &capacity,
                                 .scheduler = &scheduler,
                                 .checkpoints = &checkpoints,
-                                .journal = journal.get(),
+                                .journal = storage.journal.get(),
+                                .begun = storage.begun.get(),
+                                .grid_id = grid_id,
                                 .hand_in = hand_in,
                                 .start_session = parts.start_session,
                                 .stop = stop,
@@ -171,6 +217,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   const std::jthread watching([&] { LogWatch(&scheduler, parts.data_folder, Tell).Run(stop); });
 
   while (!stop->WaitFor(kIdleWaitMs)) continue;
+  storage.begun->Close();
   executor.Stop();
   polling.join();
   beating.join();

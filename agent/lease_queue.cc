@@ -68,7 +68,7 @@ size_t LeaseQueue::Add(const corpgrid::v1::PollJobsResponse& reply) {
     if (!held_.emplace(AttemptId{lease.attempt_id()}, Held{}).second) continue;
     queue_.push_back(
         {Attempt{AttemptId{lease.attempt_id()}, ShardId{JobId{lease.job_id()}, lease.shard()},
-                 lease.token(), ticket->second, lease.checkpoint_hash()},
+                 lease.token(), ticket->second, lease.checkpoint_hash(), lease.careful()},
          now_ms});
     ++added;
     work_.Signal();

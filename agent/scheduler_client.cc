@@ -113,6 +113,19 @@ absl::Status RemoteScheduler::ReportCheckpoint(const Attempt& attempt,
   });
 }
 
+absl::Status RemoteScheduler::ReportDeath(std::span<const BegunAttempt> attempts) {
+  corpgrid::v1::ReportDeathRequest request;
+  *request.mutable_power() = power_();
+  for (const BegunAttempt& attempt : attempts) {
+    auto* begun = request.add_attempts();
+    begun->set_attempt_id(attempt.id.value);
+    begun->set_lease_token(attempt.lease_token);
+  }
+  corpgrid::v1::ReportDeathResponse reply;
+  return Unary(kCallDeadlineMs, stop_,
+               [&](auto* context) { return scheduler_->ReportDeath(context, request, &reply); });
+}
+
 absl::StatusOr<corpgrid::v1::CheckpointResponse> RemoteScheduler::LogCheckpoint(uint64_t old_size) {
   corpgrid::v1::CheckpointRequest request;
   request.set_old_size(old_size);

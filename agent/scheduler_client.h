@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/attempt.h"
+#include "agent/begun.h"
 #include "agent/registrar.h"
 #include "agent/stop_signal.h"
 #include "corpgrid/v1/audit.grpc.pb.h"
@@ -39,6 +40,8 @@ class SchedulerClient {
   // `state` is staged in the attempt's scope.
   virtual absl::Status ReportCheckpoint(const Attempt& attempt,
                                         const corpgrid::v1::OutputRef& state) = 0;
+  // Tells that this device died while it ran these attempts.
+  virtual absl::Status ReportDeath(std::span<const BegunAttempt> attempts) = 0;
   // The audit log's newest checkpoint, with the proof that it goes on from `old_size` entries.
   virtual absl::StatusOr<corpgrid::v1::CheckpointResponse> LogCheckpoint(uint64_t old_size) = 0;
   // Streams an object that `attempt` may read. What `sink` received before an error must be thrown
@@ -68,6 +71,7 @@ class RemoteScheduler final : public SchedulerClient {
       corpgrid::v1::SubmitResultRequest request) override;
   absl::Status ReportCheckpoint(const Attempt& attempt,
                                 const corpgrid::v1::OutputRef& state) override;
+  absl::Status ReportDeath(std::span<const BegunAttempt> attempts) override;
   absl::StatusOr<corpgrid::v1::CheckpointResponse> LogCheckpoint(uint64_t old_size) override;
   absl::Status Fetch(const Attempt& attempt, const crypto::Hash& hash, uint64_t max_bytes,
                      const Sink& sink) override;

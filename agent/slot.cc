@@ -73,7 +73,9 @@ job::Result ToResult(const runner::ShardExit& exit) {
 }  // namespace
 
 Slot::Slot(const SlotContext* context, uint32_t index)
-    : context_(context), folder_(fmt::format("{}/slots/{}", context->data_folder, index)) {}
+    : context_(context),
+      index_(index),
+      folder_(fmt::format("{}/slots/{}", context->data_folder, index)) {}
 
 void Slot::Run() {
   while (!context_->stop->stopped()) {
@@ -164,6 +166,7 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
   runner::ShardRequest request = MakeShardRequest(spec, shard);
   SaveStates(attempt, spec, &request);
   ASSIGN_OR_RETURN(const UniqueFd state, FetchState(attempt, spec));
+  const Begun::Note note(context_->begun, context_->grid_id, index_, attempt);
   absl::StatusOr<runner::ShardExit> exit = absl::UnknownError("");
   if (state.ok()) {
     runner::ShardRequest later = request;

@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "agent/begun.h"
 #include "agent/capacity.h"
 #include "agent/checkpoints.h"
 #include "agent/finished.h"
@@ -35,6 +36,8 @@ struct SlotContext {
   SchedulerClient* scheduler;
   Checkpoints* checkpoints;
   const Journal* journal;
+  Begun* begun;
+  std::string grid_id;
   std::function<void(FinishedAttempt)> hand_in;
   StartSession start_session;
   StopSignal* stop;
@@ -95,6 +98,7 @@ class Slot {
   std::string InputFolder() const { return folder_ + "/input"; }
 
   const SlotContext* const context_;
+  const uint32_t index_;
   const std::string folder_;
   std::shared_ptr<const VerifiedJob> session_job_;
   std::unique_ptr<runner::Session> session_;

@@ -81,6 +81,8 @@ class ExecutorTest : public ::testing::Test {
                     .scheduler = &scheduler_,
                     .checkpoints = &checkpoints_,
                     .journal = journal_.get(),
+                    .begun = begun_.get(),
+                    .grid_id = "grid",
                     .hand_in =
                         [this](FinishedAttempt finished) {
                           absl::MutexLock lock(&mutex_);
@@ -141,6 +143,7 @@ class ExecutorTest : public ::testing::Test {
   Capacity capacity_{{.cpus = 2, .memory_bytes = 8ull << 30}};
   LeaseQueue leases_{2, &SystemClock()};
   StopSignal stop_, abort_;
+  std::unique_ptr<Begun> begun_ = Begun::Open(folder_.path() + "/begun", 4).value();
   std::unique_ptr<Journal> journal_ = Journal::Open(folder_.path() + "/finished").value();
   Checkpoints checkpoints_{&scheduler_, &abort_};
   absl::Mutex mutex_;

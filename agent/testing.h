@@ -96,6 +96,7 @@ class FakeScheduler final : public SchedulerClient {
     batch_sizes.push_back(request.results_size());
     return reply;
   }
+  absl::Status ReportDeath(std::span<const BegunAttempt>) override { return absl::OkStatus(); }
   absl::Status ReportCheckpoint(const Attempt& attempt,
                                 const corpgrid::v1::OutputRef& state) override {
     absl::MutexLock lock(&mutex);

@@ -112,6 +112,24 @@ struct ReportCheckpoint {
   crypto::Hash state;
 };
 
+// What its agent notes before it begins an attempt tells the device, on starting again, that it or
+// its agent died while it ran these: not after a stop in order, nor a sleep. A shard that runs on
+// Grid::kMaxDeaths devices when they die is taken for the cause. With care, for a person who resets
+// machines, or a liar, shall not stop a job by themselves:
+//  - Only a device that has the lease, or had it until it ran out, is heard, once an attempt.
+//  - Of each party (owners, or devices where the job says so) one device counts.
+//  - A device counts for a shard only while it ran the shard in each of its deaths of the last
+//    Deaths::kWindowMs: what dies with other shards as well is no witness.
+// Uses up no retries; for the device's reputation it is a lease that ran out. Idempotent.
+struct ReportDeath {
+  struct Begun {
+    AttemptId attempt;
+    std::string lease_token;
+  };
+  DeviceId device;
+  std::vector<Begun> attempts;  // that ran when it died
+};
+
 // The answer to a Comparison. Idempotent.
 struct Compared {
   AttemptId attempt;
@@ -148,8 +166,8 @@ struct Command {
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
   std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, RemoveJob, DrainDevice, Poll,
-               StopPolling, Heartbeat, SubmitResults, ReportCheckpoint, Compared, Tick, NoteStart,
-               FindJob, ViewJob, WhyJob, WhyDevice, ViewDevices, ViewLog>
+               StopPolling, Heartbeat, SubmitResults, ReportCheckpoint, ReportDeath, Compared, Tick,
+               NoteStart, FindJob, ViewJob, WhyJob, WhyDevice, ViewDevices, ViewLog>
       body;
 };
 
@@ -212,6 +230,9 @@ struct Lease {
   DeviceId device;
   std::string token;
   std::optional<crypto::Hash> checkpoint;
+  // Attempts of the shard were lost before: the device had better be sure that its note of having
+  // begun it survives.
+  bool careful = false;
 };
 
 // A question to whoever can read the outputs: which of `others` are close to `result`, by the

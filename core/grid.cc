@@ -30,14 +30,7 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   const MetaRow& meta = grid.meta_ = std::move(snapshot.meta);
   ASSIGN_OR_RETURN(grid.audit_, audit::Frontier::Load(meta.audit_size, meta.audit_frontier));
   grid.LoadDevices(&snapshot);
-  for (FinishedJob& job : snapshot.finished) {
-    if (job.state == JobState::kRemoved) {
-      grid.removing_[job.id] = job.next_shard;
-      continue;
-    }
-    grid.AddEnded(job.idempotency_key, job.id,
-                  {.state = job.state, .shards = job.next_shard, .finished_ms = job.finished_ms});
-  }
+  grid.LoadEnded(snapshot.finished);
   for (JobRow& row : snapshot.jobs) {
     ASSIGN_OR_RETURN(job::JobSpec spec, job::JobSpec::Decode(row.spec));
     const JobId id = row.id;
@@ -83,6 +76,8 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     }
     grid.attempts_[attempt.row.id] = {job, &shard};
     if (attempt.row.state == AttemptState::kRunning) {
+      attempt.suspect = !shard.row.died_on.empty();
+      if (attempt.suspect) ++device->suspects;
       device->leases.push_back(attempt.row.id);
       grid.StartLease(*job, *device, attempt);
       grid.CountRunning(*job, 1);

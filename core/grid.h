@@ -15,6 +15,7 @@
 #include "audit/entry.h"
 #include "audit/tree.h"
 #include "core/commands.h"
+#include "core/deaths.h"
 #include "core/expiries.h"
 #include "core/job_queue.h"
 #include "core/placement.h"
@@ -71,6 +72,8 @@ class Grid {
   // kind; beyond it, every doubling. Counted since Load.
   static constexpr uint64_t kRepeatsLogged = 64;
 
+  // A shard that so many parties' devices died of fails.
+  static constexpr size_t kMaxDeaths = 3;
   // What a Tick removes at most, so that no commit gets long by it.
   static constexpr size_t kJobsRemovedATick = 64;
   static constexpr uint32_t kShardsRemovedATick = 256;
@@ -114,6 +117,7 @@ class Grid {
     int64_t expires_ms = 0;
     int64_t latest_ms = 0;  // no heartbeat extends it further
     double fraction = -1;
+    bool suspect = false;  // leased when its shard had cost a device
     // It is to be saved and given back: for this job, or because its device is drained.
     JobId gives_way;
     bool drained = false;
@@ -164,8 +168,10 @@ class Grid {
     int64_t last_seen_ms = 0;
     uint32_t wants = 0;             // shards it waits for
     std::vector<AttemptId> leases;  // in order
-    Rank looked_at;                 // up to this job it found nothing, and stopped there
-    double use = 0;                 // shards that it got of late, as of use_ms
+    uint32_t suspects = 0;          // of them
+    Deaths deaths;
+    Rank looked_at;  // up to this job it found nothing, and stopped there
+    double use = 0;  // shards that it got of late, as of use_ms
     int64_t use_ms = 0;
     std::map<std::string, uint64_t> refusals;  // of its results, by reason
     uint64_t changes = 0;                      // that it made to what it says of itself
@@ -194,6 +200,8 @@ class Grid {
     std::string token;
     bool was_accepted = false;
     bool expired = false;
+    bool died = false;  // its device said so
+    ShardId shard;
   };
 
   explicit Grid(const GridConfig& config) : config_(config) {}
@@ -297,13 +305,22 @@ class Grid {
   void ForgetStates(Shard& shard, Effects* effects);
   void DropUnnamedState(const AttemptRow& attempt, Effects* effects);
 
+  // grid_death.cc: what devices die of
+  Reply Do(const ReportDeath& c, Effects* effects);
+  // The shard of an attempt during which `device` may have died.
+  std::optional<ShardId> ShardBegun(const Device& device, const ReportDeath::Begun& begun);
+  // Of the shards that ran when `device` died, the one `id`.
+  void BlameShard(Device& device, ShardId id, Effects* effects);
+  std::string DeathsOf(const Shard& shard);
+  Lease LeaseOf(const Job& job, const Shard& shard, const Attempt& attempt) const;
+
   // grid_remove.cc: how jobs that have ended are forgotten
   Reply Do(const RemoveJob& c, Effects* effects);
+  void LoadEnded(const std::vector<FinishedJob>& jobs);
   void AddEnded(const std::string& key, JobId id, const Ended& ended);
   void Remove(JobId id, std::string_view why, Effects* effects);
   void RemoveOld(Effects* effects);
-  // Deletes some rows of removed jobs.
-  void DeleteSome(Effects* effects);
+  void DeleteSome(Effects* effects);  // of the rows of removed jobs
 
   // grid_why.cc
   Reply Do(const WhyJob& c, Effects* effects);
@@ -323,6 +340,7 @@ class Grid {
   void LogEnd(const JobProgressRow& row, Effects* effects);
   void LogRemoval(JobId id, std::string_view why, Effects* effects);
   void LogRefusal(Device& device, AttemptId attempt, const std::string& reason, Effects* effects);
+  void LogDeath(DeviceId device, ShardId shard, Effects* effects);
   void LogDisagreement(const AttemptRow& row, Effects* effects);
 
   static Party PartyOf(const Job& job, const Device& device);

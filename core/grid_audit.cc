@@ -152,6 +152,14 @@ void Grid::LogRefusal(Device& device, AttemptId attempt, const std::string& reas
       effects);
 }
 
+void Grid::LogDeath(DeviceId device, ShardId shard, Effects* effects) {
+  Log(NewEntry("device died")
+          .Add("device", device.value)
+          .Add("job", shard.job.value)
+          .Add("shard", uint64_t{shard.index}),
+      effects);
+}
+
 void Grid::LogDisagreement(const AttemptRow& row, Effects* effects) {
   Log(NewEntry("result outvoted")
           .Add("device", row.device.value)

@@ -29,12 +29,7 @@ Reply Grid::Do(const Poll& c, Effects* effects) {
     Found found = FindAttempt(id);
     Extend(*found.attempt);
     if (std::find(c.held.begin(), c.held.end(), id) != c.held.end()) continue;
-    effects->leases.push_back(
-        {.attempt = id,
-         .shard = found.attempt->row.shard,
-         .device = c.device,
-         .token = found.attempt->row.lease_token,
-         .checkpoint = StateFor(*found.job, *found.shard, found.attempt->row)});
+    effects->leases.push_back(LeaseOf(*found.job, *found.shard, *found.attempt));
   }
   const uint32_t again = static_cast<uint32_t>(effects->leases.size());
   device->wants = std::min(c.max_shards, kMaxPollShards);
@@ -186,6 +181,8 @@ Grid::Live::iterator Grid::FindOpen(Job& job, const Device& device) {
     if (std::binary_search(parties.begin(), parties.end(), party)) continue;
     ++candidates;
     const auto shard = job.live.find(*shards.begin());
+    // Should the device die, one shard shall be to blame.
+    if (device.suspects > 0 && !shard->second.row.died_on.empty()) continue;
     const double diversity = Diversity(shard->second, device);
     if (diversity <= best_diversity) continue;
     best = shard;
@@ -220,6 +217,8 @@ void Grid::LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects) 
   attempt.row.lease_token = LeaseToken(seed_, attempt.row.id);
   attempt.row.try_number = shard.row.tries;
   attempt.party = PartyOf(job, device);
+  attempt.suspect = !shard.row.died_on.empty();
+  if (attempt.suspect) ++device.suspects;
   StartLease(job, device, attempt);
   attempts_[attempt.row.id] = {&job, &shard};
   CountRunning(job, 1);
@@ -234,11 +233,7 @@ void Grid::LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects) 
   shard.row.replicas = shard.attempts.empty() ? replicas : std::max(shard.row.replicas, replicas);
   effects->rows.shards.push_back(shard.row);
   effects->rows.attempts.push_back(attempt.row);
-  effects->leases.push_back({.attempt = attempt.row.id,
-                             .shard = shard.row.id,
-                             .device = device.row.id,
-                             .token = attempt.row.lease_token,
-                             .checkpoint = StateFor(job, shard, attempt.row)});
+  effects->leases.push_back(LeaseOf(job, shard, attempt));
   shard.attempts.push_back(std::move(attempt));
   Reopen(job, shard);
 }
@@ -285,6 +280,7 @@ void Grid::EraseLease(Device& device, AttemptId attempt) {
   const auto it = std::lower_bound(device.leases.begin(), device.leases.end(), attempt);
   if (it == device.leases.end() || *it != attempt) return;
   device.leases.erase(it);
+  if (FindAttempt(attempt).attempt->suspect) --device.suspects;
   CountRunning(*attempts_.at(attempt).job, -1);
 }
 
@@ -302,7 +298,8 @@ void Grid::Remember(const Attempt& attempt) {
                                  .was_accepted = attempt.result_key ||
                                                  state == AttemptState::kFaulted ||
                                                  state == AttemptState::kGivenBack,
-                                 .expired = state == AttemptState::kExpired};
+                                 .expired = state == AttemptState::kExpired,
+                                 .shard = attempt.row.shard};
   remembered_order_.push_back(attempt.row.id);
   if (remembered_order_.size() > kMaxRemembered) {
     remembered_.erase(remembered_order_.front());
@@ -315,11 +312,7 @@ std::vector<Lease> Grid::LiveLeases() const {
   for (const auto& [id, job] : jobs_) {
     for (const auto& [index, shard] : job.live) {
       for (const Attempt& attempt : shard.attempts) {
-        leases.push_back({.attempt = attempt.row.id,
-                          .shard = attempt.row.shard,
-                          .device = attempt.row.device,
-                          .token = attempt.row.lease_token,
-                          .checkpoint = StateFor(job, shard, attempt.row)});
+        leases.push_back(LeaseOf(job, shard, attempt));
       }
     }
   }

@@ -24,6 +24,17 @@ Reply Grid::Do(const RemoveJob& c, Effects* effects) {
   return absl::OkStatus();
 }
 
+void Grid::LoadEnded(const std::vector<FinishedJob>& jobs) {
+  for (const FinishedJob& job : jobs) {
+    if (job.state == JobState::kRemoved) {
+      removing_[job.id] = job.next_shard;
+    } else {
+      AddEnded(job.idempotency_key, job.id,
+               {.state = job.state, .shards = job.next_shard, .finished_ms = job.finished_ms});
+    }
+  }
+}
+
 void Grid::AddEnded(const std::string& key, JobId id, const Ended& ended) {
   Ended& entry = ended_[id] = ended;
   const auto [by_key, added] = job_by_key_.insert_or_assign(key, id);

@@ -108,6 +108,7 @@ struct ShardRow {
   uint32_t faults = 0;    // attempts that a device gave up, over all tries
   AttemptId winner;       // whose outputs are kept, once done
   std::string error;
+  std::vector<DeviceId> died_on = {};  // devices that died while they ran it, one of each party
 };
 
 enum class AttemptState : uint8_t {
@@ -119,7 +120,8 @@ enum class AttemptState : uint8_t {
   kCancelled,
   kFaulted,
   kGivenBack,
-  kUndecided  // no quorum agreed with it or against it; its outputs are kept for the user
+  kUndecided,  // no quorum agreed with it or against it; its outputs are kept for the user
+  kDied        // its device died while it ran, and said so
 };
 
 // Whether it may still have a vote.

@@ -232,6 +232,7 @@ void AgentService::Deliver(const std::vector<core::Lease>& leases) {
       out->set_shard(lease->shard.index);
       out->set_token(lease->token);
       out->set_ttl_ms(static_cast<uint32_t>(config_.lease_ttl_ms()));
+      out->set_careful(lease->careful);
       if (lease->checkpoint) out->set_checkpoint_hash(std::string(lease->checkpoint->Raw()));
     }
     poll->Finish(grpc::Status::OK);
@@ -368,6 +369,22 @@ grpc::Status AgentService::ReportCheckpoint(grpc::ServerContext* context,
     }
   }
   return rpc::ToGrpc(status);
+}
+
+grpc::Status AgentService::ReportDeath(grpc::ServerContext* context,
+                                       const pb::ReportDeathRequest* request,
+                                       pb::ReportDeathResponse*) {
+  const auto agent = authenticator_->AuthenticateAgent(*context);
+  if (!agent.ok()) return rpc::ToGrpc(agent.status());
+  if (static_cast<size_t>(request->attempts_size()) > kMaxHeld) {
+    return {grpc::StatusCode::INVALID_ARGUMENT,
+            fmt::format("more than {} attempts in one call", kMaxHeld)};
+  }
+  core::ReportDeath command{.device = agent->device, .attempts = {}};
+  for (const auto& begun : request->attempts()) {
+    command.attempts.push_back({AttemptId{begun.attempt_id()}, begun.lease_token()});
+  }
+  return rpc::ToGrpc(loop_->CallStatus(std::move(command)));
 }
 
 }  // namespace corpgrid::scheduler

@@ -56,6 +56,9 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Po
   grpc::Status ReportCheckpoint(grpc::ServerContext* context,
                                 const corpgrid::v1::ReportCheckpointRequest* request,
                                 corpgrid::v1::ReportCheckpointResponse* response) override;
+  grpc::Status ReportDeath(grpc::ServerContext* context,
+                           const corpgrid::v1::ReportDeathRequest* request,
+                           corpgrid::v1::ReportDeathResponse* response) override;
 
   // The three below: on the core's thread.
   // Answers the devices that wait. The leases are committed.

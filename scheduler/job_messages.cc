@@ -59,6 +59,8 @@ const char* ToText(core::AttemptState state) {
       return "given back";
     case core::AttemptState::kUndecided:
       return "undecided";
+    case core::AttemptState::kDied:
+      return "died";
   }
   return "unknown";
 }

@@ -54,7 +54,15 @@ void Agent::Wake() {
     Register();
     return;
   }
+  if (!begun_.empty()) {
+    TellDeath();
+    return;
+  }
   Work();
+  if (dies_) {
+    Crash();
+    return;
+  }
   Beat();
   HandIn();
   Poll();
@@ -166,6 +174,7 @@ void Agent::Start(Held* held) {
   run_ms = random_.Between(run_ms / 2, run_ms * 2);
   if (parts_.faults->Strike(Fault::kAttemptSlow)) run_ms *= 30;
   if (parts_.faults->Strike(Fault::kAttemptHung)) run_ms = 30 * 86'400'000ll;
+  if (job && job->nature == Nature::kKills && held->lease.shard.index == 0) dies_ = true;
   held->stage = Stage::kRunning;
   held->end_ms = now_ms() + run_ms;
 }
@@ -277,7 +286,7 @@ void Agent::Receive(Answer answer) {
     return;
   }
   const auto* status = std::get_if<absl::Status>(&answer.reply);
-  Call* const calls[] = {&poll_, &heartbeat_, &submit_, &checkpoint_};
+  Call* const calls[] = {&poll_, &heartbeat_, &submit_, &checkpoint_, &death_};
   const auto call = std::find_if(std::begin(calls), std::end(calls),
                                  [&](const Call* c) { return c->id == answer.call; });
   if (call == std::end(calls)) return;  // Nobody waits for it any more.
@@ -291,6 +300,7 @@ void Agent::Receive(Answer answer) {
     (*call)->next_ms = now_ms() + kRetryMs;
     return;
   }
+  if (*call == &death_) begun_.clear();
   if (*call == &poll_) Take(answer.leases);
   if (const auto* verdicts = std::get_if<std::vector<core::Verdict>>(&answer.reply)) {
     submit_.next_ms = now_ms();

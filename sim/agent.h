@@ -86,6 +86,9 @@ class Agent {
   void Finish(Held* held);
   job::Result ResultOf(const JobTruth& job, const core::Lease& lease);
   void SaveState();
+  void Crash();
+  void TellDeath();
+  void MakeUpDeath();
   void HandIn();
   void Misbehave(std::vector<core::HandedIn>* results, std::vector<Signature>* signatures);
   void Lose();
@@ -114,8 +117,11 @@ class Agent {
   Call heartbeat_;
   Call submit_;
   Call checkpoint_;
+  Call death_;
   std::vector<Held> held_;
-  int64_t down_until_ms_ = 0;  // crashed
+  bool dies_ = false;                            // of what it has just begun
+  std::vector<core::ReportDeath::Begun> begun_;  // that ran when it crashed; nobody was told yet
+  int64_t down_until_ms_ = 0;                    // crashed
   int64_t slept_at_ms_ = 0;
   int64_t asleep_until_ms_ = 0;
   int64_t battery_until_ms_ = 0;

@@ -24,10 +24,8 @@ void Agent::Trouble() {
     asleep_until_ms_ = now_ms() + random.Between(5'000, 1'800'000);
   }
   if (faults.Strike(Fault::kStranger)) Intrude();
-  if (faults.Strike(Fault::kAgentCrashed)) {
-    Lose();
-    down_until_ms_ = now_ms() + random.Between(200, 60'000);
-  }
+  if (faults.Strike(Fault::kFalseDeath)) MakeUpDeath();
+  if (faults.Strike(Fault::kAgentCrashed)) Crash();
   if (faults.Strike(Fault::kOtherVersion)) {
     Lose();
     knows_power_ = random.Below(4) != 0;
@@ -57,10 +55,36 @@ void Agent::Intrude() {
   parts_.network->Send(std::move(request));
 }
 
+// What it had noted of what ran is there when it starts again.
+void Agent::Crash() {
+  begun_.clear();
+  for (const Held& held : held_) {
+    if (held.stage == Stage::kRunning) begun_.push_back({held.lease.attempt, held.lease.token});
+  }
+  Lose();
+  down_until_ms_ = now_ms() + parts_.faults->random().Between(200, 60'000);
+  WakeAt(down_until_ms_);
+}
+
+void Agent::TellDeath() {
+  if (Due(&death_)) {
+    death_.next_ms = now_ms() + 1'000;
+    Send(&death_, 10'000, core::ReportDeath{.device = {}, .attempts = begun_});
+  }
+  WakeAt(death_.id != 0 ? death_.deadline_ms : death_.next_ms);
+}
+
+void Agent::MakeUpDeath() {
+  const core::Lease* lease = parts_.loot->Any(index_, &random_);
+  if (!held_.empty() && random_.Below(2) == 0) lease = &held_[random_.Below(held_.size())].lease;
+  if (lease) begun_.push_back({lease->attempt, lease->token});
+}
+
 void Agent::Lose() {
+  dies_ = false;
   held_.clear();
   session_ = 0;
-  register_ = poll_ = heartbeat_ = submit_ = checkpoint_ = {};
+  register_ = poll_ = heartbeat_ = submit_ = checkpoint_ = death_ = {};
   asleep_until_ms_ = 0;
 }
 

@@ -106,6 +106,8 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
       const auto shard = job->second.shards.find(it->second.shard.index);
       if (shard != job->second.shards.end()) shard->second.states.push_back(Short(report->state));
     }
+  } else if (const auto* death = std::get_if<core::ReportDeath>(&request.body)) {
+    if (hear(death->device)) HeardOfDeath(*death);
   } else if (const auto* join = std::get_if<core::RegisterDevice>(&request.body)) {
     const auto* registered = std::get_if<core::Registered>(&effects.reply);
     if (registered && agent_by_key_.contains(join->device.public_key)) {

@@ -32,6 +32,8 @@ namespace corpgrid::sim {
 //    back;
 //  - no job that was accepted is lost, doubled or ended without a reason; none begins before those
 //    that it follows are done, or goes on after its deadline;
+//  - a shard fails for its devices' deaths when enough parties told of one, and no more of them die
+//  of it than leases of it may run out;
 //  - a job is removed when a person asked for it or its time is over, and only when it has ended;
 //  of a job that is not removed no row goes and no object, and of one that is in the end all;
 //  - numbers are used once and grid time never goes back;
@@ -125,6 +127,7 @@ class Checker {
     std::vector<uint64_t> states;  // reported as checkpoints
     std::vector<AttemptId> live;   // running or handed in
     std::vector<AttemptId> agreed;
+    std::set<DeviceId> died;  // that said so, of this shard
   };
   struct JobFact {
     uint32_t truth = 0;  // index in the world
@@ -197,6 +200,7 @@ class Checker {
   bool FollowsAFailure(const JobTruth& job) const;
   void CheckFollows(const JobTruth& job);
   void CheckDeadlines();
+  void HeardOfDeath(const core::ReportDeath& report);
   void Retire(AttemptId id);
 
   World* const world_;

@@ -53,4 +53,18 @@ void Checker::CheckDeadlines() {
   }
 }
 
+void Checker::HeardOfDeath(const core::ReportDeath& report) {
+  for (const core::ReportDeath::Begun& begun : report.attempts) {
+    const auto fact = attempts_.find(begun.attempt);
+    if (fact == attempts_.end() || fact->second.device != report.device ||
+        fact->second.token != begun.lease_token) {
+      continue;
+    }
+    const ShardId id = fact->second.shard;
+    const auto job = jobs_.find(id.job);
+    const auto shard = job->second.shards.find(id.index);
+    if (shard != job->second.shards.end()) shard->second.died.insert(report.device);
+  }
+}
+
 }  // namespace corpgrid::sim

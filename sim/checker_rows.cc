@@ -175,7 +175,15 @@ void Checker::LandedAttempt(const core::AttemptRow& row, const core::WriteBatch&
   const int64_t early_ms = std::min(fact->heard_ms + config_.lease_ttl_ms(),
                                     DeadlineMs(*fact, core::Grid::kMaxQueuedUnprovenMs)) -
                            meta_.time_ms;
-  if (row.state == core::AttemptState::kExpired) ++shard.expired;
+  const bool died = row.state == core::AttemptState::kDied;
+  if (row.state == core::AttemptState::kExpired || died) ++shard.expired;
+  if (died && !shard.died.contains(row.device)) {
+    Fail(fmt::format("attempt {} ended by a death that its device did not tell of", row.id.value));
+  }
+  if (shard.expired > core::Grid::kMaxExpired) {
+    Fail(fmt::format("shard {} of job {} goes on after {} leases were lost", row.shard.index,
+                     row.shard.job.value, shard.expired));
+  }
   if (row.state == core::AttemptState::kExpired && early_ms > 0 && !resurrecting_) {
     Fail(fmt::format("the lease of attempt {} ended {} ms early", row.id.value, early_ms));
   }
@@ -322,10 +330,14 @@ void Checker::Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row)
     ++job->failed;
     // Failures that quorums agreed on, over all tries; or a bound of the core's was reached.
     const job::Redundancy& redundancy = truth.spec->redundancy;
-    const bool explained = row.tries == truth.spec->retries + 1 ||
-                           shard->faults >= core::Grid::kMaxFaults ||
-                           shard->expired >= core::Grid::kMaxExpired ||
-                           shard->votes + redundancy.quorum > job::JobSpec::kMaxReplicas;
+    std::set<uint64_t> parties;
+    for (const DeviceId id : row.died_on) {
+      if (shard->died.contains(id)) parties.insert(PartyOf(truth, id));
+    }
+    const bool explained =
+        row.tries == truth.spec->retries + 1 || shard->faults >= core::Grid::kMaxFaults ||
+        shard->expired >= core::Grid::kMaxExpired || parties.size() >= core::Grid::kMaxDeaths ||
+        shard->votes + redundancy.quorum > job::JobSpec::kMaxReplicas;
     if (!explained) {
       Fail(fmt::format("shard {} of job {} failed for no reason: {}", row.id.index,
                        row.id.job.value, row.error));

@@ -37,6 +37,7 @@ enum class Fault : uint8_t {
   kBytesMissing,  // outputs that were never uploaded
   kStaleLease,    // an old attempt or token is used again
   kUnknownAttempt,
+  kFalseDeath,       // a device says that it died of what it runs, or of another's attempt
   kStaleCheckpoint,  // of an attempt that is over or another's
   kAnsweredTwice,    // a question which results are close
   kStranger,         // a device without a join token asks to be let in

@@ -170,6 +170,20 @@ struct DropsTheWinner : Seams {
   }
 };
 
+// Takes the word of whoever knows a lease for its device's own.
+struct BelievesForeignDeaths : Seams {
+  void AfterApply(core::Effects* effects) override {
+    for (const core::Lease& lease : effects->leases) devices[lease.attempt] = lease.device;
+  }
+  void BeforeApply(Body* body) override {
+    auto* report = std::get_if<core::ReportDeath>(body);
+    if (!report) return;
+    const auto it = devices.find(report->attempts.back().attempt);
+    if (it != devices.end()) report->device = it->second;
+  }
+  std::map<AttemptId, DeviceId> devices;
+};
+
 struct DeletesObjectsEarly : Seams {
   bool DeletesEarly() override { return true; }
 };
@@ -280,6 +294,7 @@ inline std::vector<Mutant> Mutants() {
       Make<ConcealsAnEvent>("ConcealsAnEnd", "job ended"),
       Make<ConcealsAnEvent>("ConcealsALiar", "result outvoted"),
       Make<ConcealsAnEvent>("ConcealsARemoval", "job removed"),
+      Make<BelievesForeignDeaths>("BelievesForeignDeaths"),
       Make<DeletesObjectsEarly>("DeletesObjectsEarly"),
       Make<RemovesWhatIsDone>("RemovesWhatIsDone"),
       Make<KeepsRemovedRows>("KeepsRemovedRows"),

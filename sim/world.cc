@@ -111,7 +111,7 @@ uint32_t World::NewJob() {
   const auto spec = job::JobSpec::Make(std::move(fields));
   JobTruth job(fmt::format("key-{}", index), *spec);
   const uint64_t kind = random_.Below(20);
-  constexpr Nature kOdd[] = {Nature::kFails, Nature::kRandom, Nature::kBreaks};
+  constexpr Nature kOdd[] = {Nature::kFails, Nature::kRandom, Nature::kBreaks, Nature::kKills};
   job.nature = kind < std::size(kOdd) ? kOdd[kind] : Nature::kSound;
   job.run_ms = random_.Between(100, 8'000);
   job_by_key_[job.key] = index;

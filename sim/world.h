@@ -32,6 +32,7 @@ enum class Nature : uint8_t {
   kFails,   // every honest device sees its command fail
   kRandom,  // no two results agree
   kBreaks,  // every device that runs it fails
+  kKills,   // every device that runs its first shard dies
 };
 
 struct JobTruth {

@@ -1,4 +1,6 @@
+#include <charconv>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -42,6 +44,18 @@ std::vector<job::Output> ColumnReader::Outputs() {
   }
   if (!decoder.Finish().ok()) damaged_ = true;
   return outputs;
+}
+
+std::vector<DeviceId> ColumnReader::Devices() {
+  std::vector<DeviceId> devices;
+  const std::string text = Text();
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data(); at != end && !damaged_;) {
+    const auto [next, error] = std::from_chars(at, end, devices.emplace_back().value);
+    damaged_ |= error != std::errc() || (next != end && *next != ',');
+    at = next == end ? end : next + 1;
+  }
+  return devices;
 }
 
 absl::Status ColumnReader::status() const {
@@ -153,6 +167,7 @@ absl::Status Read(const Columns& columns, core::ShardRow* row) {
   row->faults = read.Small();
   row->winner = {read.Unsigned()};
   row->error = read.Text();
+  row->died_on = read.Devices();
   return read.status();
 }
 
@@ -183,7 +198,7 @@ absl::Status Read(const Columns& columns, core::AttemptRow* row) {
   row->owner = read.Text();
   row->lease_token = read.Text();
   row->try_number = read.Small();
-  row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kUndecided);
+  row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kDied);
   return read.status();
 }
 

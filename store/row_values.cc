@@ -14,4 +14,10 @@ std::string EncodeOutputs(const std::vector<job::Output>& outputs) {
   return encoder.bytes();
 }
 
+std::string EncodeDevices(const std::vector<DeviceId>& devices) {
+  std::string text;
+  for (const DeviceId id : devices) text += (text.empty() ? "" : ",") + id.ToString();
+  return text;
+}
+
 }  // namespace corpgrid::store

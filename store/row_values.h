@@ -16,6 +16,9 @@ namespace corpgrid::store {
 // and a row each would cost the commit of a shard as much again.
 std::string EncodeOutputs(const std::vector<job::Output>& outputs);
 
+// "3,17".
+std::string EncodeDevices(const std::vector<DeviceId>& devices);
+
 template <typename Enum>
 int64_t AsNumber(Enum value) {
   return static_cast<int64_t>(value);
@@ -61,8 +64,9 @@ auto WithValues(const core::JobProgressRow& row, const Use& use) {
 
 template <typename Use>
 auto WithValues(const core::ShardRow& row, const Use& use) {
+  const std::string died_on = EncodeDevices(row.died_on);
   return use(row.id.job.value, row.id.index, AsNumber(row.state), row.tries, row.replicas,
-             row.expired, row.faults, row.winner.value, row.error);
+             row.expired, row.faults, row.winner.value, row.error, died_on);
 }
 
 template <typename Use>

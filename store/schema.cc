@@ -167,10 +167,11 @@ ALTER TABLE jobs ADD COLUMN submitted_ms BIGINT NOT NULL DEFAULT 0;
 )sql";
 
 // When jobs ended, in grid time: those that had ended before count as ended now. The index finds
-// what refers to attempts that are deleted.
+// what refers to attempts that are deleted. And the devices that shards were the death of.
 constexpr std::string_view kRemoval = R"sql(
 ALTER TABLE job_progress ADD COLUMN finished_ms BIGINT NOT NULL DEFAULT 0;
 UPDATE job_progress SET finished_ms = COALESCE((SELECT time_ms FROM meta), 0) WHERE state > 1;
+ALTER TABLE job_shards ADD COLUMN died_on TEXT NOT NULL DEFAULT '';
 CREATE INDEX checkpoints_by_attempt ON checkpoints (attempt_id);
 )sql";
 

@@ -41,9 +41,11 @@ std::string Show(const core::JobRow& r) {
                      p.failed, p.finished_wall_ms, p.finished_ms, p.error);
 }
 std::string Show(const core::ShardRow& r) {
-  return fmt::format("{}/{} {} {} {} {} {} {} {}", r.id.job.value, r.id.index,
+  std::string died_on;
+  for (const DeviceId id : r.died_on) died_on += fmt::format("{} ", id.value);
+  return fmt::format("{}/{} {} {} {} {} {} {} {} {}", r.id.job.value, r.id.index,
                      static_cast<int>(r.state), r.tries, r.replicas, r.expired, r.faults,
-                     r.winner.value, r.error);
+                     r.winner.value, r.error, died_on);
 }
 std::string Show(const core::CheckpointRow& r) {
   return fmt::format("{}/{} {} {} {}", r.shard.job.value, r.shard.index, r.holder, r.attempt.value,
@@ -273,65 +275,8 @@ TEST_P(StoreTest, LoadGivesWhatIsUnfinished) {
     EXPECT_EQ(loaded.finished[i].idempotency_key, fmt::format("key {}", i + 3));
     EXPECT_EQ(loaded.finished[i].id.value, i + 3);
     EXPECT_EQ(loaded.finished[i].state, batch.jobs[i + 2].progress.state);
-    EXPECT_EQ(loaded.finished[i].next_shard, 0xffffffffu);
     EXPECT_EQ(loaded.finished[i].finished_ms, static_cast<int64_t>(i) + 81);
   }
-}
-
-// Two jobs of three shards each, the first one done.
-core::WriteBatch TwoJobs() {
-  core::WriteBatch batch;
-  batch.devices = {TestDevice(1)};
-  batch.jobs = {TestJob(1, core::JobState::kDone), TestJob(2, kRunning)};
-  for (uint64_t attempt = 1; attempt <= 6; ++attempt) {
-    const uint64_t job = attempt <= 3 ? 1 : 2;
-    const uint32_t shard = attempt % 3;
-    batch.shards.push_back(TestShard(job, shard, core::ShardState::kRunning));
-    batch.attempts.push_back(TestAttempt(attempt, job, shard, 1));
-    batch.results.push_back(TestResult(attempt));
-    batch.checkpoints.push_back(TestCheckpoint(attempt, job, shard, "a"));
-  }
-  return batch;
-}
-
-TEST_P(StoreTest, ARemovedJobIsNotToBeFoundAndGoesBitByBit) {
-  Commit(TwoJobs());
-  core::WriteBatch mark;
-  mark.job_progress = {{.id = {1}, .state = core::JobState::kRemoved, .next_shard = 3}};
-  Commit(mark);
-  EXPECT_TRUE(absl::IsNotFound(store_->Job(JobId{1}).status()));
-  EXPECT_TRUE(absl::IsNotFound(store_->Attempt(AttemptId{1}).status()));
-  EXPECT_THAT(*store_->Jobs(JobId{0}, 9), SizeIs(1));
-  core::WriteBatch slice;
-  slice.job_progress = {{.id = {1}, .state = core::JobState::kRemoved, .next_shard = 1}};
-  slice.forgotten_shards = {{.job = {1}, .first = 1, .last = 2}};
-  Commit(slice);
-  Reopen();
-  core::Snapshot loaded = *store_->Load();
-  ASSERT_THAT(loaded.finished, SizeIs(1));
-  EXPECT_EQ(loaded.finished[0].state, core::JobState::kRemoved);
-  EXPECT_EQ(loaded.finished[0].next_shard, 1u);
-  EXPECT_THAT(*store_->Shards(JobId{1}, 0, 9), SizeIs(1));
-  EXPECT_THAT(*store_->Attempts(JobId{1}, 0, 9), SizeIs(1));
-  core::WriteBatch last;
-  last.forgotten_shards = {{.job = {1}, .first = 0, .last = 0}};
-  last.forgotten_jobs = {JobId{1}};
-  Commit(last);
-  loaded = *store_->Load();
-  EXPECT_THAT(loaded.finished, IsEmpty());
-  EXPECT_THAT(*store_->Shards(JobId{1}, 0, 9), IsEmpty());
-  EXPECT_THAT(*store_->Shards(JobId{2}, 0, 9), SizeIs(3)) << "another job's stay";
-  EXPECT_THAT(loaded.attempts, SizeIs(3));
-  EXPECT_THAT(loaded.results, SizeIs(3));
-  EXPECT_THAT(loaded.checkpoints, SizeIs(3));
-}
-
-TEST_P(StoreTest, AJobThatStillHasShardsIsNotForgotten) {
-  Commit(TwoJobs());
-  core::WriteBatch batch;
-  batch.forgotten_jobs = {JobId{1}};
-  EXPECT_EQ(store_->Commit(batch).code(), absl::StatusCode::kInternal);
-  EXPECT_TRUE(store_->Job(JobId{1}).ok());
 }
 
 TEST_P(StoreTest, ReadsComeInPages) {

@@ -77,7 +77,7 @@ template <>
 inline constexpr Table kTable<core::ShardRow> = {
     .name = "job_shards",
     .key = "job_id, shard",
-    .columns = "job_id, shard, state, tries, replicas, expired, faults, winner, error"};
+    .columns = "job_id, shard, state, tries, replicas, expired, faults, winner, error, died_on"};
 
 template <>
 inline constexpr Table kTable<core::AttemptRow> = {

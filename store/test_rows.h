@@ -71,7 +71,8 @@ inline core::ShardRow TestShard(uint64_t job, uint32_t index, core::ShardState s
           .expired = index + 3,
           .faults = index + 4,
           .winner = {index + 5ull},
-          .error = "why"};
+          .error = "why",
+          .died_on = {{index + 6ull}, {~uint64_t{0}}}};
 }
 
 inline core::CheckpointRow TestCheckpoint(uint64_t attempt, uint64_t job, uint32_t shard,

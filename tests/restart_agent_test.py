@@ -79,7 +79,8 @@ class RestartAgentTest(GridTest):
         self.grid.wait_job(job_id)
         self.grid.check_accepted_once(job_id, quorum=1)
         attempts = [a for shard in self.grid.shards(job_id) for a in shard["attempts"]]
-        self.assertEqual({a["state"] for a in attempts}, {"agreed"}, "nothing was lost or repeated")
+        # What it died in the middle of it begins anew; what was finished is not repeated.
+        self.assertEqual({a["state"] for a in attempts} - {"died"}, {"agreed"})
         self.assertEqual(self.grid.device("agent-1")["results_refused"], 0)
         wait(lambda: not self.finished(), 5, "the records to go")
 
