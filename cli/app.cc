@@ -94,6 +94,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddDeviceCommands(tree);
   AddTokenAndKeyCommands(tree);
   AddStoreCommands(tree);
+  AddBackupCommands(tree);
   AddAuditCommands(tree);
   AddCompletionCommands(tree);
 

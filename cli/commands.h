@@ -29,6 +29,7 @@ void AddDeviceCommands(CommandTree& tree);
 void AddTokenAndKeyCommands(CommandTree& tree);
 void AddDaemonCommands(CommandTree& tree);
 void AddStoreCommands(CommandTree& tree);
+void AddBackupCommands(CommandTree& tree);
 void AddAuditCommands(CommandTree& tree);
 void AddCompletionCommands(CommandTree& tree);
 
