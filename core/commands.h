@@ -120,7 +120,9 @@ struct ReportCheckpoint {
 //  - Of each party (owners, or devices where the job says so) one device counts.
 //  - A device counts for a shard only while it ran the shard in each of its deaths of the last
 //    Deaths::kWindowMs: what dies with other shards as well is no witness.
-// Uses up no retries; for the device's reputation it is a lease that ran out. Idempotent.
+// Uses up no retries; for the device's reputation it is a lease that ran out. Where the attempt had
+// saved a state, the device has its lease again after the first death, and loses it at the next.
+// Idempotent, but for a lease that was left.
 struct ReportDeath {
   struct Begun {
     AttemptId attempt;

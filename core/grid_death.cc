@@ -49,8 +49,14 @@ void Grid::BlameShard(Device& device, ShardId id, Effects* effects) {
       std::find_if(shard.attempts.begin(), shard.attempts.end(), [&](const Attempt& a) {
         return a.row.device == device.row.id && a.row.state == AttemptState::kRunning;
       });
-  const bool ran = attempt != shard.attempts.end();
-  if (ran) {
+  std::vector<DeviceId>& died_on = shard.row.died_on;
+  const bool known = std::any_of(died_on.begin(), died_on.end(), [&](DeviceId other) {
+    return PartyOf(*job, devices_.at(other)) == PartyOf(*job, device);
+  });
+  // The first time it keeps the lease, to go on from the state that it saved: others perhaps may not.
+  const bool ends = attempt != shard.attempts.end() &&
+                   (known || !StateFor(*job, shard, attempt->row).has_value());
+  if (ends) {
     ++device.reputation.expired;
     Blame(device, Fault::kHeartbeatLoss);
     // Another one had better try it.
@@ -58,17 +64,13 @@ void Grid::BlameShard(Device& device, ShardId id, Effects* effects) {
     Abandon({job, &shard, &*attempt}, AttemptState::kDied, effects);
     ++shard.row.expired;
   }
-  std::vector<DeviceId>& died_on = shard.row.died_on;
-  const bool known = std::any_of(died_on.begin(), died_on.end(), [&](DeviceId other) {
-    return PartyOf(*job, devices_.at(other)) == PartyOf(*job, device);
-  });
   if (!known && device.deaths.AllWith(id)) {
     died_on.push_back(device.row.id);
     LogDeath(device.row.id, id, effects);
   }
   if (died_on.size() >= kMaxDeaths) {
     FinishShard(*job, shard, ShardState::kFailed, DeathsOf(shard), effects);
-  } else if (ran) {
+  } else if (ends) {
     Lost(*job, shard, effects);
   } else {
     effects->rows.shards.push_back(shard.row);

@@ -61,6 +61,33 @@ TEST_F(DeathTest, AShardThatThreeOwnersDevicesDiedOfFails) {
   EXPECT_EQ(told, 3u);
 }
 
+// Of a job with votes, nobody else may go on from its state.
+TEST_F(DeathTest, TheFirstTimeADeviceGoesOnFromTheStateThatItSaved) {
+  job::JobFields fields;
+  fields.name = "test";
+  fields.command = {"/bin/true"};
+  fields.checkpoint = job::Checkpoint{};
+  fields.redundancy.replicas = fields.redundancy.quorum = 2;
+  const JobId job = Submit(fields, "key");
+  const Lease lease = PollFor(device(0), 1).at(0);
+  const crypto::Hash state = crypto::Blake3("state");
+  Apply(ReportCheckpoint{
+      .device = device(0), .attempt = lease.attempt, .lease_token = lease.token, .state = state});
+  Report(device(0), {lease});
+  now_ms_ += 1'000;
+  const std::vector<Lease> again = PollFor(device(0), 1);
+  ASSERT_THAT(again, SizeIs(1));
+  EXPECT_EQ(again[0].attempt, lease.attempt);
+  EXPECT_EQ(again[0].checkpoint, state);
+  EXPECT_TRUE(again[0].careful);
+  EXPECT_THAT(shards_.at({job, 0}).died_on, ElementsAre(device(0)));
+  Report(device(0), {lease});
+  EXPECT_EQ(attempts_.at(lease.attempt).state, AttemptState::kDied);
+  DieOf(device(1));
+  DieOf(device(2));
+  EXPECT_TRUE(Failed(job));
+}
+
 TEST_F(DeathTest, DeathsAreCountedOverARestart) {
   const JobId job = Submit(1, 1, 1);
   DieOf(device(0));

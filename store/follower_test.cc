@@ -37,10 +37,11 @@ std::string Show(const core::Snapshot& snapshot) {
 template <typename Condition>
 void Await(const Condition& holds) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!holds() && std::chrono::steady_clock::now() < end) {
+  bool held = false;
+  while (!(held = holds()) && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  ASSERT_TRUE(holds());
+  ASSERT_TRUE(held);
 }
 
 class FollowerTest : public ::testing::Test {

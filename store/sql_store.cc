@@ -16,7 +16,7 @@ namespace corpgrid::store {
 namespace {
 
 constexpr std::string_view kUnfinished = "p.state <= 1";  // queued or running
-constexpr std::string_view kThere = "p.state < 5";        // not removed
+constexpr std::string_view kThere = "p.state <> 5";       // not removed
 static_assert(static_cast<int>(core::JobState::kRunning) == 1);
 static_assert(static_cast<int>(core::JobState::kRemoved) == 5);
 static_assert(static_cast<int>(core::ShardState::kRunning) == 0);  // the partial index's
