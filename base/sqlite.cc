@@ -58,6 +58,11 @@ absl::Status Error(sqlite3* db, const std::string& path, int code) {
   return absl::Status(CodeOf(code, system_error), message);
 }
 
+// SQLite would count its memory under one lock, at each allocation of any thread.
+void CountNoMemory() {
+  [[maybe_unused]] static const int once = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 }  // namespace
 
 Query::Query(Query&& other) noexcept
@@ -70,6 +75,8 @@ Query::~Query() {
   sqlite3_reset(statement_);
   sqlite3_clear_bindings(statement_);
 }
+
+void Query::Reset() { sqlite3_reset(statement_); }
 
 void Query::Note(int code) {
   if (code != SQLITE_OK && bind_error_ == 0) bind_error_ = code;
@@ -131,6 +138,7 @@ Database& Database::operator=(Database&& other) noexcept {
 Database::~Database() { statements_.clear(); }
 
 absl::StatusOr<Database> Database::OpenWith(const std::string& path, int flags) {
+  CountNoMemory();
   Database database(path);
   sqlite3* db = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &db, flags | SQLITE_OPEN_NOMUTEX, nullptr);

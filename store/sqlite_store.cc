@@ -36,19 +36,27 @@ absl::Status ForEachRow(Database& db, std::string_view sql, std::span<const int6
 }
 
 template <typename Row>
-absl::Status WriteRow(Database& db, const Row& row) {
+absl::Status WriteRows(Database& db, std::span<const Row> rows) {
+  if (rows.empty()) return absl::OkStatus();
   static const std::string sql = [] {
     std::string places = "?";
     for (int i = 1; i < kTable<Row>.column_count(); ++i) places += ", ?";
     return UpsertSql(kTable<Row>, fmt::format("VALUES({})", places));
   }();
-  return WithValues(row, [&](const auto&... values) { return db.Run(sql, values...); });
+  ASSIGN_OR_RETURN(Query query, db.Prepare(sql));
+  const auto write = [&](const auto&... values) { return query.Rerun(values...); };
+  for (const Row& row : rows) RETURN_IF_ERROR(WithValues(row, write));
+  return absl::OkStatus();
 }
 
 template <typename Row>
 absl::Status WriteRows(Database& db, const std::vector<Row>& rows) {
-  for (const Row& row : rows) RETURN_IF_ERROR(WriteRow(db, row));
-  return absl::OkStatus();
+  return WriteRows(db, std::span<const Row>(rows));
+}
+
+template <typename Row>
+absl::Status WriteRow(Database& db, const Row& row) {
+  return WriteRows(db, std::span<const Row>(&row, 1));
 }
 
 template <typename... Values>
