@@ -3,12 +3,11 @@
 // DEVICES PERIOD_MS SECONDS   over 8 connections
 //        bench_fleet polls ADDRESS TOKEN DEVICES SECONDS                  a connection for each
 
-#include <grpcpp/grpcpp.h>
+#include "bench/support/fleet.h"
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -16,81 +15,23 @@
 #include <thread>
 #include <vector>
 
-#include "corpgrid/v1/scheduler.grpc.pb.h"
-#include "crypto/signature.h"
-#include "fmt/format.h"
 #include "rpc/connect.h"
-#include "rpc/registration.h"
 
-namespace corpgrid {
+namespace corpgrid::bench {
 namespace {
 
 namespace pb = corpgrid::v1;
-using Clock = std::chrono::steady_clock;
-
-constexpr int64_t kCallMs = 30'000;
-constexpr int kThreads = 64;
-constexpr int kConnections = 8;
-
-[[noreturn]] void Die(const std::string& why) {
-  fmt::print(stderr, "bench_fleet: {}\n", why);
-  std::exit(1);
-}
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::unique_ptr<pb::Scheduler::Stub> NewConnection(const std::string& address, int number) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt("bench.connection", number);  // else channels share one
-  return pb::Scheduler::NewStub(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
-}
-
-// The session of a new device.
-std::string Register(pb::Scheduler::Stub* stub, const std::string& token, size_t number) {
-  const crypto::KeyPair key = crypto::KeyPair::Generate();
-  pb::RegisterAgentRequest request;
-  request.set_public_key(std::string(key.public_key().Raw()));
-  request.mutable_info()->set_name(fmt::format("desktop-{:06}", number));
-  request.mutable_info()->set_site(fmt::format("site-{}", number % 100));
-  request.mutable_info()->set_version("0.1.0");
-  request.mutable_info()->set_cpus(8);
-  request.mutable_info()->set_memory_bytes(16ull << 30);
-  request.mutable_info()->add_backends("cpu");
-  request.set_join_token(token);
-  request.set_signature(key.Sign(rpc::RegistrationStatement(request)));
-  request.mutable_power()->set_source(pb::PowerStatus::MAINS);
-  pb::RegisterAgentResponse reply;
-  grpc::ClientContext context;
-  rpc::PrepareCall(&context, kCallMs, rpc::kSessionKey, "");
-  const grpc::Status status = stub->RegisterAgent(&context, request, &reply);
-  if (!status.ok()) Die("cannot register: " + status.error_message());
-  return reply.session();
-}
-
-// Runs `work(i)` for each i below `count`, on kThreads threads.
-template <typename Work>
-void ForEach(size_t count, Work work) {
-  std::atomic<size_t> next = 0;
-  std::vector<std::thread> threads;
-  for (int t = 0; t < kThreads; ++t) {
-    threads.emplace_back([&] {
-      for (size_t i = next++; i < count; i = next++) work(i);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
+constexpr size_t kConnections = 8;
 
 std::vector<std::string> RegisterAll(const std::vector<std::unique_ptr<pb::Scheduler::Stub>>& stubs,
                                      const std::string& token, size_t devices) {
   const auto start = Clock::now();
   std::vector<std::string> sessions(devices);
-  ForEach(devices,
-          [&](size_t i) { sessions[i] = Register(stubs[i % stubs.size()].get(), token, i); });
-  fmt::print("{{\"registered\": {}, \"seconds\": {:.3f}}}\n", devices, SecondsSince(start));
-  std::fflush(stdout);
+  ForEach(devices, [&](size_t i) {
+    sessions[i] =
+        Register(stubs[i % stubs.size()].get(), token, crypto::KeyPair::Generate(), i).session();
+  });
+  PrintRegistered(devices, start);
   return sessions;
 }
 
@@ -98,7 +39,7 @@ std::vector<std::string> RegisterAll(const std::vector<std::unique_ptr<pb::Sched
 void Heartbeats(const std::string& address, const std::string& token, size_t devices,
                 int64_t period_ms, double seconds) {
   std::vector<std::unique_ptr<pb::Scheduler::Stub>> stubs;
-  for (int i = 0; i < kConnections; ++i) stubs.push_back(NewConnection(address, i));
+  for (size_t i = 0; i < kConnections; ++i) stubs.push_back(NewConnection(address, i));
   const std::vector<std::string> sessions = RegisterAll(stubs, token, devices);
   const auto start = Clock::now();
   const double rate = static_cast<double>(devices) * 1000 / static_cast<double>(period_ms);
@@ -131,7 +72,7 @@ void Polls(const std::string& address, const std::string& token, size_t devices,
     pb::PollJobsResponse reply;
   };
   std::vector<std::unique_ptr<pb::Scheduler::Stub>> stubs(devices);
-  for (size_t i = 0; i < devices; ++i) stubs[i] = NewConnection(address, static_cast<int>(i));
+  for (size_t i = 0; i < devices; ++i) stubs[i] = NewConnection(address, i);
   const std::vector<std::string> sessions = RegisterAll(stubs, token, devices);
   std::vector<Pending> polls(devices);
   std::atomic<size_t> ended = 0;
@@ -166,6 +107,6 @@ int Main(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace corpgrid
+}  // namespace corpgrid::bench
 
-int main(int argc, char** argv) { return corpgrid::Main(argc, argv); }
+int main(int argc, char** argv) { return corpgrid::bench::Main(argc, argv); }
