@@ -71,6 +71,7 @@ absl::StatusOr<std::shared_ptr<const Registration>> Registrar::Register() {
       .session = reply.session(),
       .heartbeat_ms = std::clamp<int64_t>(reply.heartbeat_ms(), kMinHeartbeatMs, kMaxHeartbeatMs),
       .lease_ttl_ms = reply.lease_ttl_ms(),
+      .batch_signatures = reply.batch_signatures(),
   };
   spdlog::info("registered as device {} of {} in grid {}", registration.device.value,
                registration.owner, registration.grid_id);

@@ -24,6 +24,7 @@ struct Registration {
   std::string session;
   int64_t heartbeat_ms = 0;
   int64_t lease_ttl_ms = 0;
+  bool batch_signatures = false;  // it takes one signature for all results of a call
 };
 
 using PowerFunction = std::function<corpgrid::v1::PowerStatus()>;

@@ -10,10 +10,56 @@
 
 #include "absl/time/clock.h"
 #include "agent/transient.h"
+#include "audit/batch_signature.h"
 #include "base/backoff.h"
 #include "base/status_macros.h"
 
 namespace corpgrid::agent {
+namespace {
+
+static_assert(Submitter::kMaxBatch <= audit::kMaxBatch);
+
+// What the device signs.
+std::string StatementOf(const FinishedAttempt& finished, const Registration& registration) {
+  const Attempt& attempt = finished.attempt;
+  const absl::StatusOr<crypto::Hash> bundle = crypto::Hash::FromRaw(attempt.job->bundle_hash());
+  const absl::StatusOr<crypto::Hash> spec = crypto::Hash::FromRaw(attempt.job->spec_hash());
+  return job::ResultStatement{
+      .grid_id = registration.grid_id,
+      .device = registration.device,
+      .shard = attempt.shard,
+      .attempt = attempt.id,
+      .lease_token = attempt.lease_token,
+      .bundle = bundle.ok() ? *bundle : crypto::Hash{},
+      .spec = spec.ok() ? *spec : crypto::Hash{},
+      .result_key = finished.result.Key(),
+  }
+      .Encode();
+}
+
+// Without its signature.
+corpgrid::v1::Result ToMessage(const FinishedAttempt& finished) {
+  corpgrid::v1::Result result;
+  result.set_attempt_id(finished.attempt.id.value);
+  result.set_lease_token(finished.attempt.lease_token);
+  result.set_outcome(static_cast<uint32_t>(finished.result.outcome));
+  result.set_exit_code(finished.result.exit_code);
+  for (const job::Output& output : finished.result.outputs) {
+    corpgrid::v1::OutputRef* ref = result.add_outputs();
+    ref->set_name(output.name);
+    ref->set_hash(std::string(output.hash.Raw()));
+    ref->set_size_bytes(output.size_bytes);
+  }
+  result.set_detail(finished.detail);
+  result.set_stdout_tail(finished.stdout_tail);
+  result.set_stderr_tail(finished.stderr_tail);
+  result.set_wall_ms(finished.wall_us / 1000);
+  result.set_cpu_ms(finished.cpu_us / 1000);
+  result.set_max_rss_bytes(finished.max_rss_bytes);
+  return result;
+}
+
+}  // namespace
 
 Submitter::Submitter(SchedulerClient* scheduler, const crypto::KeyPair* key, LeaseQueue* leases,
                      const Journal* journal, StopSignal* abort)
@@ -149,53 +195,33 @@ void Submitter::RunSubmitting() {
       });
 }
 
-corpgrid::v1::Result Submitter::Sign(const FinishedAttempt& finished,
-                                     const Registration& registration) const {
-  const Attempt& attempt = finished.attempt;
-  const absl::StatusOr<crypto::Hash> bundle = crypto::Hash::FromRaw(attempt.job->bundle_hash());
-  const absl::StatusOr<crypto::Hash> spec = crypto::Hash::FromRaw(attempt.job->spec_hash());
-  const job::ResultStatement statement{
-      .grid_id = registration.grid_id,
-      .device = registration.device,
-      .shard = attempt.shard,
-      .attempt = attempt.id,
-      .lease_token = attempt.lease_token,
-      .bundle = bundle.ok() ? *bundle : crypto::Hash{},
-      .spec = spec.ok() ? *spec : crypto::Hash{},
-      .result_key = finished.result.Key(),
-  };
-  corpgrid::v1::Result result;
-  result.set_attempt_id(attempt.id.value);
-  result.set_lease_token(attempt.lease_token);
-  result.set_outcome(static_cast<uint32_t>(finished.result.outcome));
-  result.set_exit_code(finished.result.exit_code);
-  for (const job::Output& output : finished.result.outputs) {
-    corpgrid::v1::OutputRef* ref = result.add_outputs();
-    ref->set_name(output.name);
-    ref->set_hash(std::string(output.hash.Raw()));
-    ref->set_size_bytes(output.size_bytes);
+corpgrid::v1::SubmitResultRequest Submitter::Sign(const Batch& batch,
+                                                  const Registration& registration) const {
+  corpgrid::v1::SubmitResultRequest request;
+  const bool together = registration.batch_signatures && batch.size() > 1;
+  std::vector<audit::TreeHash> leaves;
+  for (const auto& finished : batch) {
+    corpgrid::v1::Result* result = request.add_results();
+    *result = ToMessage(*finished);
+    const std::string statement = StatementOf(*finished, registration);
+    if (together) {
+      leaves.push_back(audit::LeafHash(statement));
+      result->set_signature(std::string(leaves.back().Raw()));
+    } else {
+      result->set_signature(key_->Sign(statement));
+    }
   }
-  result.set_signature(key_->Sign(statement.Encode()));
-  result.set_detail(finished.detail);
-  result.set_stdout_tail(finished.stdout_tail);
-  result.set_stderr_tail(finished.stderr_tail);
-  result.set_wall_ms(finished.wall_us / 1000);
-  result.set_cpu_ms(finished.cpu_us / 1000);
-  result.set_max_rss_bytes(finished.max_rss_bytes);
-  return result;
+  if (together) request.set_signature(audit::SignBatch(*key_, leaves));
+  return request;
 }
 
 absl::Status Submitter::Submit(Batch* batch) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const Registration> registration,
                    scheduler_->CurrentRegistration());
-  corpgrid::v1::SubmitResultRequest request;
   std::unordered_map<uint64_t, std::unique_ptr<FinishedAttempt>*> by_id;
-  for (auto& finished : *batch) {
-    *request.add_results() = Sign(*finished, *registration);
-    by_id[finished->attempt.id.value] = &finished;
-  }
+  for (auto& finished : *batch) by_id[finished->attempt.id.value] = &finished;
   ASSIGN_OR_RETURN(const corpgrid::v1::SubmitResultResponse reply,
-                   scheduler_->Submit(std::move(request)));
+                   scheduler_->Submit(Sign(*batch, *registration)));
   std::map<std::string, size_t> refusals;
   for (const auto& verdict : reply.verdicts()) {
     const auto it = by_id.find(verdict.attempt_id());

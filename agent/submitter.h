@@ -57,8 +57,9 @@ class Submitter {
   void RunSubmitting();
   absl::Status Stage(Batch* batch);
   absl::Status Submit(Batch* batch);
-  corpgrid::v1::Result Sign(const FinishedAttempt& finished,
-                            const Registration& registration) const;
+  // All results of `batch`, signed together where the scheduler takes that.
+  corpgrid::v1::SubmitResultRequest Sign(const Batch& batch,
+                                         const Registration& registration) const;
   void End(AttemptId id);
 
   SchedulerClient* const scheduler_;

@@ -8,6 +8,7 @@
 
 #include "agent/files.h"
 #include "agent/testing.h"
+#include "audit/batch_signature.h"
 
 namespace corpgrid::agent {
 namespace {
@@ -32,6 +33,18 @@ class SubmitterTest : public ::testing::Test {
     submitter_->Add(std::move(finished));
   }
 
+  std::string StatementOf(uint64_t attempt, uint32_t shard, const job::Result& result) const {
+    return job::ResultStatement{.grid_id = TestJob::kGrid,
+                                .device = DeviceId{7},
+                                .shard = ShardId{JobId{3}, shard},
+                                .attempt = AttemptId{attempt},
+                                .lease_token = "lease-token-" + std::to_string(attempt),
+                                .bundle = crypto::Blake3(""),
+                                .spec = crypto::Blake3(job_.spec),
+                                .result_key = result.Key()}
+        .Encode();
+  }
+
   const crypto::KeyPair key_ = crypto::KeyPair::Generate();
   const TestJob job_{3, Fields({"/bin/true"}), key_};
   TestClock clock_;
@@ -50,15 +63,7 @@ TEST_F(SubmitterTest, SignsWhatTheSchedulerWillCheck) {
   ASSERT_EQ(scheduler_.results.size(), 1u);
   const corpgrid::v1::Result& result = scheduler_.results[0];
   const job::Result expected{job::Outcome::kExited, 0, {{"out", crypto::Blake3("bytes"), 5}}};
-  const std::string statement = job::ResultStatement{.grid_id = TestJob::kGrid,
-                                                     .device = DeviceId{7},
-                                                     .shard = ShardId{JobId{3}, 5},
-                                                     .attempt = AttemptId{5},
-                                                     .lease_token = "lease-token-5",
-                                                     .bundle = crypto::Blake3(""),
-                                                     .spec = crypto::Blake3(job_.spec),
-                                                     .result_key = expected.Key()}
-                                    .Encode();
+  const std::string statement = StatementOf(5, 5, expected);
   EXPECT_TRUE(crypto::Verify(key_.public_key(), statement, result.signature()).ok());
   EXPECT_EQ(result.outputs(0).name(), "out");
   EXPECT_EQ((scheduler_.staged[{5, "out"}]), "bytes");
@@ -73,6 +78,27 @@ TEST_F(SubmitterTest, WhatPilesUpDuringACallIsOneBatch) {
   scheduler_.SetOpen(true);
   ASSERT_TRUE(submitter_->Drain(10'000));
   EXPECT_THAT(scheduler_.batch_sizes, ElementsAre(1, 64, 36));
+}
+
+TEST_F(SubmitterTest, ABatchHasOneSignatureWhereTheSchedulerTakesIt) {
+  scheduler_.batch_signatures = true;
+  scheduler_.SetOpen(false);
+  Finish(1);
+  scheduler_.AwaitHeldCall();
+  for (uint64_t id = 2; id <= 4; ++id) Finish(id);
+  scheduler_.SetOpen(true);
+  ASSERT_TRUE(submitter_->Drain(10'000));
+  ASSERT_THAT(scheduler_.batch_sizes, ElementsAre(1, 3));
+  EXPECT_EQ(scheduler_.signatures[0], "") << "one alone is signed plainly";
+  std::vector<audit::TreeHash> leaves;
+  for (uint64_t id = 2; id <= 4; ++id) {
+    const auto shard = static_cast<uint32_t>(id);
+    const corpgrid::v1::Result& result = scheduler_.results[id - 1];
+    leaves.push_back(
+        audit::LeafHash(StatementOf(id, shard, job::Result{job::Outcome::kExited, 0, {}})));
+    EXPECT_EQ(result.signature(), leaves.back().Raw());
+  }
+  EXPECT_TRUE(audit::SignedBatch::Check(key_.public_key(), leaves, scheduler_.signatures[1]).ok());
 }
 
 TEST_F(SubmitterTest, SmallOutputsOfABatchShareOneUpload) {

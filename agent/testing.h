@@ -69,7 +69,7 @@ class FakeScheduler final : public SchedulerClient {
  public:
   absl::StatusOr<std::shared_ptr<const Registration>> CurrentRegistration() override {
     return std::make_shared<const Registration>(
-        Registration{TestJob::kGrid, DeviceId{7}, "owner", "session", 20, 1000});
+        Registration{TestJob::kGrid, DeviceId{7}, "owner", "session", 20, 1000, batch_signatures});
   }
   absl::StatusOr<corpgrid::v1::PollJobsResponse> Poll(corpgrid::v1::PollJobsRequest) override {
     return absl::UnimplementedError("the test gives the leases");
@@ -94,6 +94,7 @@ class FakeScheduler final : public SchedulerClient {
       results.push_back(result);
     }
     batch_sizes.push_back(request.results_size());
+    signatures.push_back(request.signature());
     return reply;
   }
   absl::Status ReportDeath(std::span<const BegunAttempt>) override { return absl::OkStatus(); }
@@ -180,6 +181,8 @@ class FakeScheduler final : public SchedulerClient {
   int put_calls = 0;
   int submit_calls = 0;
   std::vector<int> batch_sizes;
+  std::vector<std::string> signatures;  // over all results of a call
+  bool batch_signatures = false;        // whether it takes them
   std::map<std::pair<uint64_t, std::string>, std::string> staged;
   std::vector<corpgrid::v1::Result> results;
   std::vector<corpgrid::v1::HeartbeatRequest> heartbeats;

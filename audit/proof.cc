@@ -97,8 +97,8 @@ absl::StatusOr<Proof> ProveConsistency(uint64_t old_size, uint64_t size, const R
   return proof;
 }
 
-absl::Status VerifyInclusion(const TreeHash& leaf, uint64_t index, uint64_t size,
-                             std::span<const TreeHash> proof, const TreeHash& root) {
+absl::StatusOr<TreeHash> RootShownBy(const TreeHash& leaf, uint64_t index, uint64_t size,
+                                     std::span<const TreeHash> proof) {
   if (index >= size) return NotShown(fmt::format("entry {} is among {}", index, size));
   Climb climb{.number = index, .last = size - 1};
   TreeHash hash = leaf;
@@ -107,7 +107,14 @@ absl::Status VerifyInclusion(const TreeHash& leaf, uint64_t index, uint64_t size
     hash = climb.HashIsLeft() ? NodeHash(other, hash) : NodeHash(hash, other);
     climb.UpPastHash();
   }
-  if (climb.last == 0 && hash == root) return absl::OkStatus();
+  if (climb.last == 0) return hash;
+  return NotShown(fmt::format("entry {} is there: it is too short", index));
+}
+
+absl::Status VerifyInclusion(const TreeHash& leaf, uint64_t index, uint64_t size,
+                             std::span<const TreeHash> proof, const TreeHash& root) {
+  ASSIGN_OR_RETURN(const TreeHash shown, RootShownBy(leaf, index, size, proof));
+  if (shown == root) return absl::OkStatus();
   return NotShown(fmt::format("entry {} is in the log of {} entries", index, size));
 }
 

@@ -28,6 +28,11 @@ absl::StatusOr<Proof> ProveInclusion(uint64_t index, uint64_t size, const ReadNo
 // OutOfRange when `old_size` is larger; those of `read`.
 absl::StatusOr<Proof> ProveConsistency(uint64_t old_size, uint64_t size, const ReadNode& read);
 
+// The root of the tree of `size` leaves in which `proof` shows `leaf`. Errors: DataLoss for what is
+// no proof of leaf `index`.
+absl::StatusOr<TreeHash> RootShownBy(const TreeHash& leaf, uint64_t index, uint64_t size,
+                                     std::span<const TreeHash> proof);
+
 // OK, or DataLoss when the proof does not show it. `size` says how to read the proof; that it is
 // the root's is for whoever signed both.
 absl::Status VerifyInclusion(const TreeHash& leaf, uint64_t index, uint64_t size,

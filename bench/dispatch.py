@@ -41,9 +41,11 @@ class Side:
         self.agents.stdin.write(f"{self.seconds}\n")
         self.agents.stdin.flush()
         done = line(self.agents)
+        if done["shards_with_ends"] == 0:
+            sys.exit("no shard was done in this turn")
         done["rate"] = done["shards"] / done["seconds"]
         done["server_us"] = (cpu_seconds(self.pid) - before) / done["shards_with_ends"] * 1e6
-        done["agents_us"] = done["cpu"] / done["shards"] * 1e6
+        done["agents_us"] = done["cpu_with_ends"] / done["shards_with_ends"] * 1e6
         self.turns.append(done)
 
     def median(self, what):

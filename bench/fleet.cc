@@ -91,6 +91,7 @@ void Polls(const std::string& address, const std::string& token, size_t devices,
 }
 
 int Main(int argc, char** argv) {
+  LookForNoLockCycles();
   if (argc == 7 && std::strcmp(argv[1], "heartbeats") == 0) {
     Heartbeats(argv[2], argv[3], std::strtoul(argv[4], nullptr, 10), std::atoi(argv[5]),
                std::atof(argv[6]));

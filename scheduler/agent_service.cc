@@ -4,96 +4,15 @@
 #include <set>
 #include <utility>
 
-#include "base/status_macros.h"
-#include "base/text.h"
-#include "crypto/encoding.h"
-#include "crypto/signature.h"
+#include "crypto/hash.h"
 #include "fmt/format.h"
-#include "job/spec.h"
-#include "rpc/registration.h"
 #include "rpc/status.h"
-#include "scheduler/join_token.h"
+#include "scheduler/agent_messages.h"
+#include "scheduler/result_check.h"
 #include "spdlog/spdlog.h"
 
 namespace corpgrid::scheduler {
 namespace pb = corpgrid::v1;
-namespace {
-
-core::Power ToPower(const pb::PowerStatus& power) {
-  switch (power.source()) {
-    case pb::PowerStatus::MAINS:
-      return core::Power::kMains;
-    case pb::PowerStatus::BATTERY:
-      return core::Power::kBattery;
-    default:
-      return core::Power::kUnknown;
-  }
-}
-
-uint32_t BackendBits(const pb::DeviceInfo& info) {
-  uint32_t bits = 0;
-  for (const job::Backend backend : {job::Backend::kCpu, job::Backend::kCuda, job::Backend::kVulkan,
-                                     job::Backend::kOpenCl, job::Backend::kMetal}) {
-    const bool has = std::find(info.backends().begin(), info.backends().end(),
-                               job::ToText(backend)) != info.backends().end();
-    if (has) bits |= 1u << static_cast<unsigned>(backend);
-  }
-  return bits;
-}
-
-std::string Bounded(const std::string& text, size_t max) { return text.substr(0, max); }
-
-absl::StatusOr<core::ResultRow> ParseResult(const pb::Result& result) {
-  core::ResultRow row;
-  row.attempt = AttemptId{result.attempt_id()};
-  if (result.outcome() < static_cast<uint32_t>(job::Outcome::kExited) ||
-      result.outcome() > static_cast<uint32_t>(job::Outcome::kGivenBack)) {
-    return absl::InvalidArgumentError(fmt::format("no outcome {}", result.outcome()));
-  }
-  row.result.outcome = static_cast<job::Outcome>(result.outcome());
-  row.result.exit_code = result.exit_code();
-  for (const pb::OutputRef& output : result.outputs()) {
-    ASSIGN_OR_RETURN(const crypto::Hash hash, crypto::Hash::FromRaw(output.hash()));
-    row.result.outputs.push_back({output.name(), hash, output.size_bytes()});
-  }
-  row.signature = Bounded(result.signature(), 64);
-  row.detail = Bounded(result.detail(), 1000);
-  row.stdout_tail = Bounded(result.stdout_tail(), AgentService::kMaxTailBytes);
-  row.stderr_tail = Bounded(result.stderr_tail(), AgentService::kMaxTailBytes);
-  row.wall_ms = result.wall_ms();
-  row.cpu_ms = result.cpu_ms();
-  row.max_rss_bytes = result.max_rss_bytes();
-  return row;
-}
-
-// Whether the outputs are the ones that the spec asks for, and are here. Failed attempts have none.
-bool BytesAreStaged(const Grant& grant, const job::Result& result) {
-  if (!result.succeeded()) return result.outputs.empty();
-  const job::JobFields& spec = *grant.job->spec;
-  if (result.outputs.size() != spec.outputs.size()) return false;
-  for (size_t i = 0; i < result.outputs.size(); ++i) {
-    const job::Output& output = result.outputs[i];
-    if (output.name != job::Expand(spec.outputs[i], spec, grant.shard.index)) return false;
-    const auto staged = grant.staged.find(output.name);
-    if (staged == grant.staged.end() ||
-        staged->second != objects::ObjectRef{output.hash, output.size_bytes}) {
-      return false;
-    }
-  }
-  return true;
-}
-
-void FillTicket(const JobInfo& info, pb::JobTicket* ticket) {
-  ticket->set_job_id(info.row.id.value);
-  ticket->set_spec_hash(std::string(info.row.spec_hash.Raw()));
-  ticket->set_spec_bytes(info.spec_bytes);
-  ticket->set_bundle_hash(std::string(info.row.bundle_hash.Raw()));
-  ticket->set_bundle_bytes(info.row.bundle_bytes);
-  ticket->set_submitter_key(info.row.submitter_key);
-  ticket->set_signature(info.row.signature);
-}
-
-}  // namespace
 
 // Lives until the call is over; whoever takes it off the service's list finishes it.
 class PollReactor final : public grpc::ServerUnaryReactor,
@@ -123,42 +42,37 @@ class PollReactor final : public grpc::ServerUnaryReactor,
   std::shared_ptr<PollReactor> self_;
 };
 
-grpc::Status AgentService::RegisterAgent(grpc::ServerContext*,
-                                         const pb::RegisterAgentRequest* request,
-                                         pb::RegisterAgentResponse* response) {
-  // This call authenticates by its signature: whoever makes it holds the device's key.
-  const auto key = crypto::PublicKey::FromRaw(request->public_key());
-  if (!key.ok()) return rpc::ToGrpc(key.status());
-  const absl::Status proof =
-      crypto::Verify(*key, rpc::RegistrationStatement(*request), request->signature());
-  if (!proof.ok()) return rpc::ToGrpc(proof);
-  core::RegisterDevice command;
-  const pb::DeviceInfo& info = request->info();
-  command.device.public_key = request->public_key();
-  command.device.name = Bounded(info.name(), 100);
-  command.device.site = Bounded(info.site(), 100);
-  command.device.version = Bounded(info.version(), 100);
-  command.device.cpus = info.cpus();
-  command.device.memory_bytes = info.memory_bytes();
-  command.device.vram_bytes = info.vram_bytes();
-  command.device.backends = BackendBits(info);
-  command.device.network_allowed = info.network_allowed();
-  if (!request->join_token().empty()) {
-    const auto secret = JoinSecretHash(request->join_token());
-    if (!secret.ok()) return rpc::ToGrpc(secret.status());
-    command.join_secret_hash = *secret;
+grpc::ServerUnaryReactor* AgentService::RegisterAgent(grpc::CallbackServerContext* context,
+                                                      const pb::RegisterAgentRequest* request,
+                                                      pb::RegisterAgentResponse* response) {
+  // It authenticates by its signature: whoever made it holds the device's key.
+  auto command = CheckRegistration(*request);
+  auto* reactor = context->DefaultReactor();
+  if (!command.ok()) {
+    reactor->Finish(rpc::ToGrpc(command.status()));
+    return reactor;
   }
-  const auto registered = loop_->Call<core::Registered>(std::move(command));
-  if (!registered.ok()) return rpc::ToGrpc(registered.status());
+  loop_->Ask<core::Registered>(
+      *std::move(command),
+      [this, reactor, request, response](const absl::StatusOr<core::Registered>& registered) {
+        if (registered.ok()) FillRegistration(*request, *registered, response);
+        reactor->Finish(rpc::ToGrpc(registered.status()));
+      });
+  return reactor;
+}
+
+void AgentService::FillRegistration(const pb::RegisterAgentRequest& request,
+                                    const core::Registered& registered,
+                                    pb::RegisterAgentResponse* response) {
   response->set_grid_id(loop_->grid_id());
-  response->set_device_id(registered->device.value);
-  response->set_owner(registered->owner);
-  response->set_session(sessions_->Open({registered->device, request->public_key()}));
+  response->set_device_id(registered.device.value);
+  response->set_owner(registered.owner);
+  response->set_session(sessions_->Open({registered.device, request.public_key()}));
   response->set_heartbeat_ms(static_cast<uint32_t>(config_.heartbeat_ms));
   response->set_lease_ttl_ms(static_cast<uint32_t>(config_.lease_ttl_ms()));
-  spdlog::info("device {} \"{}\" of {} is here", registered->device.value, info.name(),
-               registered->owner);
-  return grpc::Status::OK;
+  response->set_batch_signatures(true);
+  spdlog::info("device {} \"{}\" of {} is here", registered.device.value, request.info().name(),
+               registered.owner);
 }
 
 grpc::ServerUnaryReactor* AgentService::PollJobs(grpc::CallbackServerContext* context,
@@ -266,78 +180,49 @@ void AgentService::FailPolls(const absl::Status& status) {
   for (const auto& [device, poll] : polls) poll->Finish(rpc::ToGrpc(status));
 }
 
-grpc::Status AgentService::Heartbeat(grpc::ServerContext* context,
-                                     const pb::HeartbeatRequest* request,
-                                     pb::HeartbeatResponse* response) {
+grpc::ServerUnaryReactor* AgentService::Heartbeat(grpc::CallbackServerContext* context,
+                                                  const pb::HeartbeatRequest* request,
+                                                  pb::HeartbeatResponse* response) {
   const auto agent = authenticator_->AuthenticateAgent(*context);
-  if (!agent.ok()) return rpc::ToGrpc(agent.status());
+  auto* reactor = context->DefaultReactor();
+  if (!agent.ok()) {
+    reactor->Finish(rpc::ToGrpc(agent.status()));
+    return reactor;
+  }
   core::Heartbeat command{
       .device = agent->device, .power = ToPower(request->power()), .attempts = {}};
   for (const pb::AttemptProgress& progress : request->attempts()) {
     command.attempts.push_back({AttemptId{progress.attempt_id()}, progress.fraction()});
   }
-  const auto stops = loop_->Call<std::vector<core::Stop>>(std::move(command));
-  if (!stops.ok()) return rpc::ToGrpc(stops.status());
-  for (const core::Stop& stop : *stops) {
-    pb::HeartbeatResponse::Stop* out = response->add_stop();
-    out->set_attempt_id(stop.attempt.value);
-    out->set_reason(stop.reason);
-    out->set_give_back(stop.give_back);
-  }
-  return grpc::Status::OK;
+  loop_->Ask<std::vector<core::Stop>>(
+      std::move(command),
+      [reactor, response](const absl::StatusOr<std::vector<core::Stop>>& stops) {
+        if (stops.ok()) FillStops(*stops, response);
+        reactor->Finish(rpc::ToGrpc(stops.status()));
+      });
+  return reactor;
 }
 
-core::HandedIn AgentService::CheckResult(const AgentIdentity& agent,
-                                         const pb::Result& result) const {
-  core::HandedIn in;
-  in.row.attempt = AttemptId{result.attempt_id()};
-  in.lease_token = result.lease_token();
-  auto row = ParseResult(result);
-  const auto grant = grants_->Find(in.row.attempt);
-  if (!row.ok() || !grant.ok()) {
-    in.proof = core::Proof::kBadSignature;  // Of an attempt that ended the core knows more.
-    return in;
-  }
-  in.row = *std::move(row);
-  const job::ResultStatement statement{.grid_id = loop_->grid_id(),
-                                       .device = agent.device,
-                                       .shard = grant->shard,
-                                       .attempt = in.row.attempt,
-                                       .lease_token = grant->token,
-                                       .bundle = grant->job->row.bundle_hash,
-                                       .spec = grant->job->row.spec_hash,
-                                       .result_key = in.row.result.Key()};
-  const auto key = crypto::PublicKey::FromRaw(agent.public_key);
-  if (!key.ok() || !crypto::Verify(*key, statement.Encode(), in.row.signature).ok()) {
-    in.proof = core::Proof::kBadSignature;
-  } else if (!BytesAreStaged(*grant, in.row.result)) {
-    in.proof = core::Proof::kBytesMissing;
-  }
-  return in;
-}
-
-grpc::Status AgentService::SubmitResult(grpc::ServerContext* context,
-                                        const pb::SubmitResultRequest* request,
-                                        pb::SubmitResultResponse* response) {
+grpc::ServerUnaryReactor* AgentService::SubmitResult(grpc::CallbackServerContext* context,
+                                                     const pb::SubmitResultRequest* request,
+                                                     pb::SubmitResultResponse* response) {
   const auto agent = authenticator_->AuthenticateAgent(*context);
-  if (!agent.ok()) return rpc::ToGrpc(agent.status());
-  if (static_cast<size_t>(request->results_size()) > kMaxResults) {
-    return {grpc::StatusCode::INVALID_ARGUMENT,
-            fmt::format("more than {} results in one call", kMaxResults)};
+  auto* reactor = context->DefaultReactor();
+  if (!agent.ok() || static_cast<size_t>(request->results_size()) > kMaxResults) {
+    reactor->Finish(agent.ok()
+                        ? grpc::Status(grpc::StatusCode::INVALID_ARGUMENT,
+                                       fmt::format("more than {} results in one call", kMaxResults))
+                        : rpc::ToGrpc(agent.status()));
+    return reactor;
   }
-  core::SubmitResults command{.device = agent->device, .results = {}};
-  command.results.reserve(static_cast<size_t>(request->results_size()));
-  for (const pb::Result& result : request->results())
-    command.results.push_back(CheckResult(*agent, result));
-  const auto verdicts = loop_->Call<std::vector<core::Verdict>>(std::move(command));
-  if (!verdicts.ok()) return rpc::ToGrpc(verdicts.status());
-  for (const core::Verdict& verdict : *verdicts) {
-    pb::SubmitResultResponse::Verdict* out = response->add_verdicts();
-    out->set_attempt_id(verdict.attempt.value);
-    out->set_accepted(verdict.accepted);
-    out->set_reason(verdict.reason);
-  }
-  return grpc::Status::OK;
+  loop_->Ask<std::vector<core::Verdict>>(
+      core::SubmitResults{.device = agent->device,
+                          .results = CheckResults(loop_->grid_id(), *grants_, *agent, *request)},
+      [reactor, response](const absl::StatusOr<std::vector<core::Verdict>>& verdicts) {
+        if (verdicts.ok()) FillVerdicts(*verdicts, response);
+        reactor->Finish(rpc::ToGrpc(verdicts.status()));
+      });
+  return reactor;
 }
 
 grpc::Status AgentService::ReportCheckpoint(grpc::ServerContext* context,

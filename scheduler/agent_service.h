@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "audit/batch_signature.h"
 #include "base/clock.h"
 #include "corpgrid/v1/scheduler.grpc.pb.h"
 #include "scheduler/authenticate.h"
@@ -19,15 +20,18 @@ namespace corpgrid::scheduler {
 // A PollJobs call that waits for shards.
 class PollReactor;
 
-// What agents call (proto/corpgrid/v1/scheduler.proto). PollJobs holds no thread while it waits.
-// Any thread.
-class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_PollJobs<
-                               corpgrid::v1::Scheduler::Service> {
+// What agents call (proto/corpgrid/v1/scheduler.proto). The calls of which a fleet makes many at
+// once hold no thread while they wait for the core and its commit; ReportCheckpoint, which waits
+// for the disk itself, does. Any thread.
+class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_RegisterAgent<
+                               corpgrid::v1::Scheduler::WithCallbackMethod_PollJobs<
+                                   corpgrid::v1::Scheduler::WithCallbackMethod_Heartbeat<
+                                       corpgrid::v1::Scheduler::WithCallbackMethod_SubmitResult<
+                                           corpgrid::v1::Scheduler::Service>>>> {
  public:
-  static constexpr size_t kMaxResults = 256;  // in one call
+  static constexpr size_t kMaxResults = audit::kMaxBatch;  // in one call
   static constexpr size_t kMaxHeld = 4096;
   static constexpr uint32_t kMaxWaitMs = 60'000;
-  static constexpr size_t kMaxTailBytes = 64 << 10;  // of stdout and of stderr kept with a result
 
   // All must outlive the service.
   AgentService(const Authenticator* authenticator, SessionTable* sessions, GrantTable* grants,
@@ -41,18 +45,18 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Po
         clock_(clock),
         config_(config) {}
 
-  grpc::Status RegisterAgent(grpc::ServerContext* context,
-                             const corpgrid::v1::RegisterAgentRequest* request,
-                             corpgrid::v1::RegisterAgentResponse* response) override;
+  grpc::ServerUnaryReactor* RegisterAgent(grpc::CallbackServerContext* context,
+                                          const corpgrid::v1::RegisterAgentRequest* request,
+                                          corpgrid::v1::RegisterAgentResponse* response) override;
   grpc::ServerUnaryReactor* PollJobs(grpc::CallbackServerContext* context,
                                      const corpgrid::v1::PollJobsRequest* request,
                                      corpgrid::v1::PollJobsResponse* response) override;
-  grpc::Status Heartbeat(grpc::ServerContext* context,
-                         const corpgrid::v1::HeartbeatRequest* request,
-                         corpgrid::v1::HeartbeatResponse* response) override;
-  grpc::Status SubmitResult(grpc::ServerContext* context,
-                            const corpgrid::v1::SubmitResultRequest* request,
-                            corpgrid::v1::SubmitResultResponse* response) override;
+  grpc::ServerUnaryReactor* Heartbeat(grpc::CallbackServerContext* context,
+                                      const corpgrid::v1::HeartbeatRequest* request,
+                                      corpgrid::v1::HeartbeatResponse* response) override;
+  grpc::ServerUnaryReactor* SubmitResult(grpc::CallbackServerContext* context,
+                                         const corpgrid::v1::SubmitResultRequest* request,
+                                         corpgrid::v1::SubmitResultResponse* response) override;
   grpc::Status ReportCheckpoint(grpc::ServerContext* context,
                                 const corpgrid::v1::ReportCheckpointRequest* request,
                                 corpgrid::v1::ReportCheckpointResponse* response) override;
@@ -73,7 +77,9 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Po
 
   // Takes the poll of `device` off the list if it is `poll` (any, when null).
   std::shared_ptr<PollReactor> TakePoll(DeviceId device, const PollReactor* poll);
-  core::HandedIn CheckResult(const AgentIdentity& agent, const corpgrid::v1::Result& result) const;
+  void FillRegistration(const corpgrid::v1::RegisterAgentRequest& request,
+                        const core::Registered& registered,
+                        corpgrid::v1::RegisterAgentResponse* response);
 
   const Authenticator* const authenticator_;
   SessionTable* const sessions_;

@@ -66,6 +66,14 @@ class CoreLoop {
   // absl::Status.
   void Submit(Body body, Done done);
 
+  // The same for a command whose reply is a `T` when all goes well: `use` gets an
+  // absl::StatusOr<T>.
+  template <typename T, typename Use>
+  void Ask(Body body, Use use) {
+    const auto done = [use = std::move(use)](core::Reply reply) { use(As<T>(std::move(reply))); };
+    Submit(std::move(body), done);
+  }
+
   // Any thread but the core's: waits for the reply. `T` is the reply's type when all goes well.
   template <typename T>
   absl::StatusOr<T> Call(Body body);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "audit/batch_signature.h"
 #include "base/testing/temp_folder.h"
 #include "corpgrid/v1/jobs.grpc.pb.h"
 #include "corpgrid/v1/objects.grpc.pb.h"
@@ -94,36 +95,53 @@ class TestAgent {
   // A result for `lease` whose one output claims to be `data`.
   pb::Result MakeResult(const pb::JobTicket& ticket, const pb::Lease& lease,
                         const std::string& data) {
-    job::Result result{.outcome = job::Outcome::kExited, .exit_code = 0, .outputs = {}};
-    result.outputs.push_back({"out", crypto::Blake3(data), data.size()});
-    job::ResultStatement statement{.grid_id = registered.grid_id(),
-                                   .device = DeviceId{registered.device_id()},
-                                   .shard = {JobId{lease.job_id()}, lease.shard()},
-                                   .attempt = AttemptId{lease.attempt_id()},
-                                   .lease_token = lease.token(),
-                                   .bundle = *crypto::Hash::FromRaw(ticket.bundle_hash()),
-                                   .spec = *crypto::Hash::FromRaw(ticket.spec_hash()),
-                                   .result_key = result.Key()};
-    pb::Result out;
-    out.set_attempt_id(lease.attempt_id());
-    out.set_lease_token(lease.token());
-    out.set_outcome(static_cast<uint32_t>(result.outcome));
-    pb::OutputRef* ref = out.add_outputs();
-    ref->set_name("out");
-    ref->set_hash(std::string(result.outputs[0].hash.Raw()));
-    ref->set_size_bytes(data.size());
-    out.set_signature(key_.Sign(statement.Encode()));
+    pb::Result out = Unsigned(lease, data);
+    out.set_signature(key_.Sign(StatementOf(ticket, lease, data)));
     return out;
   }
 
-  pb::SubmitResultResponse::Verdict HandIn(const pb::Result& result) {
+  // The same for all leases of `work`, under one signature.
+  pb::SubmitResultRequest MakeBatch(const pb::PollJobsResponse& work, const std::string& data) {
     pb::SubmitResultRequest request;
-    *request.add_results() = result;
+    std::vector<audit::TreeHash> leaves;
+    for (const pb::Lease& lease : work.leases()) {
+      leaves.push_back(audit::LeafHash(StatementOf(work.jobs(0), lease, data)));
+      *request.add_results() = Unsigned(lease, data);
+      request.mutable_results()->rbegin()->set_signature(std::string(leaves.back().Raw()));
+    }
+    request.set_signature(audit::SignBatch(key_, leaves));
+    return request;
+  }
+
+  // What it signs of a result whose one output is `data`.
+  std::string StatementOf(const pb::JobTicket& ticket, const pb::Lease& lease,
+                          const std::string& data) const {
+    return job::ResultStatement{.grid_id = registered.grid_id(),
+                                .device = DeviceId{registered.device_id()},
+                                .shard = {JobId{lease.job_id()}, lease.shard()},
+                                .attempt = AttemptId{lease.attempt_id()},
+                                .lease_token = lease.token(),
+                                .bundle = *crypto::Hash::FromRaw(ticket.bundle_hash()),
+                                .spec = *crypto::Hash::FromRaw(ticket.spec_hash()),
+                                .result_key = ResultOf(data).Key()}
+        .Encode();
+  }
+
+  const crypto::PublicKey& public_key() const { return key_.public_key(); }
+
+  pb::SubmitResultResponse HandIn(const pb::SubmitResultRequest& request) {
     pb::SubmitResultResponse response;
     grpc::ClientContext context;
     rpc::PrepareCall(&context, kCallMs, rpc::kSessionKey, registered.session());
     const grpc::Status status = stub_->SubmitResult(&context, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
+    return response;
+  }
+
+  pb::SubmitResultResponse::Verdict HandIn(const pb::Result& result) {
+    pb::SubmitResultRequest request;
+    *request.add_results() = result;
+    const pb::SubmitResultResponse response = HandIn(request);
     return response.verdicts_size() > 0 ? response.verdicts(0)
                                         : pb::SubmitResultResponse::Verdict();
   }
@@ -138,6 +156,23 @@ class TestAgent {
   pb::RegisterAgentResponse registered;
 
  private:
+  static job::Result ResultOf(const std::string& data) {
+    return {job::Outcome::kExited, 0, {{"out", crypto::Blake3(data), data.size()}}};
+  }
+
+  static pb::Result Unsigned(const pb::Lease& lease, const std::string& data) {
+    const job::Result result = ResultOf(data);
+    pb::Result out;
+    out.set_attempt_id(lease.attempt_id());
+    out.set_lease_token(lease.token());
+    out.set_outcome(static_cast<uint32_t>(result.outcome));
+    pb::OutputRef* ref = out.add_outputs();
+    ref->set_name("out");
+    ref->set_hash(std::string(result.outputs[0].hash.Raw()));
+    ref->set_size_bytes(data.size());
+    return out;
+  }
+
   crypto::KeyPair key_;
   std::unique_ptr<pb::Scheduler::Stub> stub_;
   std::unique_ptr<pb::Objects::Stub> objects_;

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "corpgrid/v1/scheduler.grpc.pb.h"
 #include "crypto/signature.h"
 #include "fmt/format.h"
@@ -30,6 +31,11 @@ inline constexpr int kThreads = 64;
 [[noreturn]] inline void Die(const std::string& why) {
   fmt::print(stderr, "the benchmark's devices: {}\n", why);
   std::exit(1);
+}
+
+// As `corpgrid` does: Debian's absl looks for lock cycles at every lock otherwise.
+inline void LookForNoLockCycles() {
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 inline double SecondsSince(Clock::time_point start) {
