@@ -199,7 +199,8 @@ grpc::ServerUnaryReactor* AgentService::Heartbeat(grpc::CallbackServerContext* c
       [reactor, response](const absl::StatusOr<std::vector<core::Stop>>& stops) {
         if (stops.ok()) FillStops(*stops, response);
         reactor->Finish(rpc::ToGrpc(stops.status()));
-      });
+      },
+      CoreLoop::Haste::kSoon);
   return reactor;
 }
 

@@ -47,7 +47,7 @@ CoreLoop::~CoreLoop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void CoreLoop::Submit(Body body, Done done) {
+void CoreLoop::Submit(Body body, Done done, Haste haste) {
   absl::Status refused;
   {
     absl::MutexLock lock(&mutex_);
@@ -57,6 +57,7 @@ void CoreLoop::Submit(Body body, Done done) {
       refused = absl::ResourceExhaustedError("the scheduler has too many calls waiting; try again");
     } else {
       queue_.push_back({std::move(body), std::move(done)});
+      if (haste == Haste::kNow) in_haste_ = true;
       return;
     }
   }
@@ -90,7 +91,14 @@ std::vector<CoreLoop::Waiting> CoreLoop::TakeBatch() {
     return stopping_ || !queue_.empty();
   };
   mutex_.AwaitWithTimeout(absl::Condition(&ready), absl::Milliseconds(kTickMs));
-  if (queue_.size() <= kMaxBatch) return std::exchange(queue_, {});
+  const auto in_haste = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || in_haste_ || queue_.empty() || queue_.size() >= kMaxBatch;
+  };
+  mutex_.AwaitWithTimeout(absl::Condition(&in_haste), absl::Milliseconds(kPatienceMs));
+  if (queue_.size() <= kMaxBatch) {
+    in_haste_ = false;
+    return std::exchange(queue_, {});
+  }
   std::vector<Waiting> batch(std::make_move_iterator(queue_.begin()),
                              std::make_move_iterator(queue_.begin() + kMaxBatch));
   queue_.erase(queue_.begin(), queue_.begin() + kMaxBatch);

@@ -44,11 +44,15 @@ class CoreLoop {
  public:
   using Body = store::DurableGrid::Body;
   using Done = std::function<void(core::Reply)>;
+  enum class Haste : uint8_t { kNow, kSoon };
 
   static constexpr int64_t kTickMs = 50;
   // A turn that took longer counts as this long for the core. The scheduler itself stood still (its
   // machine slept, its disk stalled) and heard no heartbeat meanwhile, which is no device's fault.
   static constexpr int64_t kStallMs = 1000;
+  // What a command that is in no haste may wait for others, so that a fleet's heartbeats share the
+  // cost of a turn: the core's thread is woken once for all of them.
+  static constexpr int64_t kPatienceMs = 2;
   static constexpr size_t kMaxBatch = 512;
   static constexpr size_t kMaxQueue = 100'000;  // beyond it commands are answered ResourceExhausted
 
@@ -64,14 +68,14 @@ class CoreLoop {
 
   // Any thread. `done` is called on the core's thread and must not block; on an error it gets an
   // absl::Status.
-  void Submit(Body body, Done done);
+  void Submit(Body body, Done done, Haste haste = Haste::kNow);
 
   // The same for a command whose reply is a `T` when all goes well: `use` gets an
   // absl::StatusOr<T>.
   template <typename T, typename Use>
-  void Ask(Body body, Use use) {
+  void Ask(Body body, Use use, Haste haste = Haste::kNow) {
     const auto done = [use = std::move(use)](core::Reply reply) { use(As<T>(std::move(reply))); };
-    Submit(std::move(body), done);
+    Submit(std::move(body), done, haste);
   }
 
   // Any thread but the core's: waits for the reply. `T` is the reply's type when all goes well.
@@ -124,6 +128,7 @@ class CoreLoop {
 
   absl::Mutex mutex_;
   std::vector<Waiting> queue_ ABSL_GUARDED_BY(mutex_);
+  bool in_haste_ ABSL_GUARDED_BY(mutex_) = false;  // something in queue_ is
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

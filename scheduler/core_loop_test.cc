@@ -115,6 +115,17 @@ TEST_F(CoreLoopTest, CallsThatWaitTogetherShareACommit) {
   EXPECT_LT(store_.commits, kCalls / 2);
 }
 
+TEST_F(CoreLoopTest, WhatIsInNoHasteIsDoneAllTheSame) {
+  for (int i = 0; i < 3; ++i) {
+    std::promise<void> done;
+    loop_->Submit(
+        Token(std::to_string(i)), [&](const core::Reply&) { done.set_value(); },
+        CoreLoop::Haste::kSoon);
+    done.get_future().wait();
+    EXPECT_EQ(store_.rows.tokens_.size(), static_cast<size_t>(i) + 1);
+  }
+}
+
 TEST_F(CoreLoopTest, ReadsCommitNothing) {
   ASSERT_TRUE(loop_->Call<std::vector<core::DeviceView>>(core::ViewDevices{}).ok());
   EXPECT_EQ(store_.commits, 0);
