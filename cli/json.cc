@@ -112,7 +112,9 @@ Json ToJson(const Message& message) {
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const FieldDescriptor& field = *descriptor->field(i);
     if (!field.is_repeated()) {
-      json[field.name()] = ValueJson(message, field, 0);
+      const bool missing =
+          field.has_optional_keyword() && !message.GetReflection()->HasField(message, &field);
+      json[field.name()] = missing ? Json(nullptr) : ValueJson(message, field, 0);
       continue;
     }
     Json list = Json::array();
@@ -156,6 +158,7 @@ Json ToJson(const job::JobSpec& spec) {
                     {"network", f.limits.network}};
   json["retries"] = f.retries;
   json["priority"] = f.priority;
+  json["project"] = f.project;
   if (!f.after.empty()) json["after"] = f.after;
   if (f.deadline_ms > 0) json["deadline_ms"] = f.deadline_ms;
   if (f.checkpoint) {
@@ -191,6 +194,7 @@ std::string ToYaml(const job::JobSpec& spec) {
                       FormatBytes(f.limits.disk_bytes), f.limits.processes, f.limits.network);
   text += fmt::format("retries: {}\n", f.retries);
   if (f.priority != 0) text += fmt::format("priority: {}\n", f.priority);
+  if (f.project != job::kDefaultProject) text += fmt::format("project: {}\n", f.project);
   if (!f.after.empty()) text += fmt::format("after: [{}]\n", fmt::join(f.after, ", "));
   if (f.deadline_ms > 0) text += fmt::format("deadline: {}\n", FormatDuration(f.deadline_ms));
   if (f.checkpoint) {

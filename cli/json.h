@@ -13,8 +13,8 @@ namespace corpgrid::cli {
 using Json = nlohmann::ordered_json;
 
 // A message as scripts see it, the same fields always there, named as in proto/corpgrid/v1/:
-// numbers as numbers (64-bit ones too), enums as lower-case text, hashes, tokens and
-// signatures as hexadecimal digits, log tails as text.
+// numbers as numbers (64-bit ones too), null for an `optional` that is not given, enums as
+// lower-case text, hashes, tokens and signatures as hexadecimal digits, log tails as text.
 Json ToJson(const google::protobuf::Message& message);
 
 // A job spec, with the keys and the nesting of a job file; sizes in bytes, times in milliseconds.

@@ -30,30 +30,33 @@ class JobFileReader : private MapReader {
           fmt::format("expected keys and values, as in \"name: render\", got {}", Found(root_)));
       return {};
     }
-    ReadMap(root_, "",
-            {{"name",
-              [&](const YamlNode& n) {
-                Set(n, "name", TextOf(n), file_.fields.name, std::string("job"));
-              }},
-             {"bundle", [&](const YamlNode& n) { ReadBundle(n); }},
-             {"run", [&](const YamlNode& n) { ReadRun(n); }},
-             {"shards",
-              [&](const YamlNode& n) { Set(n, "shards", NumberOf(n), file_.fields.shards, 1u); }},
-             {"inputs", [&](const YamlNode& n) { ReadInputs(n); }},
-             {"outputs", [&](const YamlNode& n) { ReadList(n, "outputs", file_.fields.outputs); }},
-             {"env", [&](const YamlNode& n) { ReadEnv(n); }},
-             {"resources", [&](const YamlNode& n) { ReadResources(n); }},
-             {"redundancy", [&](const YamlNode& n) { ReadRedundancy(n); }},
-             {"limits", [&](const YamlNode& n) { ReadLimits(n); }},
-             {"retries",
-              [&](const YamlNode& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }},
-             {"checkpoint", [&](const YamlNode& n) { ReadCheckpoint(n); }},
-             {"priority",
-              [&](const YamlNode& n) { Set(n, "priority", SignedOf(n), file_.fields.priority); }},
-             {"after", [&](const YamlNode& n) { ReadAfter(n); }},
-             {"deadline", [&](const YamlNode& n) {
-                Set(n, "deadline", DurationOf(n), file_.fields.deadline_ms);
-              }}});
+    ReadMap(
+        root_, "",
+        {{"name",
+          [&](const YamlNode& n) {
+            Set(n, "name", TextOf(n), file_.fields.name, std::string("job"));
+          }},
+         {"bundle", [&](const YamlNode& n) { ReadBundle(n); }},
+         {"run", [&](const YamlNode& n) { ReadRun(n); }},
+         {"shards",
+          [&](const YamlNode& n) { Set(n, "shards", NumberOf(n), file_.fields.shards, 1u); }},
+         {"inputs", [&](const YamlNode& n) { ReadInputs(n); }},
+         {"outputs", [&](const YamlNode& n) { ReadList(n, "outputs", file_.fields.outputs); }},
+         {"env", [&](const YamlNode& n) { ReadEnv(n); }},
+         {"resources", [&](const YamlNode& n) { ReadResources(n); }},
+         {"redundancy", [&](const YamlNode& n) { ReadRedundancy(n); }},
+         {"limits", [&](const YamlNode& n) { ReadLimits(n); }},
+         {"retries",
+          [&](const YamlNode& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }},
+         {"checkpoint", [&](const YamlNode& n) { ReadCheckpoint(n); }},
+         {"priority",
+          [&](const YamlNode& n) { Set(n, "priority", SignedOf(n), file_.fields.priority); }},
+         {"after", [&](const YamlNode& n) { ReadAfter(n); }},
+         {"deadline",
+          [&](const YamlNode& n) { Set(n, "deadline", DurationOf(n), file_.fields.deadline_ms); }},
+         {"project", [&](const YamlNode& n) {
+            Set(n, "project", TextOf(n), file_.fields.project, std::string(kDefaultProject));
+          }}});
     CheckTogether();
     return std::move(file_);
   }

@@ -59,9 +59,11 @@ TEST(JobFileTest, TheLimitOfOutputsFollowsTheValidator) {
 
 TEST(JobFileTest, WhenAJobRuns) {
   const auto job = ParseJobFile(
-      "name: x\nrun: {command: [./t]}\npriority: -5\nafter: [12, 13]\ndeadline: 2h", "job.yaml");
+      "name: x\nrun: {command: [./t]}\npriority: -5\nafter: [12, 13]\ndeadline: 2h\nproject: 7",
+      "job.yaml");
   ASSERT_TRUE(job.ok()) << job.status();
   EXPECT_EQ(job->fields.priority, -5);
+  EXPECT_EQ(job->fields.project, "7");
   EXPECT_EQ(job->fields.after, (std::vector<uint64_t>{12, 13}));
   EXPECT_EQ(job->fields.deadline_ms, 7'200'000);
   EXPECT_EQ(ParseJobFile("name: x\nrun: {command: [./t]}\nafter: 7", "job.yaml")->fields.after,
@@ -69,6 +71,9 @@ TEST(JobFileTest, WhenAJobRuns) {
   CheckAfterHead({
       {"priority: high",
        "job.yaml:3:11: priority: expected a whole number, as in -5, got \"high\""},
+      {"project: a b",
+       "job.yaml:3:10: project: the name of a project has 1 to 64 letters, digits, '-', '_' and "
+       "'.', and begins with a letter or a digit, got \"a b\""},
       {"priority: 1001", "job.yaml:3:11: priority: expected a number from -1000 to 1000, got 1001"},
       {"after: [build, 3, 3]",
        "job.yaml:3:8: after: job 3 is listed twice\n"

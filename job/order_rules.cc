@@ -1,12 +1,30 @@
 #include "job/order_rules.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <set>
+#include <utility>
 
 #include "base/text.h"
 #include "fmt/format.h"
+#include "job/text.h"
 
 namespace corpgrid::job {
+
+std::string ProjectNameProblem(std::string_view name) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  const bool good = !name.empty() && name.size() <= JobSpec::kMaxProjectBytes && plain(name[0]) &&
+                    std::all_of(name.begin(), name.end(), [&](char c) {
+                      return plain(c) || c == '-' || c == '_' || c == '.';
+                    });
+  if (good) return "";
+  return fmt::format(
+      "the name of a project has 1 to {} letters, digits, '-', '_' and '.', and begins with a "
+      "letter or a digit, got {}",
+      JobSpec::kMaxProjectBytes, Quote(name));
+}
 
 void CheckOrder(const JobFields& fields, std::vector<Problem>* problems) {
   constexpr int64_t kMaxDeadlineMs = 366 * 86'400'000ll;
@@ -30,6 +48,9 @@ void CheckOrder(const JobFields& fields, std::vector<Problem>* problems) {
     add("deadline", fmt::format("expected a time of at most 366d, got {}",
                                 fields.deadline_ms < 0 ? "a negative one"
                                                        : FormatDuration(fields.deadline_ms)));
+  }
+  if (std::string problem = ProjectNameProblem(fields.project); !problem.empty()) {
+    add("project", std::move(problem));
   }
 }
 

@@ -16,10 +16,11 @@ namespace {
 constexpr std::string_view kDomain = "corpgrid job spec";
 // A spec has the oldest version that can say what it asks for: its bytes and its hash stay what
 // they were, and a program too old for it says so. Version 2 has `checkpoint` at its end, version 3
-// behind it what a validator other than kExact needs, and when the job runs.
+// behind it what a validator other than kExact needs, and when the job runs, version 4 its project.
 constexpr uint32_t kVersion = 1;
 constexpr uint32_t kVersionWithCheckpoint = 2;
-constexpr uint32_t kNewestVersion = 3;
+constexpr uint32_t kVersionWithOrder = 3;
+constexpr uint32_t kNewestVersion = 4;
 
 // More than any rule allows; the rules give the better message for what is below.
 constexpr uint64_t kMaxItems = 10'000;
@@ -78,7 +79,7 @@ std::vector<std::string> ReadTexts(Reader& reader) {
 
 // What to read `bytes` as. Of bytes of no version that we know, reading them as the newest tells.
 uint32_t VersionOf(std::string_view bytes) {
-  for (const uint32_t version : {kVersion, kVersionWithCheckpoint}) {
+  for (const uint32_t version : {kVersion, kVersionWithCheckpoint, kVersionWithOrder}) {
     if (crypto::Decoder(bytes, kDomain, version).ok()) return version;
   }
   return kNewestVersion;
@@ -86,9 +87,10 @@ uint32_t VersionOf(std::string_view bytes) {
 
 // The oldest that can say what `fields` ask for.
 uint32_t VersionFor(const JobFields& fields) {
+  if (fields.project != kDefaultProject) return kNewestVersion;
   if (fields.redundancy.validator != Validator::kExact || fields.priority != 0 ||
       !fields.after.empty() || fields.deadline_ms != 0) {
-    return kNewestVersion;
+    return kVersionWithOrder;
   }
   return fields.checkpoint ? kVersionWithCheckpoint : kVersion;
 }
@@ -131,7 +133,7 @@ JobFields ReadFields(Reader& reader, uint32_t version) {
     fields.checkpoint->folder = reader.Text();
     fields.checkpoint->every_ms = reader.Signed();
   }
-  if (version == kNewestVersion) {
+  if (version >= kVersionWithOrder) {
     Tolerance& tolerance = fields.redundancy.tolerance;
     tolerance.format = reader.Choice<NumberFormat>(kFormatNames);
     tolerance.absolute = std::bit_cast<double>(reader.Number());
@@ -143,6 +145,7 @@ JobFields ReadFields(Reader& reader, uint32_t version) {
     }
     fields.deadline_ms = reader.Signed();
   }
+  if (version == kNewestVersion) fields.project = reader.Text();
   return fields;
 }
 
@@ -212,7 +215,7 @@ std::string JobSpec::Encode() const {
   if (fields_.checkpoint) {
     encoder.Add(fields_.checkpoint->folder).AddSigned(fields_.checkpoint->every_ms);
   }
-  if (version == kNewestVersion) {
+  if (version >= kVersionWithOrder) {
     const Tolerance& tolerance = redundancy.tolerance;
     encoder.Add(static_cast<uint64_t>(tolerance.format))
         .Add(std::bit_cast<uint64_t>(tolerance.absolute))
@@ -222,6 +225,7 @@ std::string JobSpec::Encode() const {
     for (const uint64_t id : fields_.after) encoder.Add(id);
     encoder.AddSigned(fields_.deadline_ms);
   }
+  if (version == kNewestVersion) encoder.Add(fields_.project);
   return encoder.bytes();
 }
 

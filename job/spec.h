@@ -85,6 +85,9 @@ struct Checkpoint {
   bool operator==(const Checkpoint&) const = default;
 };
 
+// Whose jobs are those that name no project; it is always there.
+inline constexpr std::string_view kDefaultProject = "default";
+
 // What a job asks for, before anyone checked it.
 struct JobFields {
   std::string name;
@@ -102,6 +105,7 @@ struct JobFields {
   int32_t priority = 0;         // higher ones go first
   std::vector<uint64_t> after;  // ids of jobs that must be done before it begins
   int64_t deadline_ms = 0;      // since its submission; 0: none
+  std::string project = std::string(kDefaultProject);  // whose share and quotas it counts against
 
   bool operator==(const JobFields&) const = default;
 };
@@ -114,6 +118,7 @@ class JobSpec {
   static constexpr size_t kMaxInputs = 100'000;
   static constexpr size_t kMaxAfter = 1'000;
   static constexpr int32_t kMaxPriority = 1'000;  // and the lowest is its negative
+  static constexpr size_t kMaxProjectBytes = 64;
 
   // Errors: InvalidArgument with every broken rule, one a line.
   static absl::StatusOr<JobSpec> Make(JobFields fields);
@@ -140,6 +145,10 @@ struct Problem {
 
 // Every broken rule of `fields`; empty when the job is valid.
 std::vector<Problem> Problems(const JobFields& fields);
+
+// What is wrong with `name` as the name of a project; empty when nothing is. Letters, digits and
+// "-_.", so that it needs no quotes anywhere.
+std::string ProjectNameProblem(std::string_view name);
 
 // `text` with {shard}, {shards} and {input} replaced; "{{" and "}}" stand for braces. `fields` must
 // be valid.

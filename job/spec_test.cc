@@ -67,6 +67,7 @@ JobFields RandomJob(std::mt19937& random) {
   fields.limits = {100 + below(1'000'000), below(1000), (1ull + below(9)) << 30, 1 + below(99),
                    below(2) == 0};
   fields.retries = below(100);
+  if (below(3) == 0) fields.project = "team-7";
   if (below(3) == 0) fields.priority = static_cast<int32_t>(below(2001)) - 1000;
   if (below(3) == 0) fields.after = {1 + below(9), 10 + uint64_t{below(9)} * UINT32_MAX};
   if (below(3) == 0) fields.deadline_ms = 1 + below(1'000'000'000);
@@ -110,9 +111,9 @@ TEST(JobSpecTest, OnlyWhoAsksForCheckpointsNeedsTheNewerVersion) {
   // What a program says that knows version 1 alone.
   EXPECT_EQ(crypto::Decoder(newer, "corpgrid job spec", 1).Finish().message(),
             "malformed encoding: corpgrid job spec of version 2, this program reads version 1");
-  const std::string future = crypto::Encoder("corpgrid job spec", 4).bytes();
+  const std::string future = crypto::Encoder("corpgrid job spec", 5).bytes();
   EXPECT_EQ(JobSpec::Decode(future).status().message(),
-            "malformed encoding: corpgrid job spec of version 4, this program reads version 3");
+            "malformed encoding: corpgrid job spec of version 5, this program reads version 4");
   // A version 2 without what it is for would be a second encoding of one spec.
   std::string relabelled = older;
   relabelled[relabelled.find("corpgrid job spec") + 17 + 4] = 2;
@@ -132,6 +133,22 @@ TEST(JobSpecTest, OnlyWhoComparesOutputsNeedsVersion3) {
             "df0832a792a4abc5f7ea9b866e82b79fd2e933578dc36e7595a2e0713ec87250");
   EXPECT_TRUE(crypto::Decoder(bytes, "corpgrid job spec", 3).ok());
   EXPECT_EQ(JobSpec::Decode(bytes)->operator*(), fields);
+}
+
+TEST(JobSpecTest, OnlyWhoNamesAProjectNeedsVersion4) {
+  JobFields fields = Small();
+  fields.limits.disk_bytes = 1 << 30;
+  fields.project = std::string(kDefaultProject);
+  EXPECT_TRUE(crypto::Decoder(JobSpec::Make(fields)->Encode(), "corpgrid job spec", 1).ok());
+  fields.project = "Team_7.x-1";
+  const std::string bytes = JobSpec::Make(fields)->Encode();
+  EXPECT_TRUE(crypto::Decoder(bytes, "corpgrid job spec", 4).ok());
+  EXPECT_EQ(JobSpec::Decode(bytes)->operator*(), fields);
+  for (const std::string& name : {std::string(), std::string(" a"), std::string("-a"),
+                                  std::string("a/b"), std::string("ä"), std::string(65, 'a')}) {
+    fields.project = name;
+    EXPECT_FALSE(JobSpec::Make(fields).ok()) << name;
+  }
 }
 
 TEST(JobSpecTest, EveryFieldIsInTheEncoding) {
@@ -169,6 +186,7 @@ TEST(JobSpecTest, EveryFieldIsInTheEncoding) {
       [](JobFields& f) { f.limits.processes = 9; },
       [](JobFields& f) { f.limits.network = true; },
       [](JobFields& f) { f.retries = 4; },
+      [](JobFields& f) { f.project = "other"; },
       [](JobFields& f) { f.checkpoint = Checkpoint{}; },
       [](JobFields& f) { f.checkpoint = {.folder = "other", .every_ms = 60'000}; },
       [](JobFields& f) { f.checkpoint = {.folder = "state", .every_ms = 60'001}; },
