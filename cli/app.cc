@@ -92,6 +92,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddDaemonCommands(tree);
   AddJobCommands(tree);
   AddDeviceCommands(tree);
+  AddProjectCommands(tree);
   AddTokenAndKeyCommands(tree);
   AddStoreCommands(tree);
   AddBackupCommands(tree);

@@ -13,6 +13,7 @@
 #include "cli/patience.h"
 #include "corpgrid/v1/audit.grpc.pb.h"
 #include "corpgrid/v1/jobs.grpc.pb.h"
+#include "corpgrid/v1/projects.grpc.pb.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
 #include "rpc/status.h"
@@ -35,6 +36,7 @@ struct Client::Connection {
   std::unique_ptr<v1::Jobs::Stub> jobs;
   std::unique_ptr<v1::Objects::Stub> objects;
   std::unique_ptr<v1::Audit::Stub> audit;
+  std::unique_ptr<v1::Projects::Stub> projects;
   std::unique_ptr<rpc::ObjectsClient> transfer;
 
   // The stub that has a method.
@@ -45,6 +47,10 @@ struct Client::Connection {
   template <typename Method>
   v1::Audit::Stub* StubOf(Method v1::Audit::Stub::*) const {
     return audit.get();
+  }
+  template <typename Method>
+  v1::Projects::Stub* StubOf(Method v1::Projects::Stub::*) const {
+    return projects.get();
   }
 };
 
@@ -67,6 +73,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(const std::string& data_fol
   connection.jobs = v1::Jobs::NewStub(connection.channel);
   connection.objects = v1::Objects::NewStub(connection.channel);
   connection.audit = v1::Audit::NewStub(connection.channel);
+  connection.projects = v1::Projects::NewStub(connection.channel);
   connection.transfer = std::make_unique<rpc::ObjectsClient>(connection.objects.get(),
                                                              rpc::kTokenKey, connection.grid.token);
   return client;
@@ -197,6 +204,24 @@ absl::StatusOr<std::string> Client::CreateJoinToken(const std::string& owner, ui
                    (Call<v1::CreateJoinTokenRequest, v1::CreateJoinTokenResponse>(
                        &v1::Jobs::Stub::CreateJoinToken, request, kChangePatienceMs)));
   return response.token();
+}
+
+absl::StatusOr<v1::Project> Client::SetProject(const v1::SetProjectRequest& request) {
+  return Call<v1::SetProjectRequest, v1::Project>(&v1::Projects::Stub::Set, request,
+                                                  kChangePatienceMs);
+}
+
+absl::Status Client::RemoveProject(const std::string& name) {
+  v1::RemoveProjectRequest request;
+  request.set_name(name);
+  return Call<v1::RemoveProjectRequest, v1::RemoveProjectResponse>(&v1::Projects::Stub::Remove,
+                                                                   request, kChangePatienceMs)
+      .status();
+}
+
+absl::StatusOr<v1::ListProjectsResponse> Client::ListProjects() {
+  return Call<v1::ListProjectsRequest, v1::ListProjectsResponse>(&v1::Projects::Stub::List, {},
+                                                                 kReadPatienceMs);
 }
 
 absl::StatusOr<v1::CheckpointResponse> Client::Checkpoint(uint64_t old_size) {

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "corpgrid/v1/audit.pb.h"
 #include "corpgrid/v1/jobs.pb.h"
+#include "corpgrid/v1/projects.pb.h"
 
 namespace corpgrid::rpc {
 class ObjectsClient;
@@ -49,6 +50,10 @@ class Client {
   // `key` makes it idempotent: the same key gives the same token.
   absl::StatusOr<std::string> CreateJoinToken(const std::string& owner, uint32_t uses,
                                               const std::string& key);
+
+  absl::StatusOr<corpgrid::v1::Project> SetProject(const corpgrid::v1::SetProjectRequest& request);
+  absl::Status RemoveProject(const std::string& name);
+  absl::StatusOr<corpgrid::v1::ListProjectsResponse> ListProjects();
 
   absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size);
   absl::StatusOr<corpgrid::v1::ListEntriesResponse> ListEntries(uint64_t first, uint32_t limit);

@@ -106,7 +106,7 @@ std::vector<std::string> ValuesFor(const CLI::Option& option, const ValuesOf& va
   if (kind == "FILE") return {kFiles};
   if (kind == "DIR") return {kFolders};
   if (kind == "SHELL") return {"bash", "zsh", "fish"};
-  if (kind == "JOB" || kind == "DEVICE") return values_of(kind);
+  if (kind == "JOB" || kind == "DEVICE" || kind == "PROJECT") return values_of(kind);
   return {};
 }
 
@@ -118,6 +118,12 @@ std::vector<std::string> ValuesFromGrid(const Common& common, const std::string&
     const auto jobs = (*client)->ListJobs(0, kJobsOffered);
     if (!jobs.ok()) return values;
     for (const auto& job : jobs->jobs()) values.push_back(std::to_string(job.id()));
+    return values;
+  }
+  if (kind == "PROJECT") {
+    const auto projects = (*client)->ListProjects();
+    if (!projects.ok()) return values;
+    for (const auto& project : projects->projects()) values.push_back(project.name());
     return values;
   }
   const auto devices = (*client)->ListDevices();

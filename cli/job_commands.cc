@@ -58,32 +58,20 @@ absl::Status List(const Common& common, const JobArguments& arguments) {
     PrintJson(json);
     return absl::OkStatus();
   }
-  Table table({{"ID", true}, {"NAME"}, {"STATE"}, {"SHARDS", true}, {"SUBMITTED"}, {"TOOK", true}});
+  Table table({{"ID", true},
+               {"NAME"},
+               {"PROJECT"},
+               {"STATE"},
+               {"SHARDS", true},
+               {"SUBMITTED"},
+               {"TOOK", true}});
   for (const v1::Job& job : list.jobs()) {
-    table.AddRow({std::to_string(job.id()), job.name(), job.state(),
+    table.AddRow({std::to_string(job.id()), job.name(), job.project(), job.state(),
                   fmt::format("{}/{}", job.shards_done(), job.shards()),
                   Ago(job.submitted_wall_ms()), Took(job)});
   }
   Print(table.empty() ? "no jobs yet: corpgrid job run FILE\n" : table.ToText());
   return absl::OkStatus();
-}
-
-std::string ShardTable(const v1::Job& job, const std::vector<v1::Shard>& shards) {
-  Table table({{"SHARD", true}, {"STATE"}, {"TRIES", true}, {"ATTEMPTS"}});
-  for (const v1::Shard& shard : shards) {
-    std::string attempts;
-    for (const v1::Attempt& attempt : shard.attempts()) {
-      attempts += fmt::format("{}{} {}", attempts.empty() ? "" : ", ", attempt.device_name(),
-                              attempt.state());
-      const bool plain = attempt.outcome().empty() || OutcomeText(attempt) == "exit code 0";
-      if (!plain) attempts += fmt::format(" ({})", OutcomeText(attempt));
-    }
-    const bool given_up = HasEnded(job) && shard.state() != "done" && shard.state() != "failed";
-    table.AddRow({std::to_string(shard.index()), given_up ? "given up" : shard.state(),
-                  std::to_string(shard.tries()),
-                  attempts + (shard.error().empty() ? "" : ": " + shard.error())});
-  }
-  return table.ToText();
 }
 
 absl::Status Show(const Common& common, const JobArguments& arguments) {
@@ -110,6 +98,7 @@ absl::Status Show(const Common& common, const JobArguments& arguments) {
   }
   Details details;
   details.Add("job", fmt::format("{} ({})", job.id(), job.name()));
+  details.Add("project", job.project());
   details.Add("state", StateText(job));
   if (!job.error().empty()) details.Add("error", job.error());
   details.Add("submitted", fmt::format("{} ({})", FormatLocalTime(job.submitted_wall_ms()),
@@ -313,6 +302,10 @@ class JobTree {
         ->add_option("--priority", arguments_->submit.overrides.priority,
                      "Higher ones go first (default: the file's, else 0)")
         ->type_name("N");
+    command
+        ->add_option("--project", arguments_->submit.overrides.project,
+                     "Whose share and quotas it counts against (default: the file's, else default)")
+        ->type_name("PROJECT");
   }
   void TakeJob(CLI::App* command) {
     command->add_option("job", arguments_->job_id, "The job's id")->type_name("JOB")->required();
@@ -370,7 +363,8 @@ void AddJobCommands(CommandTree& tree) {
   CLI::App* submit = jobs.Add("submit", "Submit a job and leave it to the grid",
                               "  corpgrid job submit job.yaml\n"
                               "  corpgrid job submit job.yaml --key nightly-2024-05-17\n"
-                              "  corpgrid job submit merge.yaml --after 7 --after 8",
+                              "  corpgrid job submit merge.yaml --after 7 --after 8\n"
+                              "  corpgrid job submit job.yaml --project research",
                               Submit);
   jobs.TakeFile(submit);
 

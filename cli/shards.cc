@@ -165,4 +165,22 @@ const v1::Attempt* TellingAttempt(const v1::Shard& shard) {
   return telling;
 }
 
+std::string ShardTable(const v1::Job& job, const std::vector<v1::Shard>& shards) {
+  Table table({{"SHARD", true}, {"STATE"}, {"TRIES", true}, {"ATTEMPTS"}});
+  for (const v1::Shard& shard : shards) {
+    std::string attempts;
+    for (const v1::Attempt& attempt : shard.attempts()) {
+      attempts += fmt::format("{}{} {}", attempts.empty() ? "" : ", ", attempt.device_name(),
+                              attempt.state());
+      const bool plain = attempt.outcome().empty() || OutcomeText(attempt) == "exit code 0";
+      if (!plain) attempts += fmt::format(" ({})", OutcomeText(attempt));
+    }
+    const bool given_up = HasEnded(job) && shard.state() != "done" && shard.state() != "failed";
+    table.AddRow({std::to_string(shard.index()), given_up ? "given up" : shard.state(),
+                  std::to_string(shard.tries()),
+                  attempts + (shard.error().empty() ? "" : ": " + shard.error())});
+  }
+  return table.ToText();
+}
+
 }  // namespace corpgrid::cli

@@ -69,4 +69,8 @@ std::string OutcomeText(const corpgrid::v1::Attempt& attempt);
 // else null.
 const corpgrid::v1::Attempt* TellingAttempt(const corpgrid::v1::Shard& shard);
 
+// Every shard with its attempts, for people.
+std::string ShardTable(const corpgrid::v1::Job& job,
+                       const std::vector<corpgrid::v1::Shard>& shards);
+
 }  // namespace corpgrid::cli

@@ -195,6 +195,7 @@ absl::StatusOr<PreparedJob> PrepareJob(const std::string& file, const Overrides&
   std::vector<uint64_t>& after = parsed.fields.after;
   after.insert(after.end(), overrides.after.begin(), overrides.after.end());
   parsed.fields.priority = overrides.priority.value_or(parsed.fields.priority);
+  parsed.fields.project = overrides.project.value_or(parsed.fields.project);
 
   std::vector<job::InputFile> inputs;
   uint64_t bytes = 0;

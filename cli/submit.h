@@ -58,6 +58,7 @@ using StageProgress = std::function<void(std::string_view stage, uint64_t done, 
 struct Overrides {
   std::vector<uint64_t> after;  // in addition to the file's
   std::optional<int32_t> priority;
+  std::optional<std::string> project;
 };
 
 // Reads the job file `file`, packs its bundle and hashes its inputs. Errors: InvalidArgument, with

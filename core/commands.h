@@ -56,6 +56,23 @@ struct RemoveJob {
   JobId job;
 };
 
+// Makes a project, or changes what is given of one. Idempotent.
+struct SetProject {
+  std::string name;
+  std::optional<uint32_t> weight = {};  // 1 to Grid::kMaxWeight
+  // As in ProjectRow; kNoLimit lifts one.
+  std::optional<uint64_t> max_cpus = {};
+  std::optional<uint64_t> max_memory_bytes = {};
+  std::optional<uint64_t> max_gpus = {};
+  std::optional<uint64_t> max_running = {};
+  std::optional<uint64_t> max_queued = {};
+};
+
+// Only while none of its jobs is unfinished. Idempotent: one that is not there is as one removed.
+struct RemoveProject {
+  std::string name;
+};
+
 // The device waits for at most `max_shards`. Leases that it has and does not list are given again.
 struct Poll {
   DeviceId device;
@@ -161,15 +178,17 @@ struct WhyDevice {
   DeviceId device;
 };
 struct ViewDevices {};
+struct ViewProjects {};
 struct ViewLog {};  // the audit log's
 
 struct Command {
   int64_t time_ms = 0;                // grid time, never before the last command's
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
-  std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, RemoveJob, DrainDevice, Poll,
-               StopPolling, Heartbeat, SubmitResults, ReportCheckpoint, ReportDeath, Compared, Tick,
-               NoteStart, FindJob, ViewJob, WhyJob, WhyDevice, ViewDevices, ViewLog>
+  std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, RemoveJob, DrainDevice,
+               SetProject, RemoveProject, Poll, StopPolling, Heartbeat, SubmitResults,
+               ReportCheckpoint, ReportDeath, Compared, Tick, NoteStart, FindJob, ViewJob, WhyJob,
+               WhyDevice, ViewDevices, ViewProjects, ViewLog>
       body;
 };
 
@@ -218,6 +237,14 @@ struct DeviceView {
   bool lost = false;
 };
 
+struct ProjectView {
+  ProjectRow row;
+  uint64_t cpus = 0, memory_bytes = 0, gpus = 0, attempts = 0;  // that it uses now
+  double share = 0;  // dominant: its largest part of a resource of the grid
+  uint32_t jobs_queued = 0;
+  uint32_t jobs_running = 0;
+};
+
 // The audit log's tree.
 struct LogView {
   uint64_t size = 0;
@@ -249,9 +276,9 @@ struct Comparison {
   std::vector<Side> others;
 };
 
-using Reply =
-    std::variant<absl::Status, Registered, Submitted, std::vector<Verdict>, std::vector<Stop>,
-                 JobView, std::vector<std::string>, std::vector<DeviceView>, LogView>;
+using Reply = std::variant<absl::Status, Registered, Submitted, std::vector<Verdict>,
+                           std::vector<Stop>, JobView, std::vector<std::string>,
+                           std::vector<DeviceView>, std::vector<ProjectView>, LogView>;
 
 // What a command did. The rows are to be committed before anyone hears of the rest.
 struct Effects {

@@ -4,23 +4,23 @@
 #include <map>
 #include <vector>
 
-#include "base/ids.h"
-
 namespace corpgrid::core {
 
-// When to look whether leases have run out: at the end of a step of kStepMs, never too early. A
-// lease that was extended or has ended since is found so when its time comes.
+inline constexpr int64_t kExpiryStepMs = 128;
+
+// When to look whether something has run out, a lease or the time in which a device should have
+// been heard: at the end of a step of kExpiryStepMs, never too early. What was extended or has
+// ended since is found so when its time comes.
+template <typename Id>
 class Expiries {
  public:
-  static constexpr int64_t kStepMs = 128;
+  void Add(int64_t expires_ms, Id id) { steps_[StepOf(expires_ms)].push_back(id); }
 
-  void Add(int64_t expires_ms, AttemptId attempt) { steps_[StepOf(expires_ms)].push_back(attempt); }
-
-  // The attempts whose look is due, step by step in the order in which they were added.
-  std::vector<AttemptId> TakeDue(int64_t now_ms) {
-    std::vector<AttemptId> due;
-    while (!steps_.empty() && steps_.begin()->first * kStepMs <= now_ms) {
-      std::vector<AttemptId>& step = steps_.begin()->second;
+  // Those whose look is due, step by step in the order in which they were added.
+  std::vector<Id> TakeDue(int64_t now_ms) {
+    std::vector<Id> due;
+    while (!steps_.empty() && steps_.begin()->first * kExpiryStepMs <= now_ms) {
+      std::vector<Id>& step = steps_.begin()->second;
       due.insert(due.end(), step.begin(), step.end());
       steps_.erase(steps_.begin());
     }
@@ -28,9 +28,9 @@ class Expiries {
   }
 
  private:
-  static int64_t StepOf(int64_t ms) { return (ms + kStepMs - 1) / kStepMs; }
+  static int64_t StepOf(int64_t ms) { return (ms + kExpiryStepMs - 1) / kExpiryStepMs; }
 
-  std::map<int64_t, std::vector<AttemptId>> steps_;
+  std::map<int64_t, std::vector<Id>> steps_;
 };
 
 }  // namespace corpgrid::core

@@ -25,18 +25,34 @@ void Grid::LoadDevices(Snapshot* snapshot) {
   }
 }
 
+absl::Status Grid::LoadJobs(Snapshot* snapshot) {
+  AddProject({.name = std::string(job::kDefaultProject)});
+  for (ProjectRow& row : snapshot->projects) {
+    if (!row.removed) AddProject(std::move(row));
+  }
+  for (JobRow& row : snapshot->jobs) {
+    ASSIGN_OR_RETURN(job::JobSpec spec, job::JobSpec::Decode(row.spec));
+    const JobId id = row.id;
+    const auto found = projects_.find(spec->project);
+    if (found == projects_.end()) {
+      return absl::DataLossError(fmt::format("job {} of no project {}", id.value, spec->project));
+    }
+    Project& project = found->second;
+    ++project.unfinished;
+    if (row.progress.state == JobState::kQueued) ++project.queued;
+    job_by_key_[row.idempotency_key] = id;
+    jobs_.emplace(id, Job(std::move(row), std::move(spec), &project));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
   Grid grid(config);
   const MetaRow& meta = grid.meta_ = std::move(snapshot.meta);
   ASSIGN_OR_RETURN(grid.audit_, audit::Frontier::Load(meta.audit_size, meta.audit_frontier));
   grid.LoadDevices(&snapshot);
   grid.LoadEnded(snapshot.finished);
-  for (JobRow& row : snapshot.jobs) {
-    ASSIGN_OR_RETURN(job::JobSpec spec, job::JobSpec::Decode(row.spec));
-    const JobId id = row.id;
-    grid.job_by_key_[row.idempotency_key] = id;
-    grid.jobs_.emplace(id, Job(std::move(row), std::move(spec)));
-  }
+  RETURN_IF_ERROR(grid.LoadJobs(&snapshot));
   for (ShardRow& row : snapshot.shards) {
     Job* job = grid.FindJob(row.id.job);
     if (!job) return absl::DataLossError(fmt::format("shard {} of no job", row.id.index));
@@ -91,7 +107,13 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     grid.Await(job);
     grid.UpdateQueue(job);
   }
-  for (auto& [id, device] : grid.devices_) std::sort(device.leases.begin(), device.leases.end());
+  for (auto& [id, device] : grid.devices_) {
+    std::sort(device.leases.begin(), device.leases.end());
+    if (device.leases.empty()) continue;
+    // As its leases are: there for one TTL, unless it is heard.
+    grid.Hear(device);
+    device.last_seen_ms = 0;
+  }
   return grid;
 }
 
@@ -102,10 +124,7 @@ Effects Grid::Apply(const Command& command) {
   Effects effects;
   effects.reply = std::visit([&](const auto& c) { return Do(c, &effects); }, command.body);
   SettleFollowers(&effects);
-  while (!new_work_.empty()) {
-    Job* job = FindJob(new_work_.extract(new_work_.begin()).value().job);
-    if (job) MatchWaiting(*job, &effects);
-  }
+  GiveNewWork(&effects);
   for (const JobId id : std::exchange(dirty_jobs_, {})) {
     effects.rows.job_progress.push_back(jobs_.at(id).row.progress);
     effects.changed.push_back(id);
@@ -144,10 +163,12 @@ Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
     LogDevice(row, token->second, effects);
   }
   Device& device = devices_[row.id];
+  if (device.present) totals_ -= Amounts::Of(device.row);
   device.row = row;
+  if (device.present) totals_ += Amounts::Of(device.row);
   device.owner = NumberOf(row.owner);
   device.reputation.device = row.id;
-  device.last_seen_ms = meta_.time_ms;
+  Hear(device);
   effects->rows.devices.push_back(row);
   if (device.wants > 0) Offer(device, effects);  // It may be able to do more than before.
   return Registered{row.id, row.owner};
@@ -165,6 +186,9 @@ Reply Grid::Do(const SubmitJob& c, Effects* effects) {
   if (const auto it = job_by_key_.find(c.idempotency_key); it != job_by_key_.end()) {
     return Submitted{it->second, true};
   }
+  const absl::StatusOr<Project*> project = FindProject(c.spec->project);
+  if (!project.ok()) return project.status();
+  if (absl::Status room = CheckQuotas(**project, Requirements::Of(c.spec)); !room.ok()) return room;
   JobRow row;
   row.id = JobId{meta_.next_job};
   row.idempotency_key = c.idempotency_key;
@@ -178,17 +202,19 @@ Reply Grid::Do(const SubmitJob& c, Effects* effects) {
   row.submitted_ms = meta_.time_ms;
   row.progress.id = row.id;
   const JobId id = row.id;
-  Job job(std::move(row), c.spec);
+  Job job(std::move(row), c.spec, *project);
   if (absl::Status follows = Follow(&job); !follows.ok()) return follows;
   ++meta_.next_job;
   job_by_key_[job.row.idempotency_key] = id;
   effects->rows.jobs.push_back(job.row);
-  LogSubmission(job.row, effects);
+  ++(*project)->unfinished;
+  ++(*project)->queued;
+  LogSubmission(job, effects);
   effects->changed.push_back(id);
   Job& queued = jobs_.emplace(id, std::move(job)).first->second;
   Await(queued);
   UpdateQueue(queued);
-  new_work_.insert(queued.rank());
+  AddNewWork(queued);
   return Submitted{id, false};
 }
 
@@ -251,7 +277,10 @@ void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects)
   effects->changed.push_back(progress.id);
   LogEnd(progress, effects);
   dirty_jobs_.erase(progress.id);
-  if (job.queued) queue_.Erase(job.rank(), job.want);
+  if (job.queued) job.project->queue.Erase(job.rank(), job.want);
+  --job.project->unfinished;
+  if (progress.next_shard == 0) --job.project->queued;
+  Touch(*job.project);
   AddEnded(job.row.idempotency_key, progress.id,
            {.state = state, .shards = progress.next_shard, .finished_ms = progress.finished_ms});
   just_ended_.push_back(progress.id);
@@ -299,10 +328,11 @@ void Grid::UpdateQueue(Job& job) {
   job.queued = has_work;
   if (has_work) {
     job.last_lease_ms = meta_.time_ms;
-    queue_.Insert(job.rank(), job.want);
+    job.project->queue.Insert(job.rank(), job.want);
   } else {
-    queue_.Erase(job.rank(), job.want);
+    job.project->queue.Erase(job.rank(), job.want);
   }
+  Touch(*job.project);
 }
 
 Grid::Device* Grid::FindDevice(DeviceId id) {

@@ -17,8 +17,10 @@
 #include "core/commands.h"
 #include "core/deaths.h"
 #include "core/expiries.h"
+#include "core/grid_types.h"
 #include "core/job_queue.h"
 #include "core/placement.h"
+#include "core/projects.h"
 #include "core/reputation.h"
 #include "core/rows.h"
 #include "core/waiting.h"
@@ -46,7 +48,7 @@ struct GridConfig {
 // A shard's life. It is `fresh` (part of the job's range, no row), then `live` (it has attempts),
 // then done or failed, when it leaves memory. A live shard is `open` while it wants more attempts
 // than it has.
-class Grid {
+class Grid : GridTypes {
  public:
   // Bounds that keep a bad shard or device from using the grid up.
   static constexpr uint32_t kMaxExpired = 32;          // leases of one shard that may run out
@@ -64,6 +66,10 @@ class Grid {
   // How long a job waits for a device before it takes one from a job of lower priority.
   static constexpr int64_t kPatienceMs = 5'000;
   static constexpr int64_t kPreemptEveryMs = 1'000;
+  // How old may be what the grid has together, by which the projects' shares are counted.
+  static constexpr int64_t kTotalsEveryMs = 1'000;
+  static constexpr uint32_t kMaxWeight = 1'000;
+  static constexpr size_t kMaxProjects = 10'000;
   // Bounds that keep one decision cheap, whatever is queued and whoever waits.
   static constexpr size_t kMaxCandidates = 16;        // devices or shards that are scored
   static constexpr size_t kMaxScanned = 1024;         // that are looked at to find them
@@ -101,113 +107,11 @@ class Grid {
   std::set<AttemptId> AttemptsWithState() const;
 
  private:
-  // Who counts as one for the quorum: an owner or, where a job says so, a device.
-  using Party = uint64_t;
-  using Parties = std::vector<Party>;  // in order
-
-  struct Attempt {
-    AttemptRow row;
-    Party party = 0;
-    std::optional<crypto::Hash> result_key;  // once handed in
-    bool succeeded = false;
-    bool counted = false;  // it is known which of the other results it agrees with
-    // Where outputs are compared and not just their hashes:
-    std::vector<job::Output> outputs;
-    std::vector<AttemptId> close;
-    int64_t expires_ms = 0;
-    int64_t latest_ms = 0;  // no heartbeat extends it further
-    double fraction = -1;
-    bool suspect = false;  // leased when its shard had cost a device
-    // It is to be saved and given back: for this job, or because its device is drained.
-    JobId gives_way;
-    bool drained = false;
-  };
-
-  struct Shard {
-    ShardRow row;
-    std::vector<Attempt> attempts;  // of the current try that still count: running or handed in
-    std::map<std::string, CheckpointRow> checkpoints;  // of the current try, by holder
-    std::vector<DeviceId> gave_up;  // whose fault it was, should another prove that the shard runs
-  };
-  using Live = std::map<uint32_t, Shard>;
-
-  // A device that gave a job's shards up: it gets no more of this job for a while. Other jobs are
-  // not held up, as the fault may be the job's doing.
-  struct Pause {
-    int faults_in_a_row = 0;
-    int64_t until_ms = 0;
-  };
-
-  struct Job {
-    Job(JobRow row, job::JobSpec spec)
-        : row(std::move(row)), spec(std::move(spec)), want(Requirements::Of(this->spec)) {}
-
-    uint32_t fresh() const { return spec->shards - row.progress.next_shard; }
-
-    Rank rank() const { return {spec->priority, row.id}; }
-
-    JobRow row;
-    job::JobSpec spec;
-    Requirements want;
-    Live live;
-    std::set<JobId> waits_for;  // jobs that must be done first and are not yet
-    // Open shards by the parties that already take part, so that a device finds one it may take
-    // without a scan.
-    std::map<Parties, std::set<uint32_t>> open;
-    std::map<DeviceId, Pause> pauses;
-    bool queued = false;        // it is in queue_
-    uint32_t running = 0;       // attempts
-    int64_t last_lease_ms = 0;  // or since when it is queued
-  };
-
-  struct Device {
-    DeviceRow row;
-    ReputationRow reputation;
-    Power power = Power::kUnknown;
-    Party owner = 0;
-    int64_t last_seen_ms = 0;
-    uint32_t wants = 0;             // shards it waits for
-    std::vector<AttemptId> leases;  // in order
-    uint32_t suspects = 0;          // of them
-    Deaths deaths;
-    Rank looked_at;  // up to this job it found nothing, and stopped there
-    double use = 0;  // shards that it got of late, as of use_ms
-    int64_t use_ms = 0;
-    std::map<std::string, uint64_t> refusals;  // of its results, by reason
-    uint64_t changes = 0;                      // that it made to what it says of itself
-  };
-
-  // A live attempt. Jobs and shards stay where they are for as long as they live.
-  struct Place {
-    Job* job = nullptr;
-    Shard* shard = nullptr;
-  };
-  struct Found {
-    Job* job = nullptr;
-    Shard* shard = nullptr;
-    Attempt* attempt = nullptr;
-  };
-
-  struct Ended {
-    JobState state = JobState::kDone;
-    uint32_t shards = 0;  // that have rows
-    int64_t finished_ms = 0;
-    const std::string* key = nullptr;  // in job_by_key_
-  };
-
-  struct Remembered {
-    DeviceId device;
-    std::string token;
-    bool was_accepted = false;
-    bool expired = false;
-    bool died = false;  // its device said so
-    ShardId shard;
-  };
-
   explicit Grid(const GridConfig& config) : config_(config) {}
 
   // grid.cc
   void LoadDevices(Snapshot* snapshot);
+  absl::Status LoadJobs(Snapshot* snapshot);
   Reply Do(const RegisterDevice& c, Effects* effects);
   Reply Do(const CreateJoinToken& c, Effects* effects);
   Reply Do(const SubmitJob& c, Effects* effects);
@@ -242,10 +146,19 @@ class Grid {
   Reply Do(const StopPolling& c, Effects* effects);
   Reply Do(const Heartbeat& c, Effects* effects);
   Reply Do(const Tick& c, Effects* effects);
-  // Gives a device the shards that it wants and may take, the oldest job's first.
+  // Gives a device the shards that it wants and may take, the first project's first job's first.
   void Match(Device& device, Effects* effects);
-  // Gives what `job` has to the devices that wait, the best first.
-  void MatchWaiting(Job& job, Effects* effects);
+  // Leases at most `limit` shards of the first job of `project` behind `from` that has any for
+  // `device`, looking at no more than `left` jobs. False when none of them has.
+  bool LeaseFirst(const Project& project, Device& device, uint32_t limit, Rank* from, size_t* left,
+                  Effects* effects);
+  // Gives a device that did not get to all projects something of any, beginning where it stopped.
+  void Sweep(Device& device, Effects* effects);
+  // Gives what is new to the devices that wait, the first project's first job's first.
+  void GiveNewWork(Effects* effects);
+  // Gives at most `limit` shards of `job` to the best of the devices that wait. False when none may
+  // take any.
+  bool MatchWaiting(Job& job, uint32_t limit, Effects* effects);
   void Wait(Device& device);
   void StopWaiting(Device& device);
   // Match for a device that waits: what it gets answers its poll.
@@ -266,6 +179,30 @@ class Grid {
   // Ends an attempt that leaves its shard without a vote; the shard is open again after Lost() or
   // Reopen().
   void Abandon(const Found& found, AttemptState state, Effects* effects);
+
+  // grid_projects.cc: whose turn it is, and what it may use
+  Reply Do(const SetProject& c, Effects* effects);
+  Reply Do(const RemoveProject& c, Effects* effects);
+  Reply Do(const ViewProjects& c, Effects* effects);
+  absl::StatusOr<Project*> FindProject(const std::string& name);
+  // Makes the project of this row, or gives a known one the row.
+  Project& AddProject(ProjectRow row);
+  // OK when `project` takes another job whose shards want this.
+  static absl::Status CheckQuotas(const Project& project, const Requirements& want);
+  // The device is there, and counts among what the grid has until it falls silent.
+  void Hear(Device& device);
+  void ForgetSilentDevices();
+  // What decides about the project's place in the order has changed.
+  void Touch(Project& project);
+  // Puts the projects that were touched where they belong. What they have room for again is new
+  // work.
+  void SettleProjects();
+  void PlaceProject(Project& project);
+  void AddNewWork(const Job& job);
+  // The project has got so many attempts more.
+  void CountGot(Project& project, const Requirements& want, uint64_t attempts);
+  // Why a job that could run waits for its project, in a sentence; empty when it does not.
+  std::string WhyProjectWaits(const Job& job) const;
 
   // grid_score.cc: who should run what
   Standing StandingOf(const Device& device) const;
@@ -336,7 +273,8 @@ class Grid {
   void LogChange(Device& device, const DeviceRow& now, Effects* effects);
   void LogStranger(const RegisterDevice& c, const std::string& reason, Effects* effects);
   void LogDrain(const DeviceRow& row, Effects* effects);
-  void LogSubmission(const JobRow& row, Effects* effects);
+  void LogProject(const ProjectRow& row, Effects* effects);
+  void LogSubmission(const Job& job, Effects* effects);
   void LogEnd(const JobProgressRow& row, Effects* effects);
   void LogRemoval(JobId id, std::string_view why, Effects* effects);
   void LogRefusal(Device& device, AttemptId attempt, const std::string& reason, Effects* effects);
@@ -351,7 +289,7 @@ class Grid {
   // Close before and Reopen after a change of its attempts.
   void Close(Job& job, const Shard& shard);
   void Reopen(Job& job, const Shard& shard);
-  // Makes queue_ hold the job exactly when it has shards to give.
+  // Makes its project's queue hold the job exactly when it has shards to give.
   void UpdateQueue(Job& job);
   Device* FindDevice(DeviceId id);
   Job* FindJob(JobId id);
@@ -368,7 +306,8 @@ class Grid {
   // Rows to write when the command is done, once however often they changed.
   std::set<JobId> dirty_jobs_;
   std::set<DeviceId> dirty_devices_;
-  std::set<Rank> new_work_;  // jobs that may have something for the devices that wait
+  // Jobs that may have something for the devices that wait, by their project's turn.
+  std::map<Turn, std::set<Rank>> new_work_;
 
   std::map<DeviceId, Device> devices_;
   std::unordered_map<std::string, Party> owners_;
@@ -383,12 +322,18 @@ class Grid {
   std::map<JobId, uint32_t> removing_;        // removed jobs, with how many shards have rows
   std::multimap<JobId, JobId> followers_;     // that wait for the first one
   std::vector<JobId> just_ended_;
-  std::set<Rank> running_;  // jobs with running attempts
   int64_t next_preemption_ms_ = 0;
   std::unordered_map<AttemptId, Place> attempts_;
-  JobQueue queue_;          // the jobs that have shards to give
-  WaitingDevices waiting_;  // those that could take some
-  Expiries expiries_;
+  std::map<std::string, Project> projects_;
+  Turns turns_;
+  std::vector<Project*> moved_;
+  Amounts totals_;          // of all devices that are there
+  Amounts counted_totals_;  // by which the shares in turns_ were counted
+  int64_t next_totals_ms_ = 0;
+  uint64_t got_ = 0;  // what the project had got that got something last, or an earlier one
+  WaitingDevices waiting_;
+  Expiries<AttemptId> expiries_;
+  Expiries<DeviceId> silences_;  // of the devices that are there
   std::multimap<int64_t, JobId> pause_ends_;
   std::multimap<int64_t, JobId> deadlines_;
   std::multimap<int64_t, ShardId> retries_;  // when shards that failed are queued again

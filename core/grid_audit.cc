@@ -2,6 +2,8 @@
 
 #include <bit>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "core/grid.h"
 #include "crypto/hex.h"
@@ -119,9 +121,29 @@ void Grid::LogDrain(const DeviceRow& row, Effects* effects) {
       effects);
 }
 
-void Grid::LogSubmission(const JobRow& row, Effects* effects) {
+void Grid::LogProject(const ProjectRow& row, Effects* effects) {
+  audit::Entry entry = NewEntry(row.removed ? "project removed" : "project set");
+  entry.Add("project", row.name);
+  if (!row.removed) {
+    entry.Add("weight", uint64_t{row.weight});
+    const std::pair<std::string_view, uint64_t> limits[] = {
+        {"max_cpus", row.max_cpus},
+        {"max_memory_bytes", row.max_memory_bytes},
+        {"max_gpus", row.max_gpus},
+        {"max_running", row.max_running},
+        {"max_queued", row.max_queued}};
+    for (const auto& [name, limit] : limits) {
+      if (limit != ProjectRow::kNoLimit) entry.Add(name, limit);
+    }
+  }
+  Log(entry, effects);
+}
+
+void Grid::LogSubmission(const Job& job, Effects* effects) {
+  const JobRow& row = job.row;
   Log(NewEntry("job submitted")
           .Add("job", row.id.value)
+          .Add("project", job.spec->project)
           .Add("spec_hash", row.spec_hash.Hex())
           .Add("bundle_hash", row.bundle_hash.Hex())
           .Add("submitter", KeyText(row.submitter_key)),

@@ -11,7 +11,7 @@ namespace corpgrid::core {
 Reply Grid::Do(const ReportDeath& c, Effects* effects) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
-  device->last_seen_ms = meta_.time_ms;
+  Hear(*device);
   std::vector<ShardId> shards;
   for (const ReportDeath::Begun& begun : c.attempts) {
     if (const auto shard = ShardBegun(*device, begun)) shards.push_back(*shard);

@@ -23,7 +23,7 @@ std::string LeaseToken(const std::array<uint8_t, 32>& seed, AttemptId attempt) {
 Reply Grid::Do(const Poll& c, Effects* effects) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
-  device->last_seen_ms = meta_.time_ms;
+  Hear(*device);
   device->power = c.power;
   for (const AttemptId id : device->leases) {
     Found found = FindAttempt(id);
@@ -51,7 +51,7 @@ Reply Grid::Do(const StopPolling& c, Effects*) {
 Reply Grid::Do(const Heartbeat& c, Effects* effects) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
-  device->last_seen_ms = meta_.time_ms;
+  Hear(*device);
   if (std::exchange(device->power, c.power) != c.power && device->wants > 0) {
     Offer(*device, effects);
   }
@@ -97,9 +97,11 @@ Reply Grid::Do(const Tick&, Effects* effects) {
   }
   while (!pause_ends_.empty() && pause_ends_.begin()->first <= meta_.time_ms) {
     const Job* job = FindJob(pause_ends_.extract(pause_ends_.begin()).mapped());
-    if (job) new_work_.insert(job->rank());
+    if (job) AddNewWork(*job);
   }
   EndLateJobs(effects);
+  ForgetSilentDevices();
+  SettleProjects();
   Preempt();
   RemoveOld(effects);
   DeleteSome(effects);
@@ -129,34 +131,92 @@ void Grid::Offer(Device& device, Effects* effects) {
   }
 }
 
-void Grid::MatchWaiting(Job& job, Effects* effects) {
-  while (job.queued && !waiting_.empty()) {
-    Device* device = BestWaiting(job);
-    if (!device) return;
-    // What is there is spread over those that wait.
-    const auto waiting = static_cast<uint32_t>(waiting_.size());
-    const uint32_t share = std::max(1u, (job.fresh() + waiting - 1) / waiting);
-    LeaseFrom(job, *device, std::min(device->wants, share), effects);
-    StopWaiting(*device);  // What it got answers its poll; it will ask again.
+void Grid::GiveNewWork(Effects* effects) {
+  SettleProjects();
+  while (!new_work_.empty()) {
+    const auto first = new_work_.begin();
+    const auto rank = first->second.begin();
+    Job* job = FindJob(rank->job);
+    // Where several projects have new work, each turn is one shard.
+    const uint32_t limit = new_work_.size() > 1 ? 1 : kMaxPollShards;
+    if (!job || !MatchWaiting(*job, limit, effects)) {
+      first->second.erase(rank);
+      if (first->second.empty()) new_work_.erase(first);
+    }
+    SettleProjects();
   }
+}
+
+bool Grid::MatchWaiting(Job& job, uint32_t limit, Effects* effects) {
+  if (!job.queued || waiting_.empty() ||
+      Room(job.project->row, job.project->used, Amounts::Of(job.want)) == 0) {
+    return false;
+  }
+  Device* device = BestWaiting(job);
+  if (!device) return false;
+  // What is there is spread over those that wait.
+  const auto waiting = static_cast<uint32_t>(waiting_.size());
+  const uint32_t share = std::max(1u, (job.fresh() + waiting - 1) / waiting);
+  LeaseFrom(job, *device, std::min({device->wants, share, limit}), effects);
+  StopWaiting(*device);  // What it got answers its poll; it will ask again.
+  return true;
 }
 
 void Grid::Match(Device& device, Effects* effects) {
   if (device.power == Power::kBattery || device.row.drained) return;
-  Rank after = std::exchange(device.looked_at, Rank());
-  for (size_t scanned = 0; device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice;
-       ++scanned) {
-    const std::optional<Rank> next = queue_.Next(device.row, after);
-    if (!next) return;
-    if (scanned == kMaxScanned) {
-      device.looked_at = after;
+  Turn after;
+  std::map<Turn, Rank> from;  // where to go on in a project that gave something, by its turn
+  size_t left = kMaxScanned;
+  while (left > 0 && device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice) {
+    SettleProjects();
+    Project* project = turns_.Next(device.row, after);
+    if (!project) return;
+    const bool alone = !turns_.Next(device.row, project->turn);
+    auto at = from.extract(project->turn);
+    Rank rank = at ? at.mapped() : Rank();
+    if (LeaseFirst(*project, device, alone ? device.wants : 1, &rank, &left, effects)) {
+      SettleProjects();  // Its share has grown, so it is still behind `after`.
+      from[project->turn] = rank;
+    } else {
+      after = project->turn;
+    }
+  }
+  if (left == 0) Sweep(device, effects);
+}
+
+bool Grid::LeaseFirst(const Project& project, Device& device, uint32_t limit, Rank* from,
+                      size_t* left, Effects* effects) {
+  while (*left > 0) {
+    const std::optional<Rank> next = project.queue.Next(device.row, *from);
+    if (!next) return false;
+    --*left;
+    Job& job = jobs_.at(next->job);
+    const size_t before = device.leases.size();
+    if (PausedUntilMs(job, device.row.id) <= meta_.time_ms) LeaseFrom(job, device, limit, effects);
+    const size_t leased = device.leases.size() - before;
+    if (leased < limit) *from = *next;  // It has no more for this device.
+    if (leased > 0) return true;
+  }
+  return false;
+}
+
+void Grid::Sweep(Device& device, Effects* effects) {
+  const auto start = projects_.lower_bound(device.swept_project);
+  const bool same = start != projects_.end() && start->first == device.swept_project;
+  Rank from = same ? device.swept : Rank();
+  size_t left = kMaxScanned;
+  for (auto it = start; it != projects_.end(); ++it, from = Rank()) {
+    while (device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice &&
+           LeaseFirst(it->second, device, device.wants, &from, &left, effects)) {
+    }
+    if (left <= 1 || device.wants == 0) {
+      device.swept_project = it->first;
+      device.swept = from;
       return;
     }
-    after = *next;
-    Job& job = jobs_.at(after.job);
-    if (PausedUntilMs(job, device.row.id) > meta_.time_ms) continue;
-    LeaseFrom(job, device, device.wants, effects);
+    --left;  // for looking at the project
   }
+  device.swept_project.clear();
 }
 
 int64_t Grid::PausedUntilMs(const Job& job, DeviceId device) const {
@@ -192,6 +252,9 @@ Grid::Live::iterator Grid::FindOpen(Job& job, const Device& device) {
 }
 
 void Grid::LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects) {
+  const uint64_t attempts_before = meta_.next_attempt;
+  const uint64_t room = Room(job.project->row, job.project->used, Amounts::Of(job.want));
+  limit = static_cast<uint32_t>(std::min<uint64_t>(limit, room));
   while (limit-- > 0 && device.leases.size() < kMaxLeasesPerDevice) {
     if (const auto open = FindOpen(job, device); open != job.live.end()) {
       LeaseShard(job, open->second, device, effects);
@@ -201,10 +264,13 @@ void Grid::LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects)
     const uint32_t index = job.row.progress.next_shard++;
     Shard& shard = job.live.emplace_hint(job.live.end(), index, Shard())->second;
     shard.row.id = {job.row.id, index};
-    job.row.progress.state = JobState::kRunning;
+    if (std::exchange(job.row.progress.state, JobState::kRunning) == JobState::kQueued) {
+      --job.project->queued;
+    }
     dirty_jobs_.insert(job.row.id);
     LeaseShard(job, shard, device, effects);
   }
+  CountGot(*job.project, job.want, meta_.next_attempt - attempts_before);
   UpdateQueue(job);
 }
 

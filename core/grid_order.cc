@@ -76,7 +76,7 @@ void Grid::SettleFollowers(Effects* effects) {
       }
       follower->waits_for.erase(ended);
       UpdateQueue(*follower);
-      new_work_.insert(follower->rank());
+      AddNewWork(*follower);
     }
   }
 }
@@ -92,11 +92,18 @@ void Grid::EndLateJobs(Effects* effects) {
 }
 
 void Grid::CountRunning(Job& job, int change) {
+  Project& project = *job.project;
   job.running += static_cast<uint32_t>(change);
+  if (change > 0) {
+    project.used += Amounts::Of(job.want);
+  } else {
+    project.used -= Amounts::Of(job.want);
+  }
+  Touch(project);
   if (job.running == 0) {
-    running_.erase(job.rank());
+    project.running.erase(job.rank());
   } else if (change > 0 && job.running == 1) {
-    running_.insert(job.rank());
+    project.running.insert(job.rank());
   }
 }
 
@@ -117,16 +124,20 @@ std::string Grid::WhyGiveBack(Attempt& attempt, Power power) {
 void Grid::Preempt() {
   if (meta_.time_ms < next_preemption_ms_) return;
   next_preemption_ms_ = meta_.time_ms + kPreemptEveryMs;
-  for (const Rank front : queue_.Fronts()) {
-    Job& job = jobs_.at(front.job);
-    if (meta_.time_ms - job.last_lease_ms >= kPatienceMs) PreemptFor(job);
+  for (const auto& [name, project] : projects_) {
+    for (const Rank front : project.queue.Fronts()) {
+      Job& job = jobs_.at(front.job);
+      if (meta_.time_ms - job.last_lease_ms >= kPatienceMs) PreemptFor(job);
+    }
   }
 }
 
-// One at a time: what is given back answers within seconds.
+// Of its own project alone: between projects only shares decide. One at a time: what is given back
+// answers within seconds.
 void Grid::PreemptFor(Job& job) {
   size_t scanned = 0;
-  for (auto rank = running_.rbegin(); rank != running_.rend(); ++rank) {
+  const std::set<Rank>& running = job.project->running;
+  for (auto rank = running.rbegin(); rank != running.rend(); ++rank) {
     if (rank->priority >= job.spec->priority) return;
     for (auto& [index, shard] : jobs_.at(rank->job).live) {
       for (Attempt& attempt : shard.attempts) {

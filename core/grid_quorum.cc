@@ -28,7 +28,7 @@ std::string WithDetail(std::string text, const std::string& detail) {
 Reply Grid::Do(const SubmitResults& c, Effects* effects) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
-  device->last_seen_ms = meta_.time_ms;
+  Hear(*device);
   std::vector<Verdict> verdicts;
   verdicts.reserve(c.results.size());
   for (const HandedIn& in : c.results) verdicts.push_back(HandIn(*device, in, effects));
@@ -207,7 +207,7 @@ void Grid::Conclude(Job& job, Shard& shard, const Attempt& winner, Effects* effe
 void Grid::Requeue(Job& job, const Shard& shard) {
   Reopen(job, shard);
   UpdateQueue(job);
-  new_work_.insert(job.rank());
+  AddNewWork(job);
 }
 
 void Grid::Lost(Job& job, Shard& shard, Effects* effects) {

@@ -338,7 +338,7 @@ TEST_F(GridTest, AfterARestartTheLeaseOfASilentDeviceLastsOneTtl) {
   now_ms_ += GridConfig().lease_ttl_ms() - 1;
   Apply(Tick{});
   EXPECT_THAT(PollFor(bob, 1), IsEmpty());
-  now_ms_ += 1 + Expiries::kStepMs;
+  now_ms_ += 1 + kExpiryStepMs;
   EXPECT_THAT(Apply(Tick{}).leases, SizeIs(1));
 }
 

@@ -59,6 +59,7 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
     }
   }
   const uint32_t fresh = job->fresh();
+  if (std::string why = WhyProjectWaits(*job); !why.empty()) sentences.push_back(std::move(why));
   if (sentences.empty() && fresh > 0 && running == 0) {
     sentences.push_back(
         "It waits for a device to ask for work; jobs of a higher priority go first, then older "
@@ -99,6 +100,9 @@ Reply Grid::Do(const WhyDevice& c, Effects*) {
           FormatDuration(until_ms - meta_.time_ms), job.pauses.at(c.device).faults_in_a_row));
     } else if (const std::string why = Misfit(job.want, device->row); !why.empty()) {
       sentences.push_back(fmt::format("Job {} does not suit it: {}.", id.value, why));
+    } else if (!Shortage(job.project->row, job.project->used, Amounts::Of(job.want)).empty()) {
+      sentences.push_back(fmt::format("Job {} waits for the quota of its project {}.", id.value,
+                                      job.project->row.name));
     } else if (job.fresh() == 0 && FindOpen(job, *device) == job.live.end()) {
       sentences.push_back(fmt::format(
           "Job {} needs no more of {}: its shards run elsewhere, or wait for other owners.",

@@ -26,41 +26,52 @@ struct Rank {
   bool operator==(const Rank&) const = default;
 };
 
-// The jobs that have shards to give, by class of what they ask for, so that a device finds the next
-// one that it fits without looking at those that it does not. One decision costs the number of
-// classes and the logarithm of the number of jobs.
+// The jobs of a project that have shards to give, by class of what they ask for, so that a device
+// finds the next one that it fits without looking at those that it does not. One decision costs the
+// number of classes and the logarithm of the number of jobs.
 class JobQueue {
  public:
-  void Insert(Rank job, const Requirements& want) { classes_[want].insert(job); }
+  struct Class {
+    std::set<Rank> jobs;
+    bool open = false;  // the project has room for another shard of it
+  };
+  using Classes = std::map<Requirements, Class>;
 
+  void Insert(Rank job, const Requirements& want) { classes_[want].jobs.insert(job); }
+
+  // Leaves the class, if empty, to whoever knows where else it is listed.
   void Erase(Rank job, const Requirements& want) {
     const auto found = classes_.find(want);
-    if (found == classes_.end()) return;
-    found->second.erase(job);
-    if (found->second.empty()) classes_.erase(found);
+    if (found != classes_.end()) found->second.jobs.erase(job);
   }
 
-  // The first job behind `after` that `device` fits.
+  // The first job behind `after` that `device` fits, of the classes that are open.
   std::optional<Rank> Next(const DeviceRow& device, Rank after) const {
     std::optional<Rank> next;
-    for (const auto& [want, jobs] : classes_) {
-      const auto job = jobs.upper_bound(after);
-      if (job == jobs.end() || (next && *next < *job) || !Fits(want, device)) continue;
+    for (const auto& [want, members] : classes_) {
+      const auto job = members.jobs.upper_bound(after);
+      if (!members.open || job == members.jobs.end() || (next && *next < *job) ||
+          !Fits(want, device))
+        continue;
       next = *job;
     }
     return next;
   }
 
-  // The first job of each class.
+  // The first job of each open class.
   std::vector<Rank> Fronts() const {
     std::vector<Rank> fronts;
     fronts.reserve(classes_.size());
-    for (const auto& [want, jobs] : classes_) fronts.push_back(*jobs.begin());
+    for (const auto& [want, members] : classes_) {
+      if (members.open && !members.jobs.empty()) fronts.push_back(*members.jobs.begin());
+    }
     return fronts;
   }
 
+  Classes& classes() { return classes_; }
+
  private:
-  std::map<Requirements, std::set<Rank>> classes_;
+  Classes classes_;
 };
 
 }  // namespace corpgrid::core

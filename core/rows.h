@@ -66,6 +66,23 @@ struct ReputationRow {
   int64_t evidence_ms = 0;
 };
 
+// Whose jobs share the grid with those of other projects. One that was removed keeps its row.
+struct ProjectRow {
+  static constexpr uint64_t kNoLimit = ~uint64_t{0};
+
+  std::string name;
+  uint32_t weight = 1;  // of its share against the others'
+  // Of what its running attempts ask for together.
+  uint64_t max_cpus = kNoLimit;
+  uint64_t max_memory_bytes = kNoLimit;
+  uint64_t max_gpus = kNoLimit;
+  uint64_t max_running = kNoLimit;  // attempts
+  uint64_t max_queued = kNoLimit;   // jobs that have not begun
+  bool removed = false;
+
+  bool operator==(const ProjectRow&) const = default;
+};
+
 // kRemoved: nobody hears of it any more, and what is left of its rows goes bit by bit.
 enum class JobState : uint8_t { kQueued, kRunning, kDone, kFailed, kCancelled, kRemoved };
 
@@ -174,6 +191,7 @@ struct WriteBatch {
   std::vector<JoinTokenRow> join_tokens;
   std::vector<DeviceRow> devices;
   std::vector<ReputationRow> reputations;
+  std::vector<ProjectRow> projects;
   std::vector<JobRow> jobs;                  // new ones
   std::vector<JobProgressRow> job_progress;  // of jobs that exist, or are new in this batch
   std::vector<ShardRow> shards;
@@ -186,10 +204,11 @@ struct WriteBatch {
   std::vector<JobId> forgotten_jobs;           // that have no shards left
 
   bool empty() const {
-    return !meta && join_tokens.empty() && devices.empty() && reputations.empty() && jobs.empty() &&
-           job_progress.empty() && shards.empty() && attempts.empty() && results.empty() &&
-           checkpoints.empty() && forgotten_checkpoints.empty() && audit.empty() &&
-           forgotten_shards.empty() && forgotten_jobs.empty();
+    return !meta && join_tokens.empty() && devices.empty() && reputations.empty() &&
+           projects.empty() && jobs.empty() && job_progress.empty() && shards.empty() &&
+           attempts.empty() && results.empty() && checkpoints.empty() &&
+           forgotten_checkpoints.empty() && audit.empty() && forgotten_shards.empty() &&
+           forgotten_jobs.empty();
   }
 };
 
@@ -203,13 +222,14 @@ struct FinishedJob {
 };
 
 // All that the core needs to go on: unfinished jobs with their running shards, those shards'
-// attempts and results, and every device. Of finished jobs only the key and how and when they
-// ended, of the audit log what `meta` says.
+// attempts and results, every device and every project. Of finished jobs only the key and how and
+// when they ended, of the audit log what `meta` says.
 struct Snapshot {
   MetaRow meta;
   std::vector<JoinTokenRow> join_tokens;
   std::vector<DeviceRow> devices;
   std::vector<ReputationRow> reputations;
+  std::vector<ProjectRow> projects;
   std::vector<JobRow> jobs;
   std::vector<ShardRow> shards;
   std::vector<AttemptRow> attempts;

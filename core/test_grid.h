@@ -79,7 +79,7 @@ class TestGrid : public TestRows {
   }
 
   // After which a silent device has lost its leases for sure.
-  static int64_t PastTtlMs() { return GridConfig().lease_ttl_ms() + Expiries::kStepMs; }
+  static int64_t PastTtlMs() { return GridConfig().lease_ttl_ms() + kExpiryStepMs; }
 
   // Until a shard that failed for the first time is queued again.
   void AfterRetryDelay() {

@@ -14,6 +14,7 @@ struct TestRows {
     for (const auto& row : rows.join_tokens) tokens_[row.secret_hash] = row;
     for (const auto& row : rows.devices) devices_[row.id] = row;
     for (const auto& row : rows.reputations) reputations_[row.device] = row;
+    for (const auto& row : rows.projects) projects_[row.name] = row;
     for (const auto& row : rows.jobs) jobs_[row.id] = row;
     for (const auto& row : rows.job_progress) jobs_.at(row.id).progress = row;
     for (const auto& row : rows.shards) shards_[row.id] = row;
@@ -42,6 +43,7 @@ struct TestRows {
     for (const auto& [key, row] : tokens_) snapshot.join_tokens.push_back(row);
     for (const auto& [key, row] : devices_) snapshot.devices.push_back(row);
     for (const auto& [key, row] : reputations_) snapshot.reputations.push_back(row);
+    for (const auto& [name, row] : projects_) snapshot.projects.push_back(row);
     for (const auto& [id, row] : jobs_) {
       if (row.progress.state > JobState::kRunning) {
         snapshot.finished.push_back({row.idempotency_key, id, row.progress.state,
@@ -69,6 +71,7 @@ struct TestRows {
   std::map<crypto::Hash, JoinTokenRow> tokens_;
   std::map<DeviceId, DeviceRow> devices_;
   std::map<DeviceId, ReputationRow> reputations_;
+  std::map<std::string, ProjectRow> projects_;
   std::map<JobId, JobRow> jobs_;
   std::map<ShardId, ShardRow> shards_;
   std::map<AttemptId, AttemptRow> attempts_;

@@ -77,6 +77,7 @@ void JobToMessage(const core::JobRow& row, const job::JobSpec& spec, const core:
   const core::JobProgressRow& progress = row.progress;
   out->set_id(row.id.value);
   out->set_name(spec->name);
+  out->set_project(spec->project);
   out->set_state(ToText(progress.state));
   out->set_shards(spec->shards);
   out->set_shards_done(progress.done);

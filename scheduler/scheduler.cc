@@ -28,6 +28,7 @@
 #include "scheduler/job_watch.h"
 #include "scheduler/jobs_service.h"
 #include "scheduler/objects_service.h"
+#include "scheduler/projects_service.h"
 #include "scheduler/staging.h"
 #include "spdlog/spdlog.h"
 #include "store/store.h"
@@ -193,6 +194,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   std::unique_ptr<AgentService> agent_service_;
   std::unique_ptr<ObjectsService> objects_service_;
   std::unique_ptr<JobsService> jobs_service_;
+  std::unique_ptr<ProjectsService> projects_service_;
   std::unique_ptr<AuditService> audit_service_;
   std::unique_ptr<grpc::Server> server_;
   std::map<AttemptId, bool> ended_touched_;  // of the core's thread, within OnCommitted
@@ -247,6 +249,7 @@ absl::Status RunningScheduler::Start() {
   jobs_service_ =
       std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(), objects_.get(),
                                     validator_.get(), &watch_, join_key.bytes);
+  projects_service_ = std::make_unique<ProjectsService>(authenticator_.get(), loop_.get());
   ASSIGN_OR_RETURN(audit_log_, OpenAuditLog(folder));
   audit_service_ =
       std::make_unique<AuditService>(authenticator_.get(), audit_log_.get(), store_.get());
@@ -285,6 +288,7 @@ absl::Status RunningScheduler::Listen() {
   builder.RegisterService(agent_service_.get());
   builder.RegisterService(objects_service_.get());
   builder.RegisterService(jobs_service_.get());
+  builder.RegisterService(projects_service_.get());
   builder.RegisterService(audit_service_.get());
   builder.SetResourceQuota(
       grpc::ResourceQuota("scheduler").SetMaxThreads(kMaxThreads).Resize(1ull << 30));

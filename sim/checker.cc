@@ -328,7 +328,7 @@ int64_t Checker::DeadlineMs(const AttemptFact& fact, int64_t max_queued_ms) cons
 }
 
 void Checker::CheckOverdue(int64_t now_ms) {
-  const int64_t time_ms = now_ms - core::Expiries::kStepMs;  // the core looks once a step
+  const int64_t time_ms = now_ms - core::kExpiryStepMs;  // the core looks once a step
   while (!deadlines_.empty() && deadlines_.top().first <= time_ms) {
     const AttemptId id = deadlines_.top().second;
     deadlines_.pop();

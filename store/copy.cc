@@ -18,15 +18,17 @@ namespace {
 
 constexpr size_t kRowsACommit = 500;
 
-constexpr std::array kTables = {kTable<core::JoinTokenRow>.name,   kTable<core::DeviceRow>.name,
-                                kTable<core::ReputationRow>.name,  kTable<core::JobRow>.name,
-                                kTable<core::JobProgressRow>.name, kTable<core::ShardRow>.name,
-                                kTable<core::AttemptRow>.name,     kTable<core::ResultRow>.name,
-                                kTable<core::CheckpointRow>.name,  kTable<core::AuditRow>.name};
+constexpr std::array kTables = {kTable<core::JoinTokenRow>.name,  kTable<core::DeviceRow>.name,
+                                kTable<core::ReputationRow>.name, kTable<core::ProjectRow>.name,
+                                kTable<core::JobRow>.name,        kTable<core::JobProgressRow>.name,
+                                kTable<core::ShardRow>.name,      kTable<core::AttemptRow>.name,
+                                kTable<core::ResultRow>.name,     kTable<core::CheckpointRow>.name,
+                                kTable<core::AuditRow>.name};
 
 auto& RowsOf(core::WriteBatch& batch, const core::JoinTokenRow&) { return batch.join_tokens; }
 auto& RowsOf(core::WriteBatch& batch, const core::DeviceRow&) { return batch.devices; }
 auto& RowsOf(core::WriteBatch& batch, const core::ReputationRow&) { return batch.reputations; }
+auto& RowsOf(core::WriteBatch& batch, const core::ProjectRow&) { return batch.projects; }
 auto& RowsOf(core::WriteBatch& batch, const core::JobRow&) { return batch.jobs; }
 auto& RowsOf(core::WriteBatch& batch, const core::ShardRow&) { return batch.shards; }
 auto& RowsOf(core::WriteBatch& batch, const core::AttemptRow&) { return batch.attempts; }
@@ -49,21 +51,21 @@ class Digest {
   crypto::Hasher hasher_;
 };
 
-// By the bytes of their holders: each database has an order of its own for texts. In memory, as
-// only running shards have checkpoints.
-template <typename Use>
-absl::Status ForEveryCheckpoint(SqlStore* store, const Use& use) {
-  std::vector<core::CheckpointRow> rows;
-  RETURN_IF_ERROR(store->ForEach<core::CheckpointRow>([&](const core::CheckpointRow& row) {
+auto KeyOf(const core::CheckpointRow& row) { return std::pair(row.shard, AsSqlText(row.holder)); }
+auto KeyOf(const core::ProjectRow& row) { return AsSqlText(row.name); }
+
+// By the bytes of their keys: each database has an order of its own for texts. In memory, as there
+// are few projects, and only running shards have checkpoints.
+template <typename Row, typename Use>
+absl::Status ForEachInOrder(SqlStore* store, const Use& use) {
+  std::vector<Row> rows;
+  RETURN_IF_ERROR(store->ForEach<Row>([&](const Row& row) {
     rows.push_back(row);
     return absl::OkStatus();
   }));
-  const auto key = [](const core::CheckpointRow& row) {
-    return std::pair(row.shard, AsSqlText(row.holder));
-  };
   std::sort(rows.begin(), rows.end(),
-            [&](const auto& a, const auto& b) { return key(a) < key(b); });
-  for (const core::CheckpointRow& row : rows) RETURN_IF_ERROR(use(row));
+            [](const Row& a, const Row& b) { return KeyOf(a) < KeyOf(b); });
+  for (const Row& row : rows) RETURN_IF_ERROR(use(row));
   return absl::OkStatus();
 }
 
@@ -73,12 +75,13 @@ absl::Status ForEveryRow(SqlStore* store, const Use& use) {
   RETURN_IF_ERROR(store->ForEach<core::JoinTokenRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::DeviceRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::ReputationRow>(use));
+  RETURN_IF_ERROR(ForEachInOrder<core::ProjectRow>(store, use));
   RETURN_IF_ERROR(store->ForEach<core::JobRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::ShardRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::AttemptRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::ResultRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::AuditRow>(use));
-  return ForEveryCheckpoint(store, use);
+  return ForEachInOrder<core::CheckpointRow>(store, use);
 }
 
 class Copier {

@@ -21,6 +21,7 @@ std::string Show(const core::Snapshot& snapshot) {
   rows.join_tokens = snapshot.join_tokens;
   rows.devices = snapshot.devices;
   rows.reputations = snapshot.reputations;
+  rows.projects = snapshot.projects;
   rows.jobs = snapshot.jobs;
   rows.shards = snapshot.shards;
   rows.attempts = snapshot.attempts;

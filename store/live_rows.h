@@ -44,6 +44,7 @@ class LiveRows {
   std::map<crypto::Hash, core::JoinTokenRow> tokens_;
   std::map<DeviceId, core::DeviceRow> devices_;
   std::map<DeviceId, core::ReputationRow> reputations_;
+  std::map<std::string, core::ProjectRow> projects_;
   std::map<JobId, Job> jobs_;
   std::set<JobId> unfinished_;
   std::map<std::pair<ShardId, std::string>, core::CheckpointRow> checkpoints_;  // by holder

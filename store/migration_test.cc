@@ -99,5 +99,22 @@ TEST(MigrationTest, JobsThatHadEndedInVersion8CountAsEndedNow) {
   EXPECT_EQ(loaded->finished[0].next_shard, 3u);
 }
 
+TEST(MigrationTest, AGridOfVersion8HasNoProjectsOfItsOwn) {
+  const corpgrid::testing::TempFolder folder;
+  const std::string path = folder / "state.db";
+  {
+    sqlite::Database db = *sqlite::Database::Open(path);
+    ASSERT_TRUE(Migrate(db, Migrations().first(6)).ok());
+    ASSERT_TRUE(db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11, 0, x'')").ok());
+  }
+  const auto store = OpenSqlite(path);
+  ASSERT_TRUE(store.ok()) << store.status();
+  core::WriteBatch batch;
+  batch.projects = {TestProject(1)};
+  EXPECT_THAT((*store)->Load()->projects, IsEmpty());
+  ASSERT_TRUE((*store)->Commit(batch).ok());
+  EXPECT_EQ((*store)->Load()->projects, batch.projects);
+}
+
 }  // namespace
 }  // namespace corpgrid::store

@@ -263,6 +263,7 @@ absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
   add(batch.join_tokens);
   add(batch.devices);
   add(batch.reputations);
+  add(batch.projects);
   add(batch.jobs);
   add(progress);
   add(batch.shards);

@@ -117,6 +117,19 @@ absl::Status Read(const Columns& columns, core::ReputationRow* row) {
   return read.status();
 }
 
+absl::Status Read(const Columns& columns, core::ProjectRow* row) {
+  ColumnReader read(columns);
+  row->name = read.Text();
+  row->weight = read.Small();
+  row->max_cpus = read.Unsigned();
+  row->max_memory_bytes = read.Unsigned();
+  row->max_gpus = read.Unsigned();
+  row->max_running = read.Unsigned();
+  row->max_queued = read.Unsigned();
+  row->removed = read.Signed() != 0;
+  return read.status();
+}
+
 absl::Status Read(const Columns& columns, core::JobRow* row) {
   ColumnReader read(columns);
   row->id = {read.Unsigned()};

@@ -48,6 +48,12 @@ auto WithValues(const core::ReputationRow& row, const Use& use) {
              row.good_micro, row.bad_micro, row.evidence_ms);
 }
 
+template <typename Use>
+auto WithValues(const core::ProjectRow& row, const Use& use) {
+  return use(row.name, row.weight, row.max_cpus, row.max_memory_bytes, row.max_gpus,
+             row.max_running, row.max_queued, row.removed);
+}
+
 // Without its progress.
 template <typename Use>
 auto WithValues(const core::JobRow& row, const Use& use) {

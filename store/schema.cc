@@ -166,6 +166,21 @@ ALTER TABLE devices ADD COLUMN drained SMALLINT NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN submitted_ms BIGINT NOT NULL DEFAULT 0;
 )sql";
 
+// 64 bits of 1 are no limit. What was removed stays as a row, so that a batch may remove a project
+// and make it anew.
+constexpr std::string_view kProjects = R"sql(
+CREATE TABLE projects (
+  name TEXT PRIMARY KEY,
+  weight BIGINT NOT NULL,
+  max_cpus BIGINT NOT NULL,
+  max_memory_bytes BIGINT NOT NULL,
+  max_gpus BIGINT NOT NULL,
+  max_running BIGINT NOT NULL,
+  max_queued BIGINT NOT NULL,
+  removed SMALLINT NOT NULL
+);
+)sql";
+
 // When jobs ended, in grid time: those that had ended before count as ended now. The index finds
 // what refers to attempts that are deleted. And the devices that shards were the death of.
 constexpr std::string_view kRemoval = R"sql(
@@ -189,10 +204,11 @@ CREATE TABLE changes (
 )sql";
 
 constexpr std::array kMigrations = {
-    Migration{.version = 1, .sql = kFirst},    Migration{.version = 4, .sql = kCheckpoints},
-    Migration{.version = 5, .sql = kLeader},   Migration{.version = 6, .sql = kEvidence},
-    Migration{.version = 7, .sql = kAuditLog}, Migration{.version = 8, .sql = kDrainAndDeadlines},
-    Migration{.version = 11, .sql = kRemoval}, Migration{.version = 12, .sql = kFollowers}};
+    Migration{.version = 1, .sql = kFirst},     Migration{.version = 4, .sql = kCheckpoints},
+    Migration{.version = 5, .sql = kLeader},    Migration{.version = 6, .sql = kEvidence},
+    Migration{.version = 7, .sql = kAuditLog},  Migration{.version = 8, .sql = kDrainAndDeadlines},
+    Migration{.version = 9, .sql = kProjects},  Migration{.version = 11, .sql = kRemoval},
+    Migration{.version = 12, .sql = kFollowers}};
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 #include "store/schema.h"
 #include "store/test_rows.h"
+#include "store/test_show.h"
 #include "store/testing/postgres_server.h"
 
 namespace corpgrid::store {
@@ -18,53 +19,6 @@ using ::testing::Pair;
 using ::testing::SizeIs;
 
 constexpr auto kRunning = core::JobState::kRunning;
-
-// Compares all columns by their values, since the rows have no operator==.
-std::string Show(const core::DeviceRow& r) {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", r.id.value, r.public_key, r.name,
-                     r.owner, r.site, r.version, r.cpus, r.memory_bytes, r.vram_bytes, r.backends,
-                     r.network_allowed, r.drained);
-}
-std::string Show(const core::ReputationRow& r) {
-  return fmt::format("{} {} {} {} {} {} {} {} {}", r.device.value, r.agreed, r.disagreed, r.expired,
-                     r.refused, r.faults, r.good_micro, r.bad_micro, r.evidence_ms);
-}
-std::string Show(const core::JoinTokenRow& r) {
-  return fmt::format("{} {} {} {}", r.secret_hash.Hex(), r.owner, r.uses_left, r.idempotency_key);
-}
-std::string Show(const core::JobRow& r) {
-  const core::JobProgressRow& p = r.progress;
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} | {} {} {} {} {} {} {} {}", r.id.value,
-                     r.idempotency_key, r.spec, r.spec_hash.Hex(), r.bundle_hash.Hex(),
-                     r.bundle_bytes, r.submitter_key, r.signature, r.submitted_wall_ms,
-                     r.submitted_ms, p.id.value, static_cast<int>(p.state), p.next_shard, p.done,
-                     p.failed, p.finished_wall_ms, p.finished_ms, p.error);
-}
-std::string Show(const core::ShardRow& r) {
-  std::string died_on;
-  for (const DeviceId id : r.died_on) died_on += fmt::format("{} ", id.value);
-  return fmt::format("{}/{} {} {} {} {} {} {} {} {}", r.id.job.value, r.id.index,
-                     static_cast<int>(r.state), r.tries, r.replicas, r.expired, r.faults,
-                     r.winner.value, r.error, died_on);
-}
-std::string Show(const core::CheckpointRow& r) {
-  return fmt::format("{}/{} {} {} {}", r.shard.job.value, r.shard.index, r.holder, r.attempt.value,
-                     r.state.Hex());
-}
-std::string Show(const core::AttemptRow& r) {
-  return fmt::format("{} {}/{} {} {} {} {} {}", r.id.value, r.shard.job.value, r.shard.index,
-                     r.device.value, r.owner, r.lease_token, r.try_number,
-                     static_cast<int>(r.state));
-}
-std::string Show(const core::ResultRow& r) {
-  std::string outputs;
-  for (const job::Output& o : r.result.outputs) {
-    outputs += fmt::format("{} {} {};", o.name, o.hash.Hex(), o.size_bytes);
-  }
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {}", r.attempt.value,
-                     static_cast<int>(r.result.outcome), r.result.exit_code, outputs, r.signature,
-                     r.detail, r.stdout_tail, r.stderr_tail, r.wall_ms, r.cpu_ms, r.max_rss_bytes);
-}
 
 enum class Backend { kSqlite, kPostgres };
 
@@ -140,6 +94,7 @@ TEST_P(StoreTest, EveryColumnComesBack) {
       .join_tokens = {TestToken(1)},
       .devices = {TestDevice(1)},
       .reputations = {TestReputation(1)},
+      .projects = {TestProject(1)},
       .jobs = {TestJob(1, kRunning)},
       .job_progress = {},
       .shards = {TestShard(1, 0, core::ShardState::kRunning),
@@ -165,6 +120,7 @@ TEST_P(StoreTest, EveryColumnComesBack) {
   EXPECT_EQ(Show(loaded.devices[0]), Show(batch.devices[0]));
   ASSERT_THAT(loaded.reputations, SizeIs(1));
   EXPECT_EQ(Show(loaded.reputations[0]), Show(batch.reputations[0]));
+  EXPECT_EQ(loaded.projects, batch.projects);
   ASSERT_THAT(loaded.jobs, SizeIs(1));
   EXPECT_EQ(Show(loaded.jobs[0]), Show(batch.jobs[0]));
   ASSERT_THAT(loaded.shards, SizeIs(2));
@@ -203,6 +159,7 @@ TEST_P(StoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
                          .join_tokens = {TestToken(1)},
                          .devices = {TestDevice(1), TestDevice(2)},
                          .reputations = {TestReputation(1)},
+                         .projects = {TestProject(1)},
                          .jobs = {TestJob(1, core::JobState::kQueued)},
                          .job_progress = {},
                          .shards = {TestShard(1, 0, core::ShardState::kRunning)},
@@ -221,6 +178,8 @@ TEST_P(StoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
   second.devices[0].id = {1};
   second.reputations = {TestReputation(9), TestReputation(8)};
   second.reputations[0].device = second.reputations[1].device = {1};
+  second.projects = {TestProject(9), TestProject(8)};
+  second.projects[0].name = second.projects[1].name = first.projects[0].name;
   second.job_progress = {TestJob(1, kRunning).progress};
   second.job_progress[0].done = 99;
   second.shards = {TestShard(1, 0, core::ShardState::kRunning)};
@@ -233,6 +192,7 @@ TEST_P(StoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
   EXPECT_EQ(loaded.join_tokens.at(0).uses_left, 0u);
   EXPECT_EQ(Show(loaded.devices.at(0)), Show(second.devices[0]));
   EXPECT_EQ(Show(loaded.reputations.at(0)), Show(second.reputations[1]));
+  EXPECT_THAT(loaded.projects, ElementsAre(second.projects[1]));
   core::JobRow job = first.jobs[0];
   job.progress = second.job_progress[0];
   EXPECT_EQ(Show(loaded.jobs.at(0)), Show(job));

@@ -58,6 +58,13 @@ inline constexpr Table kTable<core::ReputationRow> = {
         "device_id, agreed, disagreed, expired, refused, faults, good_micro, bad_micro, "
         "evidence_ms"};
 
+template <>
+inline constexpr Table kTable<core::ProjectRow> = {
+    .name = "projects",
+    .key = "name",
+    .columns =
+        "name, weight, max_cpus, max_memory_bytes, max_gpus, max_running, max_queued, removed"};
+
 // A job without its progress, which is a table of its own.
 template <>
 inline constexpr Table kTable<core::JobRow> = {

@@ -16,6 +16,7 @@ inline core::WriteBatch NumberedBatch(const core::MetaRow& meta, uint64_t n) {
   batch.meta->batch = n;
   batch.devices = {TestDevice(1)};
   batch.reputations = {TestReputation(1)};
+  batch.projects = {TestProject(n)};
   batch.jobs = {TestJob(n, core::JobState::kRunning)};
   for (uint32_t i = 0; i < kShardsABatch; ++i) {
     const uint64_t attempt = n * kShardsABatch + i;
@@ -35,6 +36,7 @@ inline void ExpectWholeBatches(Store& store, uint64_t at_least) {
   const uint64_t batches = loaded->meta.batch;
   EXPECT_GE(batches, at_least);
   ASSERT_EQ(loaded->jobs.size(), batches);
+  EXPECT_EQ(loaded->projects.size(), batches);
   EXPECT_EQ(loaded->shards.size(), batches * kShardsABatch);
   EXPECT_EQ(loaded->attempts.size(), batches * kShardsABatch);
   EXPECT_EQ(loaded->results.size(), batches * kShardsABatch);

@@ -42,6 +42,17 @@ inline core::JoinTokenRow TestToken(uint32_t n) {
           .idempotency_key = fmt::format("token key {}", n)};
 }
 
+inline core::ProjectRow TestProject(uint64_t n) {
+  return {.name = fmt::format("Project-{}", n),
+          .weight = static_cast<uint32_t>(n + 2),
+          .max_cpus = n + 3,
+          .max_memory_bytes = ~n,
+          .max_gpus = core::ProjectRow::kNoLimit,
+          .max_running = n + 4,
+          .max_queued = 0,
+          .removed = true};
+}
+
 inline core::JobRow TestJob(uint64_t n, core::JobState state) {
   return {.id = {n},
           .idempotency_key = fmt::format("key {}", n),
