@@ -12,16 +12,6 @@ namespace {
 
 constexpr size_t kMaxMessages = 10;
 
-bool Suits(const core::DeviceRow& has, const job::JobFields& wants) {
-  const bool backend = std::any_of(
-      wants.resources.backends.begin(), wants.resources.backends.end(),
-      [&](job::Backend b) { return (has.backends >> static_cast<unsigned>(b) & 1) != 0; });
-  return backend && has.cpus >= wants.resources.cpus &&
-         has.memory_bytes >= wants.resources.memory_bytes &&
-         has.vram_bytes >= wants.resources.vram_bytes &&
-         (has.network_allowed || !wants.limits.network);
-}
-
 }  // namespace
 
 Checker::Checker(World* world, const EventQueue* events, const core::GridConfig& config,
@@ -70,6 +60,7 @@ void Checker::Applied(const std::vector<Request>& requests,
     Fail(fmt::format("grid time went from {} to {}", applied_ms_, time_ms));
   applied_ms_ = time_ms;
   fresh_.clear();
+  BeginProjectsRound();
   ++rounds_;
   for (size_t i = 0; i < requests.size(); ++i) AppliedOne(requests[i], effects[i]);
 }
@@ -125,6 +116,7 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
     device->second.applied.drained = drain->drained;
     if (drain->drained) device->second.drained_round = rounds_;
   }
+  AppliedProjects(request, effects);
   for (const core::Lease& lease : effects.leases) CheckLease(lease);
 }
 
@@ -150,6 +142,7 @@ void Checker::CheckLease(const core::Lease& lease) {
     Fail(fmt::format("attempt {} was leased to a device that does not suit its job",
                      lease.attempt.value));
   }
+  CheckProject(lease, fact);
 }
 
 void Checker::Released(const Request& request, const core::Effects& effects) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -36,6 +37,8 @@ namespace corpgrid::sim {
 //  of it than leases of it may run out;
 //  - a job is removed when a person asked for it or its time is over, and only when it has ended;
 //  of a job that is not removed no row goes and no object, and of one that is in the end all;
+//  - no lease exceeds a quota of its project, or goes to one while another that uses less by its
+//    weight has a fresh shard for that device;
 //  - numbers are used once and grid time never goes back;
 //  - the audit log has an entry for every join token, device, job that begins or ends and result
 //    that is outvoted, with the row that says so; it only grows, and the tree that the core goes on
@@ -145,10 +148,18 @@ class Checker {
     std::map<uint32_t, ShardFact> shards;
   };
 
+  // CPUs, bytes of memory, GPUs and attempts.
+  using Amounts = std::array<uint64_t, 4>;
+  struct ProjectFact {
+    core::ProjectRow row;
+    Amounts used = {};
+  };
+
   const JobTruth& TruthOf(const JobFact& job) const { return world_->jobs()[job.truth]; }
   uint64_t PartyOf(const JobTruth& job, DeviceId device) const;
   static bool HasEnded(core::JobState state);
   static bool IsLive(core::AttemptState state);
+  static bool Suits(const core::DeviceRow& has, const job::JobFields& wants);
 
   // checker.cc
   void AppliedOne(const Request& request, const core::Effects& effects);
@@ -167,6 +178,25 @@ class Checker {
   // When its lease ends unless a heartbeat extends it. `max_queued_ms` depends on the device's
   // standing.
   int64_t DeadlineMs(const AttemptFact& fact, int64_t max_queued_ms) const;
+
+  // checker_projects.cc: whose turn it is, and what a project may use
+  static Amounts AmountsOf(const JobTruth& job);
+  static Amounts QuotasOf(const core::ProjectRow& row);
+  static bool FitsQuotas(const core::ProjectRow& row, const Amounts& used, const Amounts& more);
+  static bool UsesLess(const ProjectFact& a, const ProjectFact& b);
+  // Null when it is not known.
+  const JobTruth* AppliedJob(JobId id) const;
+  void BeginProjectsRound();
+  void AppliedProjects(const Request& request, const core::Effects& effects);
+  void AppliedRemoval(const std::string& name, bool removed);
+  void AppliedSubmission(const core::SubmitJob& submit, const core::Reply& reply);
+  void NotePause(AttemptId id);
+  void StopsUsing(AttemptId id);
+  void CheckProject(const core::Lease& lease, const DeviceFact& device);
+  void CheckTurn(const core::Lease& lease, const ProjectFact& project, const DeviceFact& device);
+  void LandedProjects(const core::WriteBatch& batch);
+  void LoadedProjects(const core::Snapshot& snapshot);
+  void ReloadedProjects();
 
   // checker_audit.cc: the audit log as it reached the store
   void LandedAudit(const core::WriteBatch& batch);
@@ -198,6 +228,7 @@ class Checker {
   bool MayFailWhole(const JobFact& job) const;
   // Whether one that `job` follows has ended, in another way than done.
   bool FollowsAFailure(const JobTruth& job) const;
+  void CheckFollows(const core::WriteBatch& batch);
   void CheckFollows(const JobTruth& job);
   void CheckDeadlines();
   void HeardOfDeath(const core::ReportDeath& report);
@@ -229,6 +260,17 @@ class Checker {
   std::multimap<int64_t, JobId> due_;  // by deadline
   std::deque<AttemptId> retired_;      // ended ones, the oldest first
   std::map<JobId, JobFact> jobs_;
+  std::set<JobId> fresh_jobs_;                   // with shards that nobody has had, in the store
+  std::map<std::string, ProjectFact> projects_;  // in the core's memory
+  std::map<std::string, core::ProjectRow> landed_projects_;
+  std::unordered_map<JobId, uint32_t> applied_jobs_;  // index in the world
+  std::unordered_map<AttemptId, JobId> using_;        // attempts that count for their projects
+  std::set<std::string> refused_;                     // keys of jobs that their project refused
+  std::set<std::pair<JobId, DeviceId>> paused_;       // devices that gave a job's shards up
+  // In this round:
+  std::set<JobId> changed_;               // jobs, but by polls
+  std::map<JobId, uint32_t> leased_;      // attempts
+  std::multiset<std::string> submitted_;  // projects of jobs
   size_t live_attempts_ = 0;
   size_t unfinished_jobs_ = 0;
   size_t gone_jobs_ = 0;

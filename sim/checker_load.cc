@@ -57,6 +57,7 @@ void Checker::Loaded(const core::Snapshot& snapshot) {
       Fail(fmt::format("job {} came back otherwise", row.id.value));
     }
   }
+  LoadedProjects(snapshot);
   for (const core::DeviceRow& row : snapshot.devices) {
     const auto device = devices_.find(row.id);
     if (device == devices_.end() || device->second.row.public_key != row.public_key ||
@@ -102,6 +103,7 @@ void Checker::Reloaded(const core::Grid& grid) {
     device.applied = device.row;
     device.contact_ms = time_ms;
   }
+  ReloadedProjects();
 }
 
 }  // namespace corpgrid::sim

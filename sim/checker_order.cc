@@ -7,12 +7,15 @@
 
 namespace corpgrid::sim {
 
-// On a drained device, or while a job of a higher priority goes on.
+// On a drained device, or while a job of its project of a higher priority goes on, or did until a
+// later request of the same batch.
 bool Checker::MayBeGivenBack(const DeviceFact& device, const AttemptFact& fact) const {
   if (device.applied.drained || device.drained_round == rounds_) return true;
-  const int32_t priority = TruthOf(jobs_.at(fact.shard.job)).spec->priority;
+  const job::JobFields& own = *TruthOf(jobs_.at(fact.shard.job)).spec;
   return std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
-    return !HasEnded(entry.second.state) && TruthOf(entry.second).spec->priority > priority;
+    const job::JobFields& other = *TruthOf(entry.second).spec;
+    const bool goes_on = !HasEnded(entry.second.state) || changed_.contains(entry.first);
+    return goes_on && other.project == own.project && other.priority > own.priority;
   });
 }
 
@@ -20,7 +23,9 @@ void Checker::Refused(const JobTruth& job) {
   const std::vector<uint64_t>& after = job.spec->after;
   const bool gone =
       std::any_of(after.begin(), after.end(), [&](uint64_t id) { return IsRemoved(JobId{id}); });
-  if (!gone && !FollowsAFailure(job)) Fail(fmt::format("{} was refused for no reason", job.key));
+  if (!gone && !FollowsAFailure(job) && !refused_.contains(job.key)) {
+    Fail(fmt::format("{} was refused for no reason", job.key));
+  }
 }
 
 bool Checker::FollowsAFailure(const JobTruth& job) const {
@@ -36,6 +41,13 @@ bool Checker::MayFailWhole(const JobFact& job) const {
   const int64_t deadline_ms = truth.spec->deadline_ms;
   const bool late = deadline_ms > 0 && meta_.time_ms >= job.submitted_ms + deadline_ms;
   return late || FollowsAFailure(truth);
+}
+
+void Checker::CheckFollows(const core::WriteBatch& batch) {
+  for (const core::AttemptRow& row : batch.attempts) {
+    const JobTruth* job = world_->FindJob(row.shard.job);
+    if (job) CheckFollows(*job);
+  }
 }
 
 void Checker::CheckFollows(const JobTruth& job) {

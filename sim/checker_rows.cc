@@ -25,11 +25,9 @@ void Checker::Landed(const core::WriteBatch& batch) {
   for (const core::AttemptRow& row : batch.attempts) LandedAttempt(row, batch);
   for (const core::ShardRow& row : batch.shards) LandedShard(row);
   for (const core::JobProgressRow& row : batch.job_progress) LandedProgress(row);
+  LandedProjects(batch);
   LandedDeletions(batch);
-  for (const core::AttemptRow& row : batch.attempts) {
-    const JobTruth* job = world_->FindJob(row.shard.job);
-    if (job) CheckFollows(*job);
-  }
+  CheckFollows(batch);
   for (const core::ResultRow& row : batch.results) {
     if (!attempts_.contains(row.attempt)) {
       Fail(fmt::format("a result for attempt {}, which is not in the store", row.attempt.value));

@@ -36,7 +36,7 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kBytesMissing, "outputs missing", 5'000},
     {Fault::kStaleLease, "stale lease", 10'000},
     {Fault::kUnknownAttempt, "unknown attempt", 2'000},
-    {Fault::kFalseDeath, "death made up", 100},
+    {Fault::kFalseDeath, "death made up", 300},
     {Fault::kStaleCheckpoint, "stale checkpoint", 10'000},
     {Fault::kAnsweredTwice, "comparison answered twice", 20'000},
     {Fault::kStranger, "stranger at the door", 100},
@@ -60,6 +60,8 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kJobCancelled, "job cancelled", 2'000},
     {Fault::kDeviceDrained, "device drained", 6'000},
     {Fault::kJobRemoved, "job removed", 20'000},
+    {Fault::kProjectChanged, "project changed", 100'000},
+    {Fault::kProjectRemoved, "project removed", 20'000},
 }};
 
 constexpr bool InOrder() {

@@ -62,8 +62,10 @@ enum class Fault : uint8_t {
   kSubmitRepeated,
   kOldKeyReused,  // of a job that ended long ago
   kJobCancelled,
-  kDeviceDrained,  // or in use again
-  kJobRemoved,     // whether it has ended or not
+  kDeviceDrained,   // or in use again
+  kJobRemoved,      // whether it has ended or not
+  kProjectChanged,  // its weight or a quota, whatever it uses
+  kProjectRemoved,
   kCount,
 };
 

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "sim/simulation.h"
 #include "sim/test_mutants.h"
+#include "sim/test_project_mutants.h"
 
 namespace corpgrid::sim {
 namespace {
@@ -46,6 +47,9 @@ TEST_P(MutantTest, IsFound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, MutantTest, ::testing::ValuesIn(Mutants()),
+                         [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(OfProjects, MutantTest, ::testing::ValuesIn(ProjectMutants()),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -18,9 +18,9 @@ bool HasEnded(core::JobState state) {
 
 }  // namespace
 
-Person::Person(uint32_t node, uint64_t seed, uint32_t wants, bool makes_tokens, const Parts& parts)
-    : parts_(parts), node_(node), wants_(wants), random_(seed) {
-  if (!makes_tokens) return;
+Person::Person(uint32_t node, uint64_t seed, uint32_t wants, bool rules, const Parts& parts)
+    : parts_(parts), node_(node), wants_(wants), random_(seed), rules_(rules) {
+  if (!rules) return;
   for (uint32_t i = 0; i < parts.world->owners().size(); ++i) tokens_.push_back(i);
 }
 
@@ -43,6 +43,7 @@ void Person::Wake() {
                                               .uses_left = owner.devices,
                                               .idempotency_key = owner.name}});
   }
+  if (rules_) RuleProjects();
   Faults& faults = *parts_.faults;
   while (!calm_ && open_.size() < wants_) {
     open_.push_back({.job = parts_.world->NewJob(),
@@ -81,6 +82,57 @@ void Person::RemoveSome() {
   Send(core::RemoveJob{job.id});
 }
 
+void Person::RuleProjects() {
+  const auto& names = World::kProjects;
+  if (projects_made_ < names.size()) {
+    project_call_ = Send(
+        core::SetProject{.name = names.at(projects_made_),
+                         .weight = static_cast<uint32_t>(1 + projects_made_ * projects_made_)});
+  }
+  if (calm_ && random_.Below(kWakesALook) == 0) {
+    for (const char* name : names) {
+      constexpr uint64_t kNone = core::ProjectRow::kNoLimit;
+      Send(core::SetProject{.name = name,
+                            .max_cpus = kNone,
+                            .max_memory_bytes = kNone,
+                            .max_gpus = kNone,
+                            .max_running = kNone,
+                            .max_queued = kNone});
+    }
+  }
+  const char* name = names.at(random_.Below(names.size()));
+  if (parts_.faults->Strike(Fault::kProjectChanged)) ChangeProject(name);
+  if (parts_.faults->Strike(Fault::kProjectRemoved)) Send(core::RemoveProject{name});
+}
+
+void Person::ChangeProject(const char* name) {
+  constexpr uint64_t kGiB = 1ull << 30;
+  core::SetProject set{.name = name};
+  const auto limit = [&](uint64_t most) {
+    return random_.Below(3) == 0 ? core::ProjectRow::kNoLimit : random_.Below(most + 1);
+  };
+  switch (random_.Below(6)) {
+    case 0:
+      set.weight = static_cast<uint32_t>(random_.Between(1, 10));
+      break;
+    case 1:
+      set.max_cpus = limit(24);
+      break;
+    case 2:
+      set.max_memory_bytes = limit(16 * kGiB);
+      break;
+    case 3:
+      set.max_gpus = limit(4);
+      break;
+    case 4:
+      set.max_running = limit(6);
+      break;
+    default:
+      set.max_queued = limit(3);
+  }
+  Send(set);
+}
+
 void Person::DrainSome() {
   const DeviceId device{1 + random_.Below(parts_.world->devices().size())};
   drained_.insert(device);
@@ -96,7 +148,10 @@ void Person::UndoDrains() {
 // Reads that change nothing, whatever the state of the grid.
 void Person::LookAround() {
   const JobId job = open_.empty() ? JobId{1} : parts_.world->jobs()[open_[0].job].id;
-  switch (random_.Below(4)) {
+  switch (random_.Below(5)) {
+    case 4:
+      Send(core::ViewProjects{});
+      break;
     case 0:
       Send(core::ViewJob{job});
       break;
@@ -145,6 +200,11 @@ void Person::Receive(const Answer& answer) {
   if (answer.call == undo_call_ && status && (status->ok() || absl::IsNotFound(*status))) {
     if (!drained_.empty()) drained_.erase(drained_.begin());
     undo_call_ = 0;
+    return;
+  }
+  if (answer.call == project_call_ && project_call_ != 0) {
+    project_call_ = 0;
+    if (status && status->ok()) ++projects_made_;
     return;
   }
   const auto* submitted = std::get_if<core::Submitted>(&answer.reply);

@@ -15,7 +15,7 @@
 namespace corpgrid::sim {
 
 // Somebody who submits jobs and waits for them, and repeats what got no answer. The first person
-// also makes the join tokens.
+// also makes the join tokens and the projects.
 class Person {
  public:
   struct Parts {  // all must outlive the person
@@ -27,7 +27,7 @@ class Person {
   };
 
   // `node` is the person's address; `wants` jobs are kept under way.
-  Person(uint32_t node, uint64_t seed, uint32_t wants, bool makes_tokens, const Parts& parts);
+  Person(uint32_t node, uint64_t seed, uint32_t wants, bool rules, const Parts& parts);
 
   // Event kUserWake.
   void Wake();
@@ -55,6 +55,9 @@ class Person {
   void DrainSome();
   void UndoDrains();
   void RemoveSome();
+  // Makes the projects, changes and removes them; in the calm lifts what may hold a job up.
+  void RuleProjects();
+  void ChangeProject(const char* name);
   void LookAround();
   uint64_t Send(Body body);
 
@@ -62,6 +65,7 @@ class Person {
   const uint32_t node_;
   const uint32_t wants_;
   Random random_;
+  const bool rules_;  // over tokens and projects
   bool calm_ = false;
   uint64_t calls_ = 0;
   std::vector<Open> open_;
@@ -70,6 +74,8 @@ class Person {
   uint64_t token_call_ = 0;
   std::set<DeviceId> drained_;  // that this person drained at some time
   uint64_t undo_call_ = 0;      // for the first of them
+  size_t projects_made_ = 0;
+  uint64_t project_call_ = 0;  // that makes the next one
 };
 
 }  // namespace corpgrid::sim

@@ -104,6 +104,7 @@ uint32_t World::NewJob() {
   }
   if (random_.Below(3) == 0) fields.priority = static_cast<int32_t>(random_.Between(-2, 2));
   if (random_.Below(12) == 0) fields.deadline_ms = random_.Between(2'000, 300'000);
+  if (random_.Below(3) > 0) fields.project = kProjects.at(random_.Below(kProjects.size()));
   const uint32_t before = static_cast<uint32_t>(random_.Below(index + 1));
   if (random_.Below(6) == 0 && before < index && jobs_[before].id) {
     fields.after = {jobs_[before].id.value};

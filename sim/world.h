@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <unordered_map>
@@ -49,6 +50,9 @@ struct JobTruth {
 class World {
  public:
   World(uint64_t seed, uint32_t devices);
+
+  // The project that jobs are of which name none, and others; people make those.
+  static constexpr std::array kProjects = {"default", "red", "green", "blue"};
 
   const std::vector<Owner>& owners() const { return owners_; }
   const std::vector<DeviceTruth>& devices() const { return devices_; }
