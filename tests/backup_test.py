@@ -4,6 +4,7 @@ import subprocess
 import time
 
 from grid import BIN, GridTest, main, seeded, wait
+from postgres import PostgresTest
 
 LARGE = "head -c 300000 /dev/urandom > out; sleep 0.1"
 
@@ -71,6 +72,31 @@ class BackupTest(GridTest):
                 self.assertEqual(grid.ok("backup", again, data=target).json()["jobs"], 1)
         print(f"(backup, whole): {sorted(outcomes)}", flush=True)
         self.assertEqual(len(grid.results(job)), 30)
+
+
+class PostgresBackupTest(PostgresTest):
+    def prepare(self):
+        self.grid.store = self.url
+
+    def test_a_grid_goes_on_in_another_database(self):
+        grid = self.grid
+        job = grid.submit(self.hello())
+        self.check(job)
+        file, restored = grid.folder / "grid.tar", grid.folder / "restored"
+        refused = grid.cli("backup", file, "--store", self.url)
+        self.assertEqual(refused.code, 1)
+        self.assertIn("leads", refused.err)
+        grid.kill("scheduler")
+        wait(lambda: grid.cli("backup", file, "--store", self.url).code == 0, 20, "the lease to run out")
+        grid.store = self.postgres.new_database("another")
+        not_empty = grid.cli("restore", file, "--store", self.url, data=restored)
+        self.assertNotEqual(not_empty.code, 0, str(not_empty))
+        self.assertEqual(grid.ok("restore", file, "--store", grid.store, data=restored).json()["jobs"], 1)
+        shutil.rmtree(grid.data / "scheduler")
+        (restored / "scheduler").rename(grid.data / "scheduler")
+        grid.start_scheduler()
+        self.check(job)
+        self.check(grid.submit(self.hello()))
 
 
 if __name__ == "__main__":
