@@ -53,9 +53,9 @@ void Grid::BlameShard(Device& device, ShardId id, Effects* effects) {
   const bool known = std::any_of(died_on.begin(), died_on.end(), [&](DeviceId other) {
     return PartyOf(*job, devices_.at(other)) == PartyOf(*job, device);
   });
-  // The first time it keeps the lease, to go on from the state that it saved: others perhaps may not.
+  // The first time it keeps the lease, to go on from its saved state: others perhaps may not.
   const bool ends = attempt != shard.attempts.end() &&
-                   (known || !StateFor(*job, shard, attempt->row).has_value());
+                    (known || !StateFor(*job, shard, attempt->row).has_value());
   if (ends) {
     ++device.reputation.expired;
     Blame(device, Fault::kHeartbeatLoss);

@@ -20,8 +20,7 @@ inline constexpr int64_t kRenewMs = 1000;
 inline constexpr int64_t kLeaseMs = 3000;
 
 // The server's clock, in SQL.
-inline constexpr std::string_view kNowMs =
-    "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
+inline constexpr std::string_view kNowMs = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
 
 // Makes the session the leader's: ends the sessions of the leader before, so that nothing of it is
 // still on its way, and raises the token. Returns the new token. With `own`, the token of a leader

@@ -102,7 +102,8 @@ class TakeoverTest(PostgresTest):
         took = time.monotonic() - since
         print(f"{self.id().split('.')[-1]}: the standby answered after {took:.1f} s", flush=True)
         self.assertLess(took, TAKEOVER_S)
-        self.assertEqual("the state is read as a whole" in self.grid.tail("standby"), not self.follows)
+        if self.follows:
+            self.assertNotIn("the state is read as a whole", self.grid.tail("standby"))
 
     def take_over_from(self, harm, heal=lambda: None):
         """Harms the leader; the standby takes over, and everything acknowledged is there."""
