@@ -219,6 +219,8 @@ class Checker {
   void Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row);
   void LandedProgress(const core::JobProgressRow& row);
   // checker_removal.cc: what goes from the store
+  // Before the jobs: a batch may have one anew under the key of another that it removes.
+  void LandedRemovals(const core::WriteBatch& batch);
   void LandedRemoval(const core::JobProgressRow& row, JobFact* job);
   void LandedDeletions(const core::WriteBatch& batch);
   bool IsOneOf(const JobTruth& job, JobId id) const;

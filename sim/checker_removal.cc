@@ -20,6 +20,14 @@ bool Checker::IsOneOf(const JobTruth& job, JobId id) const {
 
 bool Checker::WasRemoved(const JobTruth& job) const { return removed_keys_.contains(job.key); }
 
+void Checker::LandedRemovals(const core::WriteBatch& batch) {
+  for (const core::JobProgressRow& row : batch.job_progress) {
+    const auto job = jobs_.find(row.id);
+    if (row.state != core::JobState::kRemoved || job == jobs_.end()) continue;
+    LandedRemoval(row, &job->second);
+  }
+}
+
 void Checker::LandedRemoval(const core::JobProgressRow& row, JobFact* job) {
   if (!job->removed) {
     const bool old =

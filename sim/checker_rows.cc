@@ -20,6 +20,7 @@ void Checker::Landed(const core::WriteBatch& batch) {
   last_attempt_ = meta_.next_attempt - 1;
   if (batch.meta) LandedMeta(*batch.meta);
   LandedAudit(batch);
+  LandedRemovals(batch);
   for (const core::DeviceRow& row : batch.devices) LandedDevice(row);
   for (const core::JobRow& row : batch.jobs) LandedJob(row);
   for (const core::AttemptRow& row : batch.attempts) LandedAttempt(row, batch);
@@ -358,7 +359,7 @@ void Checker::LandedProgress(const core::JobProgressRow& row) {
   const JobTruth& truth = TruthOf(job);
   digest_->Add(row.id.value << 8 | static_cast<uint64_t>(row.state));
   digest_->Add(static_cast<uint64_t>(row.done) << 32 | row.next_shard);
-  if (row.state == core::JobState::kRemoved) return LandedRemoval(row, &job);
+  if (row.state == core::JobState::kRemoved) return;  // LandedRemovals has heard of it.
   if (HasEnded(job.state)) Fail(fmt::format("job {} ended and changes", row.id.value));
   if (row.done != job.done || row.next_shard < job.next_shard ||
       row.next_shard > truth.spec->shards) {
