@@ -185,8 +185,9 @@ TEST_F(ExecutorTest, ACancelledShardLeavesNoResult) {
   EXPECT_EQ(running[0].progress, 0.25);
   EXPECT_FALSE(executor_->Cancel(AttemptId{3}));
   EXPECT_TRUE(executor_->Cancel(AttemptId{1}));
-  while (executor_->Running().size() > 1) std::this_thread::yield();
+  while (leases_.HeldIds().size() > 1) std::this_thread::yield();
   EXPECT_THAT(leases_.HeldIds(), ::testing::ElementsAre(2u));
+  EXPECT_EQ(executor_->Running().size(), 1u);
   absl::MutexLock lock(&mutex_);
   EXPECT_TRUE(finished_.empty());
 }

@@ -194,6 +194,12 @@ absl::StatusOr<v1::DrainDeviceResponse> Client::DrainDevice(const v1::DrainDevic
                                                                request, kChangePatienceMs);
 }
 
+absl::Status Client::TrustDevice(const v1::TrustDeviceRequest& request) {
+  return Call<v1::TrustDeviceRequest, v1::TrustDeviceResponse>(&v1::Jobs::Stub::TrustDevice,
+                                                               request, kChangePatienceMs)
+      .status();
+}
+
 absl::StatusOr<std::string> Client::CreateJoinToken(const std::string& owner, uint32_t uses,
                                                     const std::string& key) {
   v1::CreateJoinTokenRequest request;

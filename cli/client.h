@@ -46,6 +46,7 @@ class Client {
   absl::StatusOr<corpgrid::v1::ListDevicesResponse> ListDevices();
   absl::StatusOr<corpgrid::v1::DrainDeviceResponse> DrainDevice(
       const corpgrid::v1::DrainDeviceRequest& request);
+  absl::Status TrustDevice(const corpgrid::v1::TrustDeviceRequest& request);
   absl::StatusOr<corpgrid::v1::WhyResponse> WhyDevice(uint64_t device_id);
   // `key` makes it idempotent: the same key gives the same token.
   absl::StatusOr<std::string> CreateJoinToken(const std::string& owner, uint32_t uses,

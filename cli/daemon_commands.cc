@@ -187,22 +187,29 @@ void AddScheduler(CommandTree& tree) {
   const auto options = std::make_shared<scheduler::Options>();
   options->listen = "127.0.0.1:50051";
   const auto keep_jobs = std::make_shared<std::string>(kKeepJobs);
-  CLI::App* scheduler =
-      AddCommand(tree, &tree.root, "scheduler", "Run the scheduler alone",
-                 "  corpgrid scheduler --data /srv/grid --listen 127.0.0.1:50051\n"
-                 "  corpgrid scheduler --data /srv/grid --store "
-                 "postgres://grid@db.example/grid",
-                 [&common = tree.common, options, keep_jobs]() -> int {
-                   options->data_folder = common.data_folder;
-                   options->keep_jobs_ms = ParseKeepJobs(*keep_jobs).value();
-                   const absl::Status status = RunScheduler(*options);
-                   return status.ok() ? kExitDone : Fail(common, status);
-                 });
+  CLI::App* scheduler = AddCommand(
+      tree, &tree.root, "scheduler", "Run the scheduler alone",
+      "  corpgrid scheduler --data /srv/grid --listen 127.0.0.1:50051\n"
+      "  corpgrid scheduler --data /srv/grid --store "
+      "postgres://grid@db.example/grid\n"
+      "  corpgrid scheduler --audit-rate 0.2     trusted devices check a fifth of it all",
+      [&common = tree.common, options, keep_jobs]() -> int {
+        options->data_folder = common.data_folder;
+        options->keep_jobs_ms = ParseKeepJobs(*keep_jobs).value();
+        const absl::Status status = RunScheduler(*options);
+        return status.ok() ? kExitDone : Fail(common, status);
+      });
   scheduler->add_option("--listen", options->listen, "Its address; port 0 picks one")
       ->capture_default_str()
       ->type_name("HOST:PORT");
   AddStoreOption(scheduler, &options->store);
   AddKeepOption(scheduler, keep_jobs.get());
+  scheduler
+      ->add_option("--audit-rate", options->audit_rate,
+                   "The share of accepted results that trusted devices compute again")
+      ->capture_default_str()
+      ->type_name("SHARE")
+      ->check(CLI::Range(0.0, 1.0).description(""));
 }
 
 // What the scheduler starts for itself; people are not told of it.

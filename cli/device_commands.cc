@@ -38,6 +38,7 @@ absl::Status List(const Common& common) {
   Table table({{"ID", true},
                {"NAME"},
                {"OWNER"},
+               {"TRUSTED"},
                {"SITE"},
                {"STATE"},
                {"CPUS", true},
@@ -49,8 +50,8 @@ absl::Status List(const Common& common) {
   for (const v1::Device& device : list.devices()) {
     const v1::DeviceInfo& info = device.info();
     table.AddRow({std::to_string(device.id()), info.name(), device.owner(),
-                  info.site().empty() ? "-" : info.site(), device.state(),
-                  std::to_string(info.cpus()), FormatBytes(info.memory_bytes()),
+                  device.trusted() ? "yes" : "-", info.site().empty() ? "-" : info.site(),
+                  device.state(), std::to_string(info.cpus()), FormatBytes(info.memory_bytes()),
                   std::to_string(device.attempts_running()),
                   std::to_string(device.results_agreed()), std::to_string(Trouble(device)),
                   FormatAgo(device.last_seen_ms_ago())});
@@ -96,6 +97,7 @@ absl::Status Show(const Common& common, const std::string& wanted) {
   details.Add("device", fmt::format("{} ({})", device.id(), info.name()));
   details.Add("owner", device.owner());
   if (!info.site().empty()) details.Add("site", info.site());
+  if (device.trusted()) details.Add("trusted", "by the operator: its results are right");
   details.Add("state",
               fmt::format("{}, {} running, seen {}", device.state(), device.attempts_running(),
                           FormatAgo(device.last_seen_ms_ago())));
@@ -112,8 +114,10 @@ absl::Status Show(const Common& common, const std::string& wanted) {
       "trust",
       fmt::format("{}: {:.0f} % of its work is right (95 % sure: at least {:.0f} %)",
                   device.trust(), 100 * device.reputation(), 100 * device.reputation_at_least()));
-  details.Add("results", fmt::format("{} agreed, {} wrong, {} refused", device.results_agreed(),
-                                     device.results_disagreed(), device.results_refused()));
+  details.Add("results",
+              fmt::format("{} agreed ({} checked by trusted devices), {} wrong, {} refused",
+                          device.results_agreed(), device.results_checked(),
+                          device.results_disagreed(), device.results_refused()));
   details.Add("losses", fmt::format("{} leases ran out, {} faults of the device",
                                     device.leases_expired(), device.device_faults()));
   details.Add("version", info.version());
@@ -164,6 +168,24 @@ absl::Status Drain(const Common& common, const std::string& wanted, const DrainO
   return absl::OkStatus();
 }
 
+absl::Status Trust(const Common& common, const std::string& wanted, bool undo) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  ASSIGN_OR_RETURN(const v1::Device device, Find(*client, wanted));
+  v1::TrustDeviceRequest request;
+  request.set_device_id(device.id());
+  request.set_undo(undo);
+  RETURN_IF_ERROR(client->TrustDevice(request));
+  if (common.json) {
+    PrintJson({{"device_id", device.id()}, {"trusted", !undo}});
+    return absl::OkStatus();
+  }
+  Print(fmt::format("device {} ({}) {}\n", device.id(), Printable(device.info().name()),
+                    undo ? "is trusted no more"
+                         : "is trusted: its results count without anybody's agreement, and it "
+                           "checks those of others"));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddDeviceCommands(CommandTree& tree) {
@@ -193,7 +215,14 @@ void AddDeviceCommands(CommandTree& tree) {
                  });
   CLI::Option* now = drain->add_flag("--now", options->now, "What runs is given back");
   drain->add_flag("--undo", options->undo, "The device gets work again")->excludes(now);
-  for (CLI::App* command : {show, why, drain}) {
+  const auto undo = std::make_shared<bool>(false);
+  CLI::App* trust = AddCommand(
+      tree, group, "trust", "Take a device's results for right, and let it check others'",
+      "  corpgrid device trust agent-1            as for a machine that only you can touch\n"
+      "  corpgrid device trust agent-1 --undo     it counts like any other again",
+      [&common = tree.common, code, wanted, undo] { return code(Trust(common, *wanted, *undo)); });
+  trust->add_flag("--undo", *undo, "The device is trusted no more");
+  for (CLI::App* command : {show, why, drain, trust}) {
     command->add_option("device", *wanted, "The device's id or name")
         ->type_name("DEVICE")
         ->required();

@@ -107,6 +107,7 @@ absl::Status Show(const Common& common, const JobArguments& arguments) {
   details.Add("submitter", job.submitter_key());
   details.Add("bundle", Hex(job.bundle_hash()));
   if (job.state() == "done") details.Add("verdict", VerifiedLine(report));
+  if (job.shards_done() > 0) details.Add("wrong", BoundText(job));
   Print(details.ToText() + "\n" + ToYaml(spec));
   if (!report.devices.empty()) Print("\n" + DeviceTable(report));
   if (arguments.shards) Print("\n" + ShardTable(job, shards));

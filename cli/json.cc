@@ -151,6 +151,7 @@ Json ToJson(const job::JobSpec& spec) {
                         {"quorum", f.redundancy.quorum},
                         {"validator", ValidatorToJson(f.redundancy)},
                         {"distinct", std::string(job::ToText(f.redundancy.distinct))}};
+  if (f.redundancy.max_error > 0) json["redundancy"]["max_error"] = f.redundancy.max_error;
   json["limits"] = {{"wall_ms", f.limits.wall_ms},
                     {"output_bytes", f.limits.output_bytes},
                     {"disk_bytes", f.limits.disk_bytes},
@@ -186,9 +187,12 @@ std::string ToYaml(const job::JobSpec& spec) {
   text += fmt::format("resources: {{cpus: {}, memory: {}, vram: {}, backend: {}}}\n",
                       f.resources.cpus, FormatBytes(f.resources.memory_bytes),
                       FormatBytes(f.resources.vram_bytes), BackendList(f.resources.backends));
-  text += fmt::format("redundancy: {{replicas: {}, quorum: {}, validator: {}, distinct: {}}}\n",
-                      f.redundancy.replicas, f.redundancy.quorum, ValidatorToYaml(f.redundancy),
-                      job::ToText(f.redundancy.distinct));
+  const std::string copies =
+      f.redundancy.max_error > 0
+          ? fmt::format("max_error: {}", f.redundancy.max_error)
+          : fmt::format("replicas: {}, quorum: {}", f.redundancy.replicas, f.redundancy.quorum);
+  text += fmt::format("redundancy: {{{}, validator: {}, distinct: {}}}\n", copies,
+                      ValidatorToYaml(f.redundancy), job::ToText(f.redundancy.distinct));
   text += fmt::format("limits: {{wall: {}, output: {}, disk: {}, processes: {}, network: {}}}\n",
                       FormatDuration(f.limits.wall_ms), FormatBytes(f.limits.output_bytes),
                       FormatBytes(f.limits.disk_bytes), f.limits.processes, f.limits.network);

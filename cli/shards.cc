@@ -65,7 +65,11 @@ void JobReport::Add(const v1::Shard& shard) {
   }
   if (shard.state() == "done") {
     ++done;
-    if (DistinctVotes(shard, distinct) >= quorum) ++verified;
+    const bool by_trusted =
+        std::any_of(shard.attempts().begin(), shard.attempts().end(),
+                    [&](const v1::Attempt& a) { return a.id() == shard.winner() && a.trusted(); });
+    if (by_trusted) ++trusted;
+    if (by_trusted || DistinctVotes(shard, distinct) >= quorum) ++verified;
   }
   if (shard.state() == "failed" && failures.size() < kMaxFailures) {
     FailedShard failure{.index = shard.index(), .error = shard.error(), .attempt = {}};
@@ -78,6 +82,7 @@ JobReport EmptyReport(const job::JobSpec& spec) {
   JobReport report;
   report.shards = spec->shards;
   report.quorum = spec->redundancy.quorum;
+  report.has_bound = spec->redundancy.max_error > 0;
   report.distinct = spec->redundancy.distinct;
   return report;
 }
@@ -113,6 +118,7 @@ Json ToJson(const JobReport& report) {
   json["shards"] = report.shards;
   json["shards_done"] = report.done;
   json["verified"] = report.verified;
+  json["trusted"] = report.trusted;
   json["quorum"] = report.quorum;
   json["distinct"] = std::string(job::ToText(report.distinct));
   json["devices"] = std::move(devices);
@@ -130,13 +136,31 @@ std::string DeviceTable(const JobReport& report) {
 }
 
 std::string VerifiedLine(const JobReport& report) {
+  if (report.has_bound) {
+    return fmt::format("{}/{} shards done, {} of them by trusted devices", report.done,
+                       report.shards, report.trusted);
+  }
   if (report.quorum < 2) {
     return fmt::format("{}/{} shards done; nothing was compared (redundancy: quorum 1)",
                        report.done, report.shards);
   }
-  return fmt::format("verified {}/{}: equal results from {} different {} for each shard",
-                     report.verified, report.shards, report.quorum,
-                     report.distinct == job::Distinct::kOwner ? "owners" : "devices");
+  std::string line =
+      fmt::format("verified {}/{}: equal results from {} different {} for each shard",
+                  report.verified, report.shards, report.quorum,
+                  report.distinct == job::Distinct::kOwner ? "owners" : "devices");
+  if (report.trusted > 0) line += fmt::format(", or for {} a trusted device's", report.trusted);
+  return line;
+}
+
+std::string BoundText(const v1::Job& job) {
+  const std::string audits =
+      fmt::format("{} of {} results checked by trusted devices, {} found wrong and mended",
+                  job.shards_checked(), job.shards_done(), job.found_wrong());
+  if (!job.has_error_bound()) return audits;
+  if (job.shards_unsampled() == job.shards_done()) {
+    return "unknown: no trusted device could check results; see corpgrid device trust --help";
+  }
+  return fmt::format("at most {:.3g} % (95 % sure); {}", 100 * job.error_bound(), audits);
 }
 
 std::string OutcomeText(const v1::Attempt& attempt) {

@@ -43,8 +43,11 @@ struct FailedShard {
 struct JobReport {
   uint32_t shards = 0;
   uint32_t done = 0;
-  uint32_t verified = 0;  // done, by agreeing results of at least `quorum` distinct owners
+  // Done, by agreeing results of at least `quorum` distinct owners, or by a trusted device.
+  uint32_t verified = 0;
+  uint32_t trusted = 0;  // of the done ones, by a trusted device
   uint32_t quorum = 0;
+  bool has_bound = false;  // the job asks for max_error
   job::Distinct distinct = job::Distinct::kOwner;
   std::map<uint64_t, DeviceWork> devices;
   std::vector<FailedShard> failures;  // at most kMaxFailures of them
@@ -61,6 +64,8 @@ Json ToJson(const JobReport& report);
 // The devices as a table, and the line that says what was verified.
 std::string DeviceTable(const JobReport& report);
 std::string VerifiedLine(const JobReport& report);
+// How many of the job's results may be wrong, and how anybody knows.
+std::string BoundText(const corpgrid::v1::Job& job);
 
 // "exit code 3", "killed by SIGSEGV", "wall time over its limit"; "" for an attempt without result.
 std::string OutcomeText(const corpgrid::v1::Attempt& attempt);

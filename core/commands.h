@@ -89,6 +89,12 @@ struct DrainDevice {
   bool now = false;
 };
 
+// The device's results are right from now on, whatever others say; or they are not any more.
+struct TrustDevice {
+  DeviceId device;
+  bool trusted = true;
+};
+
 // The device waits no longer.
 struct StopPolling {
   DeviceId device;
@@ -186,7 +192,7 @@ struct Command {
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
   std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, RemoveJob, DrainDevice,
-               SetProject, RemoveProject, Poll, StopPolling, Heartbeat, SubmitResults,
+               TrustDevice, SetProject, RemoveProject, Poll, StopPolling, Heartbeat, SubmitResults,
                ReportCheckpoint, ReportDeath, Compared, Tick, NoteStart, FindJob, ViewJob, WhyJob,
                WhyDevice, ViewDevices, ViewProjects, ViewLog>
       body;

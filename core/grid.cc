@@ -18,6 +18,7 @@ void Grid::LoadDevices(Snapshot* snapshot) {
     Device& device = devices_[row.id];
     device.reputation.device = row.id;
     device.owner = NumberOf(row.owner);
+    if (row.trusted) trusted_.insert(row.id);
     device.row = std::move(row);
   }
   for (const ReputationRow& row : snapshot->reputations) {
@@ -101,7 +102,7 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     shard.attempts.push_back(std::move(attempt));
   }
   for (auto& [id, job] : grid.jobs_) {
-    for (const auto& [index, shard] : job.live) grid.Reopen(job, shard);
+    grid.GoOnWith(job);
     // What it followed and has ended was done, or it would have failed with it.
     grid.FollowUnfinished(&job);
     grid.Await(job);
@@ -143,6 +144,7 @@ Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
     row.id = old.row.id;
     row.owner = old.row.owner;
     row.drained = old.row.drained;
+    row.trusted = old.row.trusted;
     LogChange(old, row, effects);
   } else {
     const auto token =
@@ -204,6 +206,8 @@ Reply Grid::Do(const SubmitJob& c, Effects* effects) {
   const JobId id = row.id;
   Job job(std::move(row), c.spec, *project);
   if (absl::Status follows = Follow(&job); !follows.ok()) return follows;
+  if (absl::Status promise = MayPromise(job); !promise.ok()) return promise;
+  job.row.audit_chance = AuditChanceOf(job.spec);
   ++meta_.next_job;
   job_by_key_[job.row.idempotency_key] = id;
   effects->rows.jobs.push_back(job.row);
@@ -273,6 +277,7 @@ void Grid::EndJob(Job& job, JobState state, std::string error, Effects* effects)
   progress.error = std::move(error);
   progress.finished_wall_ms = wall_ms_;
   progress.finished_ms = meta_.time_ms;
+  if (state == JobState::kDone) SetBound(job);
   effects->rows.job_progress.push_back(progress);
   effects->changed.push_back(progress.id);
   LogEnd(progress, effects);
@@ -310,6 +315,8 @@ Grid::Parties Grid::PartiesOf(const Shard& shard) {
 }
 
 void Grid::Close(Job& job, const Shard& shard) {
+  job.audits.erase(shard.row.id.index);
+  job.held.erase(shard.row.id.index);
   if (shard.attempts.size() >= shard.row.replicas) return;
   const auto it = job.open.find(PartiesOf(shard));
   if (it == job.open.end()) return;
@@ -318,12 +325,22 @@ void Grid::Close(Job& job, const Shard& shard) {
 }
 
 void Grid::Reopen(Job& job, const Shard& shard) {
+  if (shard.row.audit == AuditState::kHeld) {
+    job.held.insert(shard.row.id.index);
+    return;
+  }
+  if (shard.row.audit == AuditState::kWanted) {
+    if (!HasTrusted(shard)) job.audits.insert(shard.row.id.index);
+    return;
+  }
   if (shard.attempts.size() >= shard.row.replicas) return;
   job.open[PartiesOf(shard)].insert(shard.row.id.index);
 }
 
 void Grid::UpdateQueue(Job& job) {
-  const bool has_work = job.waits_for.empty() && (job.fresh() > 0 || !job.open.empty());
+  const bool has_audits = !job.audits.empty() || (job.checks_all() && !job.held.empty());
+  const bool has_work =
+      job.waits_for.empty() && (job.fresh() > 0 || !job.open.empty() || has_audits);
   if (has_work == job.queued) return;
   job.queued = has_work;
   if (has_work) {

@@ -14,9 +14,11 @@
 #include "absl/status/statusor.h"
 #include "audit/entry.h"
 #include "audit/tree.h"
+#include "core/bound.h"
 #include "core/commands.h"
 #include "core/deaths.h"
 #include "core/expiries.h"
+#include "core/grid_limits.h"
 #include "core/grid_types.h"
 #include "core/job_queue.h"
 #include "core/placement.h"
@@ -27,63 +29,15 @@
 
 namespace corpgrid::core {
 
-struct GridConfig {
-  int64_t heartbeat_ms = 2000;
-  int grace_heartbeats = 4;
-  Weights weights = {};
-  // Whether shards on devices of little reputation get more replicas than their job asks for.
-  bool extra_replicas = true;
-  // Jobs are removed when they ended so long ago; 0: never. Grid time, which stands while no
-  // scheduler runs.
-  int64_t keep_jobs_ms = 0;
-
-  // FEATURES A5: heartbeat period x (grace missed + 1).
-  int64_t lease_ttl_ms() const { return heartbeat_ms * (grace_heartbeats + 1); }
-};
-
 // The scheduler's state machine: every decision about devices, jobs, shards, leases and quorum, and
 // nothing else. It has no clock, I/O, threads or randomness of its own, so the same commands give
 // the same effects, to the bit. One thread.
 //
 // A shard's life. It is `fresh` (part of the job's range, no row), then `live` (it has attempts),
 // then done or failed, when it leaves memory. A live shard is `open` while it wants more attempts
-// than it has.
-class Grid : GridTypes {
+// than it has. Between the acceptance of its result and its end it may wait for an audit.
+class Grid : public GridLimits, GridTypes {
  public:
-  // Bounds that keep a bad shard or device from using the grid up.
-  static constexpr uint32_t kMaxExpired = 32;          // leases of one shard that may run out
-  static constexpr uint32_t kMaxFaults = 8;            // device faults of one shard
-  static constexpr uint32_t kMaxPollShards = 256;      // leases in one answer
-  static constexpr size_t kMaxLeasesPerDevice = 1024;  // over all polls
-  // That a lease may wait before its wall limit counts; the second for devices of no standing.
-  static constexpr int64_t kMaxQueuedMs = 600'000;
-  static constexpr int64_t kMaxQueuedUnprovenMs = 120'000;
-  static constexpr size_t kMaxRemembered = 1 << 16;    // ended attempts whose verdict is repeated
-  static constexpr int64_t kFaultPauseMs = 200;        // doubles with each fault in a row, up to
-  static constexpr int64_t kMaxFaultPauseMs = 30'000;  // this
-  static constexpr int64_t kRetryDelayMs = 500;        // doubles with each try of a shard, up to
-  static constexpr int64_t kMaxRetryDelayMs = 60'000;  // this
-  // How long a job waits for a device before it takes one from a job of lower priority.
-  static constexpr int64_t kPatienceMs = 5'000;
-  static constexpr int64_t kPreemptEveryMs = 1'000;
-  // How old may be what the grid has together, by which the projects' shares are counted.
-  static constexpr int64_t kTotalsEveryMs = 1'000;
-  static constexpr uint32_t kMaxWeight = 1'000;
-  static constexpr size_t kMaxProjects = 10'000;
-  // Bounds that keep one decision cheap, whatever is queued and whoever waits.
-  static constexpr size_t kMaxCandidates = 16;        // devices or shards that are scored
-  static constexpr size_t kMaxScanned = 1024;         // that are looked at to find them
-  static constexpr int64_t kUseHalfLifeMs = 600'000;  // what counts as recent use of a device
-  // Of what a device or a stranger can do again and again, the audit log tells so many of each
-  // kind; beyond it, every doubling. Counted since Load.
-  static constexpr uint64_t kRepeatsLogged = 64;
-
-  // A shard that so many parties' devices died of fails.
-  static constexpr size_t kMaxDeaths = 3;
-  // What a Tick removes at most, so that no commit gets long by it.
-  static constexpr size_t kJobsRemovedATick = 64;
-  static constexpr uint32_t kShardsRemovedATick = 256;
-
   // Goes on from `snapshot`. Every live lease gets one full TTL from `snapshot.meta.time_ms`.
   // Errors: DataLoss when the snapshot contradicts itself.
   static absl::StatusOr<Grid> Load(const GridConfig& config, Snapshot snapshot);
@@ -121,6 +75,45 @@ class Grid : GridTypes {
   Reply Do(const ViewDevices& c, Effects* effects);
   void EndJob(Job& job, JobState state, std::string error, Effects* effects);
 
+  // grid_trust.cc: what trusted devices are for
+  Reply Do(const TrustDevice& c, Effects* effects);
+  // OK when a trusted device can keep the bound that the job asks for.
+  absl::Status MayPromise(const Job& job) const;
+  uint64_t AuditChanceOf(const job::JobSpec& spec) const;
+  // Whether a trusted device can run the job that was heard within the last `silent_ms`.
+  bool HasAuditor(const Job& job, int64_t silent_ms = INT64_MAX) const;
+  // The shards of `job` that nobody has yet and `device` may have.
+  static uint32_t FreshFor(const Job& job, const Device& device);
+  // How many have to agree with `winner`.
+  uint32_t QuorumOf(const Job& job, const Attempt& winner) const;
+  // After a result of `shard` was accepted: whether it waits for an audit, or for those of others.
+  // The attempts that do not count have then ended.
+  bool AwaitAudit(Job& job, Shard& shard, Effects* effects);
+  // Whether a trusted device takes part, or did.
+  static bool HasTrusted(const Shard& shard);
+  // The result of a trusted device that counts; null when there is none.
+  static const Attempt* CheckedOf(const Shard& shard);
+  // Whether it is known of all results of `shard` which of the others they agree with.
+  static bool AllCount(const Shard& shard);
+  // Whether equal results speak for those who gave them.
+  static bool Confirms(const Job& job) { return job.promises() || job.spec->redundancy.quorum > 1; }
+  // After a trusted device computed `shard` alone: whether another device is to compute it as well,
+  // and not know that the answer is known.
+  bool AwaitProbe(Job& job, Shard& shard, const Attempt& truth, Effects* effects);
+  // Counts what the trusted result `truth` says of the result that was accepted before.
+  void Audited(Job& job, const Shard& shard, const Attempt& truth, Effects* effects);
+  // What the right result says of the device that gave `attempt`.
+  void Judge(const Job& job, const Attempt& truth, const Attempt& attempt);
+  // Ends the waits for audits that nobody begins.
+  void DropLateAudits(Effects* effects);
+  // Lets the held shards of jobs go whose audits are over.
+  void Release(Effects* effects);
+  void ReleaseSoon(const Job& job);
+  // Puts the shards that Load has read where devices find them.
+  void GoOnWith(Job& job);
+  // How many of the job's results may be wrong.
+  void SetBound(Job& job) const;
+
   // grid_order.cc: which job goes before which
   Reply Do(const DrainDevice& c, Effects* effects);
   // OK when `job` may be submitted; it then knows what it waits for.
@@ -146,6 +139,21 @@ class Grid : GridTypes {
   Reply Do(const StopPolling& c, Effects* effects);
   Reply Do(const Heartbeat& c, Effects* effects);
   Reply Do(const Tick& c, Effects* effects);
+  int64_t PausedUntilMs(const Job& job, DeviceId device) const;
+  void PauseAfterFault(Job& job, DeviceId device);
+  // Leases at most `limit` shards of `job` to `device`, as far as it may take them.
+  void LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects);
+  void LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects);
+  uint32_t ReplicasOn(const Job& job, const Device& device) const;
+  void StartLease(const Job& job, const Device& device, Attempt& attempt);
+  void Extend(Attempt& attempt);
+  void EndAttempt(Attempt& attempt, AttemptState state, Effects* effects);
+  void EraseLease(Device& device, AttemptId attempt);
+  // Ends an attempt that leaves its shard without a vote; the shard is open again after Lost() or
+  // Reopen().
+  void Abandon(const Found& found, AttemptState state, Effects* effects);
+
+  // grid_match.cc: which shards go to which of the devices that wait
   // Gives a device the shards that it wants and may take, the first project's first job's first.
   void Match(Device& device, Effects* effects);
   // Leases at most `limit` shards of the first job of `project` behind `from` that has any for
@@ -163,22 +171,9 @@ class Grid : GridTypes {
   void StopWaiting(Device& device);
   // Match for a device that waits: what it gets answers its poll.
   void Offer(Device& device, Effects* effects);
-  int64_t PausedUntilMs(const Job& job, DeviceId device) const;
-  void PauseAfterFault(Job& job, DeviceId device);
-  // Leases at most `limit` shards of `job` to `device`, as far as it may take them.
-  void LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects);
   // The open shard that `device` may take, of at most kMaxCandidates the one that keeps its
   // replicas furthest apart; end() when there is none.
   Live::iterator FindOpen(Job& job, const Device& device);
-  void LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects);
-  uint32_t ReplicasOn(const Job& job, const Device& device) const;
-  void StartLease(const Job& job, const Device& device, Attempt& attempt);
-  void Extend(Attempt& attempt);
-  void EndAttempt(Attempt& attempt, AttemptState state, Effects* effects);
-  void EraseLease(Device& device, AttemptId attempt);
-  // Ends an attempt that leaves its shard without a vote; the shard is open again after Lost() or
-  // Reopen().
-  void Abandon(const Found& found, AttemptState state, Effects* effects);
 
   // grid_projects.cc: whose turn it is, and what it may use
   Reply Do(const SetProject& c, Effects* effects);
@@ -217,6 +212,13 @@ class Grid : GridTypes {
   Verdict HandIn(Device& device, const HandedIn& in, Effects* effects);
   Verdict Refuse(Device& device, AttemptId attempt, std::string reason, Effects* effects);
   void Blame(Device& device, Fault fault);
+  // Of the results that count, but those of trusted devices, the one that most agree with.
+  struct Tally {
+    const Attempt* winner = nullptr;
+    uint32_t votes = 0;
+    uint32_t counted = 0;
+  };
+  static Tally Count(const Job& job, const Shard& shard);
   // After one more of the shard's results counts. Whether the shard was decided.
   bool Decide(Job& job, Shard& shard, Effects* effects);
   // The results that agree with `winner` are right.
@@ -262,6 +264,8 @@ class Grid : GridTypes {
   // grid_why.cc
   Reply Do(const WhyJob& c, Effects* effects);
   Reply Do(const WhyDevice& c, Effects* effects);
+  // What the job's audits keep waiting.
+  static void AddAudits(const Job& job, std::vector<std::string>* sentences);
 
   // grid_audit.cc: what goes to the audit log, with the rows of what it tells of
   Reply Do(const NoteStart& c, Effects* effects);
@@ -273,6 +277,8 @@ class Grid : GridTypes {
   void LogChange(Device& device, const DeviceRow& now, Effects* effects);
   void LogStranger(const RegisterDevice& c, const std::string& reason, Effects* effects);
   void LogDrain(const DeviceRow& row, Effects* effects);
+  void LogTrust(const DeviceRow& row, Effects* effects);
+  void LogWrong(const AttemptRow& accepted, const AttemptRow& truth, Effects* effects);
   void LogProject(const ProjectRow& row, Effects* effects);
   void LogSubmission(const Job& job, Effects* effects);
   void LogEnd(const JobProgressRow& row, Effects* effects);
@@ -310,6 +316,7 @@ class Grid : GridTypes {
   std::map<Turn, std::set<Rank>> new_work_;
 
   std::map<DeviceId, Device> devices_;
+  std::set<DeviceId> trusted_;
   std::unordered_map<std::string, Party> owners_;
   std::unordered_map<std::string, DeviceId> device_by_key_;
   std::map<crypto::Hash, JoinTokenRow> join_tokens_;
@@ -336,7 +343,9 @@ class Grid : GridTypes {
   Expiries<DeviceId> silences_;  // of the devices that are there
   std::multimap<int64_t, JobId> pause_ends_;
   std::multimap<int64_t, JobId> deadlines_;
-  std::multimap<int64_t, ShardId> retries_;  // when shards that failed are queued again
+  std::multimap<int64_t, ShardId> retries_;     // when shards that failed are queued again
+  std::multimap<int64_t, ShardId> audit_ends_;  // when audits that nobody began are dropped
+  std::set<JobId> releases_;                    // jobs whose audits are over
 
   std::unordered_map<AttemptId, Remembered> remembered_;
   std::deque<AttemptId> remembered_order_;

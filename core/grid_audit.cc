@@ -121,6 +121,24 @@ void Grid::LogDrain(const DeviceRow& row, Effects* effects) {
       effects);
 }
 
+void Grid::LogTrust(const DeviceRow& row, Effects* effects) {
+  Log(NewEntry(row.trusted ? "device trusted" : "device trusted no more")
+          .Add("device", row.id.value)
+          .Add("name", row.name)
+          .Add("owner", row.owner),
+      effects);
+}
+
+void Grid::LogWrong(const AttemptRow& accepted, const AttemptRow& truth, Effects* effects) {
+  Log(NewEntry("wrong result found")
+          .Add("job", truth.shard.job.value)
+          .Add("shard", uint64_t{truth.shard.index})
+          .Add("accepted", accepted.id.value)
+          .Add("audit", truth.id.value)
+          .Add("auditor", truth.device.value),
+      effects);
+}
+
 void Grid::LogProject(const ProjectRow& row, Effects* effects) {
   audit::Entry entry = NewEntry(row.removed ? "project removed" : "project set");
   entry.Add("project", row.name);

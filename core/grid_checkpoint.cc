@@ -33,7 +33,9 @@ Reply Grid::Do(const ReportCheckpoint& c, Effects* effects) {
 // party's own, unless the shard is decided by one result that nobody checks.
 std::string Grid::HolderOf(const Job& job, const Shard& shard, const AttemptRow& attempt) const {
   const job::Redundancy& redundancy = job.spec->redundancy;
-  if (redundancy.quorum == 1 && shard.row.replicas == 1) return "";
+  // What the operator answers for begins with nobody else's work.
+  if (attempt.trusted) return fmt::format("trusted device {}", attempt.device.value);
+  if (!job.promises() && redundancy.quorum == 1 && shard.row.replicas == 1) return "";
   return redundancy.distinct == job::Distinct::kOwner ? attempt.owner : attempt.device.ToString();
 }
 

@@ -100,123 +100,14 @@ Reply Grid::Do(const Tick&, Effects* effects) {
     if (job) AddNewWork(*job);
   }
   EndLateJobs(effects);
+  DropLateAudits(effects);
+  Release(effects);
   ForgetSilentDevices();
   SettleProjects();
   Preempt();
   RemoveOld(effects);
   DeleteSome(effects);
   return absl::OkStatus();
-}
-
-void Grid::Wait(Device& device) {
-  if (device.power == Power::kBattery || device.row.drained) {
-    waiting_.Erase(device.row.id);
-  } else {
-    waiting_.Insert(device.row.id, device.row, StandingOf(device).Score(config_.weights));
-  }
-}
-
-void Grid::StopWaiting(Device& device) {
-  device.wants = 0;
-  waiting_.Erase(device.row.id);
-}
-
-void Grid::Offer(Device& device, Effects* effects) {
-  const size_t before = effects->leases.size();
-  Match(device, effects);
-  if (effects->leases.size() == before) {
-    Wait(device);
-  } else {
-    StopWaiting(device);
-  }
-}
-
-void Grid::GiveNewWork(Effects* effects) {
-  SettleProjects();
-  while (!new_work_.empty()) {
-    const auto first = new_work_.begin();
-    const auto rank = first->second.begin();
-    Job* job = FindJob(rank->job);
-    // Where several projects have new work, each turn is one shard.
-    const uint32_t limit = new_work_.size() > 1 ? 1 : kMaxPollShards;
-    if (!job || !MatchWaiting(*job, limit, effects)) {
-      first->second.erase(rank);
-      if (first->second.empty()) new_work_.erase(first);
-    }
-    SettleProjects();
-  }
-}
-
-bool Grid::MatchWaiting(Job& job, uint32_t limit, Effects* effects) {
-  if (!job.queued || waiting_.empty() ||
-      Room(job.project->row, job.project->used, Amounts::Of(job.want)) == 0) {
-    return false;
-  }
-  Device* device = BestWaiting(job);
-  if (!device) return false;
-  // What is there is spread over those that wait.
-  const auto waiting = static_cast<uint32_t>(waiting_.size());
-  const uint32_t share = std::max(1u, (job.fresh() + waiting - 1) / waiting);
-  LeaseFrom(job, *device, std::min({device->wants, share, limit}), effects);
-  StopWaiting(*device);  // What it got answers its poll; it will ask again.
-  return true;
-}
-
-void Grid::Match(Device& device, Effects* effects) {
-  if (device.power == Power::kBattery || device.row.drained) return;
-  Turn after;
-  std::map<Turn, Rank> from;  // where to go on in a project that gave something, by its turn
-  size_t left = kMaxScanned;
-  while (left > 0 && device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice) {
-    SettleProjects();
-    Project* project = turns_.Next(device.row, after);
-    if (!project) return;
-    const bool alone = !turns_.Next(device.row, project->turn);
-    auto at = from.extract(project->turn);
-    Rank rank = at ? at.mapped() : Rank();
-    if (LeaseFirst(*project, device, alone ? device.wants : 1, &rank, &left, effects)) {
-      SettleProjects();  // Its share has grown, so it is still behind `after`.
-      from[project->turn] = rank;
-    } else {
-      after = project->turn;
-    }
-  }
-  if (left == 0) Sweep(device, effects);
-}
-
-bool Grid::LeaseFirst(const Project& project, Device& device, uint32_t limit, Rank* from,
-                      size_t* left, Effects* effects) {
-  while (*left > 0) {
-    const std::optional<Rank> next = project.queue.Next(device.row, *from);
-    if (!next) return false;
-    --*left;
-    Job& job = jobs_.at(next->job);
-    const size_t before = device.leases.size();
-    if (PausedUntilMs(job, device.row.id) <= meta_.time_ms) LeaseFrom(job, device, limit, effects);
-    const size_t leased = device.leases.size() - before;
-    if (leased < limit) *from = *next;  // It has no more for this device.
-    if (leased > 0) return true;
-  }
-  return false;
-}
-
-void Grid::Sweep(Device& device, Effects* effects) {
-  const auto start = projects_.lower_bound(device.swept_project);
-  const bool same = start != projects_.end() && start->first == device.swept_project;
-  Rank from = same ? device.swept : Rank();
-  size_t left = kMaxScanned;
-  for (auto it = start; it != projects_.end(); ++it, from = Rank()) {
-    while (device.wants > 0 && device.leases.size() < kMaxLeasesPerDevice &&
-           LeaseFirst(it->second, device, device.wants, &from, &left, effects)) {
-    }
-    if (left <= 1 || device.wants == 0) {
-      device.swept_project = it->first;
-      device.swept = from;
-      return;
-    }
-    --left;  // for looking at the project
-  }
-  device.swept_project.clear();
 }
 
 int64_t Grid::PausedUntilMs(const Job& job, DeviceId device) const {
@@ -231,26 +122,6 @@ void Grid::PauseAfterFault(Job& job, DeviceId device) {
   pause_ends_.emplace(pause.until_ms, job.row.id);
 }
 
-Grid::Live::iterator Grid::FindOpen(Job& job, const Device& device) {
-  const Party party = PartyOf(job, device);
-  Live::iterator best = job.live.end();
-  double best_diversity = -1;
-  size_t scanned = 0, candidates = 0;
-  for (const auto& [parties, shards] : job.open) {
-    if (++scanned > kMaxScanned || candidates == kMaxCandidates) break;
-    if (std::binary_search(parties.begin(), parties.end(), party)) continue;
-    ++candidates;
-    const auto shard = job.live.find(*shards.begin());
-    // Should the device die, one shard shall be to blame.
-    if (device.suspects > 0 && !shard->second.row.died_on.empty()) continue;
-    const double diversity = Diversity(shard->second, device);
-    if (diversity <= best_diversity) continue;
-    best = shard;
-    best_diversity = diversity;
-  }
-  return best;
-}
-
 void Grid::LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects) {
   const uint64_t attempts_before = meta_.next_attempt;
   const uint64_t room = Room(job.project->row, job.project->used, Amounts::Of(job.want));
@@ -260,7 +131,7 @@ void Grid::LeaseFrom(Job& job, Device& device, uint32_t limit, Effects* effects)
       LeaseShard(job, open->second, device, effects);
       continue;
     }
-    if (job.fresh() == 0) break;
+    if (FreshFor(job, device) == 0) break;
     const uint32_t index = job.row.progress.next_shard++;
     Shard& shard = job.live.emplace_hint(job.live.end(), index, Shard())->second;
     shard.row.id = {job.row.id, index};
@@ -282,6 +153,7 @@ void Grid::LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects) 
   attempt.row.owner = device.row.owner;
   attempt.row.lease_token = LeaseToken(seed_, attempt.row.id);
   attempt.row.try_number = shard.row.tries;
+  attempt.row.trusted = device.row.trusted;
   attempt.party = PartyOf(job, device);
   attempt.suspect = !shard.row.died_on.empty();
   if (attempt.suspect) ++device.suspects;
@@ -296,7 +168,13 @@ void Grid::LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects) 
 
   Close(job, shard);
   const uint32_t replicas = ReplicasOn(job, device);
-  shard.row.replicas = shard.attempts.empty() ? replicas : std::max(shard.row.replicas, replicas);
+  if (shard.attempts.empty()) {
+    shard.row.replicas = replicas;
+  } else if (shard.row.audit == AuditState::kNone) {
+    shard.row.replicas = std::max(shard.row.replicas, replicas);
+  } else if (shard.row.audit == AuditState::kHeld) {
+    shard.row.audit = AuditState::kWanted;
+  }
   effects->rows.shards.push_back(shard.row);
   effects->rows.attempts.push_back(attempt.row);
   effects->leases.push_back(LeaseOf(job, shard, attempt));
@@ -305,12 +183,17 @@ void Grid::LeaseShard(Job& job, Shard& shard, Device& device, Effects* effects) 
 }
 
 uint32_t Grid::ReplicasOn(const Job& job, const Device& device) const {
-  const job::Redundancy& redundancy = job.spec->redundancy;
+  if (device.row.trusted) return 1;
+  uint32_t replicas = job.spec->redundancy.replicas, quorum = job.spec->redundancy.quorum;
+  if (job.promises()) {
+    if (MayRunAlone(device.reputation, meta_.time_ms)) return 1;
+    replicas = quorum = kQuorumOfPromises;
+  }
   // One result that nobody checks says nothing of who gave it, and more of them nothing more.
-  if (!config_.extra_replicas || redundancy.quorum == 1) return redundancy.replicas;
+  if (!config_.extra_replicas || quorum == 1) return replicas;
   const int extra = ExtraReplicas(TierOf(device.reputation, meta_.time_ms));
-  return std::clamp<uint32_t>(redundancy.replicas + extra, redundancy.quorum,
-                              std::max(redundancy.replicas, job::JobSpec::kMaxReplicas));
+  return std::clamp<uint32_t>(replicas + extra, quorum,
+                              std::max(replicas, job::JobSpec::kMaxReplicas));
 }
 
 void Grid::StartLease(const Job& job, const Device& device, Attempt& attempt) {

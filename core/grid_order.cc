@@ -150,7 +150,7 @@ void Grid::PreemptFor(Job& job) {
         const Job* other = GivesWayTo(attempt);
         if (other == &job) return;  // It is on its way.
         if (other) continue;
-        const bool helps = job.fresh() > 0 || FindOpen(job, device) != job.live.end();
+        const bool helps = FreshFor(job, device) > 0 || FindOpen(job, device) != job.live.end();
         if (!helps) continue;
         attempt.gives_way = job.row.id;
         return;

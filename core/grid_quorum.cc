@@ -93,9 +93,10 @@ Verdict Grid::HandIn(Device& device, const HandedIn& in, Effects* effects) {
     effects->compare.push_back(ComparisonOf(shard, attempt));
   } else {
     attempt.counted = true;
-    if (Decide(job, shard, effects)) return {id, true, ""};
   }
-  effects->rows.attempts.push_back(attempt.row);
+  const AttemptRow submitted = attempt.row;
+  if (attempt.counted && Decide(job, shard, effects)) return {id, true, ""};
+  effects->rows.attempts.push_back(submitted);
   return {id, true, ""};
 }
 
@@ -111,29 +112,43 @@ void Grid::Blame(Device& device, Fault fault) {
   dirty_devices_.insert(device.row.id);
 }
 
-bool Grid::Decide(Job& job, Shard& shard, Effects* effects) {
-  // Each attempt of a shard is another party's (FindOpen sees to it), so each is one vote. Of
+Grid::Tally Grid::Count(const Job& job, const Shard& shard) {
+  // Each of these attempts is another party's (FindOpen sees to it), so each is one vote. Of
   // results with as many votes the one of the oldest lease counts.
-  size_t counted = 0, votes = 0;
-  const Attempt* winner = nullptr;
+  const auto has_vote = [](const Attempt& a) { return a.counted && !a.row.trusted; };
+  Tally tally;
   for (const Attempt& attempt : shard.attempts) {
-    if (!attempt.counted) continue;
-    ++counted;
-    const auto agreeing = static_cast<size_t>(
+    if (!has_vote(attempt)) continue;
+    ++tally.counted;
+    const auto agreeing = static_cast<uint32_t>(
         std::count_if(shard.attempts.begin(), shard.attempts.end(),
-                      [&](const Attempt& a) { return a.counted && Agree(job, attempt, a); }));
-    if (agreeing <= votes) continue;
-    votes = agreeing;
-    winner = &attempt;
+                      [&](const Attempt& a) { return has_vote(a) && Agree(job, attempt, a); }));
+    if (agreeing <= tally.votes) continue;
+    tally.votes = agreeing;
+    tally.winner = &attempt;
   }
-  const uint32_t quorum = job.spec->redundancy.quorum;
+  return tally;
+}
+
+bool Grid::Decide(Job& job, Shard& shard, Effects* effects) {
+  const bool is_accepted = shard.row.audit != AuditState::kNone;
+  if (is_accepted && !AllCount(shard)) return false;
+  if (const Attempt* truth = CheckedOf(shard)) {
+    if (!is_accepted && AwaitProbe(job, shard, *truth, effects)) return false;
+    Conclude(job, shard, *truth, effects);
+    return true;
+  }
+  if (is_accepted) return false;
+  const auto [winner, votes, counted] = Count(job, shard);
+  const uint32_t quorum = QuorumOf(job, *winner);
   if (votes >= quorum) {
+    if (winner->succeeded && AwaitAudit(job, shard, effects)) return false;
     Conclude(job, shard, *winner, effects);
     return true;
   }
   // Each other attempt may still join the largest group; ask for more only when that cannot be
   // enough.
-  const uint32_t needed = static_cast<uint32_t>(counted + quorum - votes);
+  const uint32_t needed = counted + quorum - votes;
   if (needed <= shard.row.replicas) return false;
   if (needed > job::JobSpec::kMaxReplicas) {
     FinishShard(job, shard, ShardState::kFailed,
@@ -152,24 +167,22 @@ bool Grid::Decide(Job& job, Shard& shard, Effects* effects) {
 
 void Grid::Conclude(Job& job, Shard& shard, const Attempt& winner, Effects* effects) {
   Close(job, shard);
-  const bool checked = job.spec->redundancy.quorum > 1;
+  if (winner.row.trusted && shard.row.audit == AuditState::kWanted) {
+    Audited(job, shard, winner, effects);
+  }
+  shard.row.audit = AuditState::kNone;
   const bool succeeded = winner.succeeded;
   for (Attempt& attempt : shard.attempts) {
     if (!attempt.counted) {
       EndAttempt(attempt, AttemptState::kCancelled, effects);
       continue;
     }
-    Device& device = devices_.at(attempt.row.device);
-    dirty_devices_.insert(device.row.id);
+    Judge(job, winner, attempt);
     if (!Agree(job, winner, attempt)) {
-      ++device.reputation.disagreed;
-      Blame(device, Fault::kMismatch);
       LogDisagreement(attempt.row, effects);
       EndAttempt(attempt, AttemptState::kDisagreed, effects);
       continue;
     }
-    ++device.reputation.agreed;
-    if (checked) Reward(&device.reputation, meta_.time_ms);
     EndAttempt(attempt, AttemptState::kAgreed, effects);
     if (&attempt == &winner && succeeded) {
       effects->keep.emplace_back(attempt.row.id, job.row.id);
@@ -179,6 +192,7 @@ void Grid::Conclude(Job& job, Shard& shard, const Attempt& winner, Effects* effe
   }
   if (succeeded) {
     shard.row.winner = winner.row.id;
+    if (winner.row.trusted) ++job.row.progress.checked;
     for (const DeviceId id : shard.gave_up) {
       const bool proved_itself =
           std::any_of(shard.attempts.begin(), shard.attempts.end(), [&](const Attempt& a) {
@@ -211,7 +225,10 @@ void Grid::Requeue(Job& job, const Shard& shard) {
 }
 
 void Grid::Lost(Job& job, Shard& shard, Effects* effects) {
-  if (shard.row.faults >= kMaxFaults) {
+  if (shard.row.audit != AuditState::kNone) {  // A result of it was accepted already.
+    effects->rows.shards.push_back(shard.row);
+    Requeue(job, shard);
+  } else if (shard.row.faults >= kMaxFaults) {
     FinishShard(
         job, shard, ShardState::kFailed,
         fmt::format("{} devices gave it up; the last said: {}", shard.row.faults, shard.row.error),
@@ -251,7 +268,11 @@ void Grid::FinishShard(Job& job, Shard& shard, ShardState state, std::string err
     return;
   }
   job.live.erase(shard.row.id.index);
-  if (++progress.done == job.spec->shards) EndJob(job, JobState::kDone, "", effects);
+  if (++progress.done == job.spec->shards) {
+    EndJob(job, JobState::kDone, "", effects);
+  } else {
+    ReleaseSoon(job);
+  }
 }
 
 }  // namespace corpgrid::core

@@ -33,11 +33,19 @@ Grid::Device* Grid::BestWaiting(Job& job) {
     const Device& device = devices_.at(id);
     return Fits(job.want, device.row) && device.leases.size() < kMaxLeasesPerDevice &&
            PausedUntilMs(job, id) <= meta_.time_ms &&
-           (job.fresh() > 0 || FindOpen(job, device) != job.live.end());
+           (FreshFor(job, device) > 0 || FindOpen(job, device) != job.live.end());
   };
   const auto fit = [&](DeviceId id) {
     return config_.weights.fit * Fit(job.want, devices_.at(id).row);
   };
+  // What only trusted devices may do waits for them, however many others are there.
+  if (job.trusted_only() || !job.audits.empty() || job.checks_all()) {
+    for (const DeviceId id : trusted_) {
+      Device& device = devices_.at(id);
+      const bool waits = device.wants > 0 && device.power != Power::kBattery && !device.row.drained;
+      if (waits && suits(id)) return &device;
+    }
+  }
   Device* best = nullptr;
   double best_score = 0;
   for (const DeviceId id : waiting_.Best(job.want, kMaxCandidates, kMaxScanned, suits, fit)) {

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/bound.h"
 #include "core/commands.h"
 #include "core/deaths.h"
 #include "core/job_queue.h"
@@ -64,6 +65,11 @@ struct GridTypes {
           project(project) {}
 
     uint32_t fresh() const { return spec->shards - row.progress.next_shard; }
+    // Every shard would have to be audited, so that trusted devices alone compute them.
+    bool trusted_only() const { return promises() && row.audit_chance == kCertain; }
+    bool promises() const { return spec->redundancy.max_error > 0; }
+    // Of what was held, every shard is to be audited: a wrong one was found.
+    bool checks_all() const { return promises() && row.progress.found_wrong > 0; }
 
     Rank rank() const { return {spec->priority, row.id}; }
 
@@ -76,6 +82,8 @@ struct GridTypes {
     // Open shards by the parties that already take part, so that a device finds one it may take
     // without a scan.
     std::map<Parties, std::set<uint32_t>> open;
+    std::set<uint32_t> audits;  // shards that want a trusted device
+    std::set<uint32_t> held;    // shards whose audit is AuditState::kHeld
     std::map<DeviceId, Pause> pauses;
     bool queued = false;        // it is in its project's queue
     uint32_t running = 0;       // attempts

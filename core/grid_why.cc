@@ -38,6 +38,11 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
   if (fit == 0) {
     sentences.push_back(fmt::format("No connected device can run it ({} known, {} not connected).",
                                     devices_.size(), lost));
+  } else if (job->promises() && !HasAuditor(*job)) {
+    sentences.push_back(
+        "It asks for max_error, which needs a trusted device that can run it, and there is none "
+        "any "
+        "more; `corpgrid device trust DEVICE` names one.");
   } else if (parties.size() < spec.redundancy.quorum) {
     sentences.push_back(fmt::format(
         "A quorum of {0} needs {0} different {1}, but only {2} with a suitable device {3} "
@@ -65,9 +70,24 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
         "It waits for a device to ask for work; jobs of a higher priority go first, then older "
         "ones.");
   }
+  AddAudits(*job, &sentences);
   sentences.push_back(fmt::format("{} of {} shards are done, {} attempts are out, {} shards wait.",
                                   job->row.progress.done, spec.shards, running, fresh));
   return sentences;
+}
+
+void Grid::AddAudits(const Job& job, std::vector<std::string>* sentences) {
+  const auto audits = std::count_if(job.live.begin(), job.live.end(), [](const auto& entry) {
+    return entry.second.row.audit == AuditState::kWanted;
+  });
+  if (audits > 0) {
+    sentences->push_back(
+        fmt::format("{} accepted results are audited by trusted devices, or wait for it.", audits));
+  }
+  if (!job.held.empty()) {
+    sentences->push_back(
+        fmt::format("{} accepted results wait until the audits are over.", job.held.size()));
+  }
 }
 
 Reply Grid::Do(const WhyDevice& c, Effects*) {
@@ -103,7 +123,7 @@ Reply Grid::Do(const WhyDevice& c, Effects*) {
     } else if (!Shortage(job.project->row, job.project->used, Amounts::Of(job.want)).empty()) {
       sentences.push_back(fmt::format("Job {} waits for the quota of its project {}.", id.value,
                                       job.project->row.name));
-    } else if (job.fresh() == 0 && FindOpen(job, *device) == job.live.end()) {
+    } else if (FreshFor(job, *device) == 0 && FindOpen(job, *device) == job.live.end()) {
       sentences.push_back(fmt::format(
           "Job {} needs no more of {}: its shards run elsewhere, or wait for other owners.",
           id.value, device->row.owner));

@@ -69,6 +69,21 @@ void Penalise(ReputationRow* row, Fault fault, int64_t now_ms) {
   Add(row, {.bad = WeightOf(fault)}, now_ms);
 }
 
+void Confirm(ReputationRow* row, int64_t now_ms) {
+  ++row->checked;
+  Reward(row, now_ms);
+}
+
+void Refute(ReputationRow* row, int64_t now_ms) {
+  row->checked = 0;
+  row->good_micro = 0;
+  Penalise(row, Fault::kMismatch, now_ms);
+}
+
+bool MayRunAlone(const ReputationRow& row, int64_t now_ms) {
+  return row.checked >= kCheckedToRunAlone && TierOf(row, now_ms) == Tier::kExcellent;
+}
+
 double MeanOf(const ReputationRow& row, int64_t now_ms) {
   const Evidence now = At(row, now_ms);
   const double alpha = kPriorAlpha + now.good, beta = kPriorBeta + now.bad;

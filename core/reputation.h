@@ -27,10 +27,20 @@ inline constexpr int64_t kHalfLifeMs = int64_t{30} * 24 * 3600 * 1000;
 // With less evidence than this nothing is proven; for kExcellent, kExcellentSamples.
 inline constexpr double kProvenSamples = 3;
 inline constexpr double kExcellentSamples = 10;
+inline constexpr uint64_t kCheckedToRunAlone = 5;
 
 // Evidence about the device of `row`, at grid time `now_ms`.
 void Reward(ReputationRow* row, int64_t now_ms);
 void Penalise(ReputationRow* row, Fault fault, int64_t now_ms);
+
+// A trusted device found a result right, or wrong: then what spoke for the device may have come
+// from liars like it, and counts no more.
+void Confirm(ReputationRow* row, int64_t now_ms);
+void Refute(ReputationRow* row, int64_t now_ms);
+
+// Whether a shard that asks for a bound may run on this device alone: it is excellent, and enough
+// of that was checked.
+bool MayRunAlone(const ReputationRow& row, int64_t now_ms);
 
 // The posterior mean alpha / (alpha + beta), in (0, 1).
 double MeanOf(const ReputationRow& row, int64_t now_ms);

@@ -50,6 +50,7 @@ struct DeviceRow {
   uint32_t backends = 0;  // bit set of job::Backend
   bool network_allowed = false;
   bool drained = false;  // it gets no more work
+  bool trusted = false;  // the operator answers for its results
 };
 
 // What a device's results were worth so far.
@@ -60,6 +61,7 @@ struct ReputationRow {
   uint64_t expired = 0;  // leases that ran out
   uint64_t refused = 0;  // results that were late, forged, stolen or replayed
   uint64_t faults = 0;   // attempts that the device itself gave up
+  uint64_t checked = 0;  // results that a trusted device confirmed, since the last it refuted
   // Evidence beyond the prior, in millionths, as it was at evidence_ms (core/reputation.h).
   int64_t good_micro = 0;
   int64_t bad_micro = 0;
@@ -96,6 +98,15 @@ struct JobProgressRow {
   int64_t finished_wall_ms = 0;
   int64_t finished_ms = 0;  // grid time
   std::string error = "";
+  // Of the shards that are done:
+  uint32_t checked = 0;    // a trusted device computed the result, or the same
+  uint32_t unsampled = 0;  // accepted while no trusted device could have audited them
+  // Of the results that were accepted and chosen by chance to be audited:
+  uint32_t audited = 0;
+  uint32_t found_wrong = 0;     // of these, and mended
+  uint32_t audits_dropped = 0;  // of those chosen: no trusted device had time
+  // Once done: at most so many of its results are wrong (95 %), in billionths of its shards.
+  int64_t bound_billionths = 0;
 };
 
 // A job as it was submitted: written once. Its progress is a part of the same table and is updated
@@ -110,11 +121,20 @@ struct JobRow {
   std::string submitter_key;  // 32 bytes
   std::string signature;
   int64_t submitted_wall_ms = 0;
-  int64_t submitted_ms = 0;  // grid time
+  int64_t submitted_ms = 0;   // grid time
+  uint64_t audit_chance = 0;  // of an accepted result, in units of 2^-32
   JobProgressRow progress;
 };
 
 enum class ShardState : uint8_t { kRunning, kDone, kFailed };
+
+// Why a shard goes on whose result is accepted.
+enum class AuditState : uint8_t {
+  kNone,    // none is yet
+  kWanted,  // a trusted device is to compute it too
+  kHeld,    // it waits for the audits of its job's other shards
+  kProbe,   // a trusted device computed it, and another one is to show whether it does it as well
+};
 
 struct ShardRow {
   ShardId id;
@@ -126,6 +146,7 @@ struct ShardRow {
   AttemptId winner;       // whose outputs are kept, once done
   std::string error;
   std::vector<DeviceId> died_on = {};  // devices that died while they ran it, one of each party
+  AuditState audit = AuditState::kNone;
 };
 
 enum class AttemptState : uint8_t {
@@ -154,6 +175,7 @@ struct AttemptRow {
   std::string lease_token;  // 15 bytes: they fit into the string itself
   uint32_t try_number = 0;
   AttemptState state = AttemptState::kRunning;
+  bool trusted = false;  // its device was when the lease was given
 };
 
 // The state that an attempt of a running shard saved last. One a shard and holder; gone when the

@@ -140,7 +140,7 @@ class JobFileReader : private MapReader {
   void ReadRedundancy(const YamlNode& node) {
     Redundancy& to = file_.fields.redundancy;
     size_t distinct = static_cast<size_t>(to.distinct);
-    bool replicas = false, quorum = false;
+    bool replicas = false, quorum = false, max_error = false;
     ReadMap(node, "redundancy",
             {{"replicas",
               [&](const YamlNode& n) {
@@ -153,6 +153,15 @@ class JobFileReader : private MapReader {
                 Set(n, "redundancy.quorum", NumberOf(n), to.quorum, 1u);
               }},
              {"validator", [&](const YamlNode& n) { ReadValidator(n); }},
+             {"max_error",
+              [&](const YamlNode& n) {
+                max_error = true;
+                Set(n, "redundancy.max_error", FractionOf(n), to.max_error, 0.5);
+                if (to.max_error == 0) {
+                  Add(n.at, "redundancy.max_error",
+                      "0 is promised by nobody; write how many wrong results will do, as in 1e-4");
+                }
+              }},
              {"distinct", [&](const YamlNode& n) {
                 Set(n, "redundancy.distinct", ChoiceOf(n, Names(Distinct::kDevice)), distinct);
               }}});
@@ -160,6 +169,10 @@ class JobFileReader : private MapReader {
     // Who asks for copies wants them compared.
     if (replicas && !quorum) to.quorum = to.replicas / 2 + 1;
     if (quorum && !replicas) to.replicas = std::max(to.replicas, to.quorum);
+    if (max_error && (replicas || quorum)) {  // A mistake, whatever they are.
+      to.replicas = 2;
+      to.quorum = 1;
+    }
   }
 
   void ReadValidator(const YamlNode& node) {

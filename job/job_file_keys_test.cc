@@ -57,6 +57,42 @@ TEST(JobFileTest, TheLimitOfOutputsFollowsTheValidator) {
             "MiB");
 }
 
+TEST(JobFileTest, ABoundInPlaceOfReplicas) {
+  const auto job = ParseJobFile(
+      "name: x\nrun: {command: [./t]}\noutputs: [o]\nlimits: {output: 1MiB}\n"
+      "redundancy: {max_error: 1e-4, validator: {numeric: json}}",
+      "job.yaml");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->fields.redundancy.max_error, 1e-4);
+  const std::string both =
+      "redundancy.max_error: with max_error the grid chooses replicas and quorum itself: leave "
+      "them "
+      "out";
+  CheckAfterHead({
+      {"redundancy: {max_error: 1e-4, replicas: 2}", "job.yaml:3:25: " + both},
+      {"redundancy: {quorum: 1, max_error: 1e-4}", "job.yaml:3:36: " + both},
+      {"redundancy: {max_error: 0}",
+       "job.yaml:3:25: redundancy.max_error: 0 is promised by nobody; write how many wrong results "
+       "will do, as in 1e-4"},
+      {"redundancy: {max_error: 1}",
+       "job.yaml:3:25: redundancy.max_error: expected a share of the results between 0 and 1, as "
+       "in "
+       "1e-4, got 1"},
+      {"redundancy: {max_error: -0.1}",
+       "job.yaml:3:25: redundancy.max_error: expected a share of the results between 0 and 1, as "
+       "in "
+       "1e-4, got -0.1"},
+      {"max_error: 0.1",
+       "job.yaml:3:1: unknown key \"max_error\"; did you mean \"max_error:\" under "
+       "\"redundancy:\"?"},
+      {"redundancy: {max_error: few}",
+       "job.yaml:3:25: redundancy.max_error: expected a number, as in 1e-6, got \"few\""},
+      {"redundancy: {max_error: 0.1}\nshards: 100001",
+       "job.yaml:3:25: redundancy.max_error: a job that asks for it has at most 100000 shards, got "
+       "100001"},
+  });
+}
+
 TEST(JobFileTest, WhenAJobRuns) {
   const auto job = ParseJobFile(
       "name: x\nrun: {command: [./t]}\npriority: -5\nafter: [12, 13]\ndeadline: 2h\nproject: 7",

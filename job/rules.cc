@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "fmt/format.h"
+#include "job/max_error_rules.h"
 #include "job/order_rules.h"
 #include "job/spec.h"
 #include "job/suggest.h"
@@ -47,6 +48,7 @@ class Rules {
     Limits();
     Checkpoint();
     CheckOrder(fields_, &problems_);
+    CheckMaxError(fields_, &problems_);
     return std::move(problems_);
   }
 
@@ -308,7 +310,7 @@ class Rules {
   // What a validator that looks into the outputs needs.
   void Comparison() {
     const auto& redundancy = fields_.redundancy;
-    if (redundancy.quorum == 1) {
+    if (redundancy.quorum == 1 && redundancy.max_error == 0) {
       Add("redundancy.quorum",
           "a quorum of 1 compares nothing: raise it, or leave the validator out");
     }

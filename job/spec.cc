@@ -16,7 +16,8 @@ namespace {
 constexpr std::string_view kDomain = "corpgrid job spec";
 // A spec has the oldest version that can say what it asks for: its bytes and its hash stay what
 // they were, and a program too old for it says so. Version 2 has `checkpoint` at its end, version 3
-// behind it what a validator other than kExact needs, and when the job runs, version 4 its project.
+// behind it what a validator other than kExact needs, and when the job runs, version 4 its project
+// and `max_error`.
 constexpr uint32_t kVersion = 1;
 constexpr uint32_t kVersionWithCheckpoint = 2;
 constexpr uint32_t kVersionWithOrder = 3;
@@ -87,7 +88,7 @@ uint32_t VersionOf(std::string_view bytes) {
 
 // The oldest that can say what `fields` ask for.
 uint32_t VersionFor(const JobFields& fields) {
-  if (fields.project != kDefaultProject) return kNewestVersion;
+  if (fields.project != kDefaultProject || fields.redundancy.max_error != 0) return kNewestVersion;
   if (fields.redundancy.validator != Validator::kExact || fields.priority != 0 ||
       !fields.after.empty() || fields.deadline_ms != 0) {
     return kVersionWithOrder;
@@ -145,7 +146,10 @@ JobFields ReadFields(Reader& reader, uint32_t version) {
     }
     fields.deadline_ms = reader.Signed();
   }
-  if (version == kNewestVersion) fields.project = reader.Text();
+  if (version == kNewestVersion) {
+    fields.project = reader.Text();
+    fields.redundancy.max_error = std::bit_cast<double>(reader.Number());
+  }
   return fields;
 }
 
@@ -225,7 +229,9 @@ std::string JobSpec::Encode() const {
     for (const uint64_t id : fields_.after) encoder.Add(id);
     encoder.AddSigned(fields_.deadline_ms);
   }
-  if (version == kNewestVersion) encoder.Add(fields_.project);
+  if (version == kNewestVersion) {
+    encoder.Add(fields_.project).Add(std::bit_cast<uint64_t>(redundancy.max_error));
+  }
   return encoder.bytes();
 }
 

@@ -62,6 +62,9 @@ struct Redundancy {
   Tolerance tolerance = {};  // kNumeric
   // kProgram: argv, to which the paths of two folders with a result's outputs each are added.
   std::vector<std::string> compare = {};
+  // The largest share of wrong results that the job may end with (95 % sure), in place of replicas
+  // and quorum; 0: not asked for.
+  double max_error = 0;
 
   bool operator==(const Redundancy&) const = default;
 };
@@ -117,7 +120,8 @@ class JobSpec {
   static constexpr uint32_t kMaxReplicas = 16;
   static constexpr size_t kMaxInputs = 100'000;
   static constexpr size_t kMaxAfter = 1'000;
-  static constexpr int32_t kMaxPriority = 1'000;  // and the lowest is its negative
+  static constexpr uint32_t kMaxShardsWithMaxError = 100'000;  // all are held until its end
+  static constexpr int32_t kMaxPriority = 1'000;               // and the lowest is its negative
   static constexpr size_t kMaxProjectBytes = 64;
 
   // Errors: InvalidArgument with every broken rule, one a line.

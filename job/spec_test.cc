@@ -55,6 +55,10 @@ JobFields RandomJob(std::mt19937& random) {
   fields.redundancy.quorum = 1 + below(fields.redundancy.replicas);
   fields.redundancy.distinct = below(2) == 0 ? Distinct::kOwner : Distinct::kDevice;
   fields.outputs.emplace_back("last");
+  if (below(5) == 0 && fields.shards <= JobSpec::kMaxShardsWithMaxError) {
+    fields.redundancy.replicas = fields.redundancy.quorum = 1;
+    fields.redundancy.max_error = 1.0 / (2 + below(99));
+  }
   if (const uint32_t validator = below(3); validator > 0 && fields.redundancy.quorum > 1) {
     fields.redundancy.validator = static_cast<Validator>(validator);
     if (fields.redundancy.validator == Validator::kNumeric) {
@@ -149,6 +153,17 @@ TEST(JobSpecTest, OnlyWhoNamesAProjectNeedsVersion4) {
     fields.project = name;
     EXPECT_FALSE(JobSpec::Make(fields).ok()) << name;
   }
+}
+
+TEST(JobSpecTest, OnlyWhoAsksForABoundNeedsVersion4) {
+  JobFields fields = Small();
+  fields.limits.disk_bytes = 1 << 30;
+  fields.redundancy.max_error = 1e-4;
+  const std::string bytes = JobSpec::Make(fields)->Encode();
+  EXPECT_TRUE(crypto::Decoder(bytes, "corpgrid job spec", 4).ok());
+  EXPECT_EQ(JobSpec::Decode(bytes)->operator*(), fields);
+  fields.redundancy.max_error = 2e-4;
+  EXPECT_NE(JobSpec::Make(fields)->Encode(), bytes);
 }
 
 TEST(JobSpecTest, EveryFieldIsInTheEncoding) {

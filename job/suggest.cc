@@ -31,6 +31,7 @@ constexpr auto kPaths = std::to_array<std::string_view>({
     "redundancy",
     "redundancy.replicas",
     "redundancy.quorum",
+    "redundancy.max_error",
     "redundancy.validator",
     "redundancy.validator.numeric",
     "redundancy.validator.absolute",

@@ -93,13 +93,23 @@ void JobToMessage(const core::JobRow& row, const job::JobSpec& spec, const core:
   out->set_error(progress.error);
   out->set_submitter_key(KeyText(row.submitter_key));
   out->set_bundle_hash(std::string(row.bundle_hash.Raw()));
+  out->set_shards_checked(progress.checked);
+  out->set_shards_unsampled(progress.unsampled);
+  out->set_audited(progress.audited);
+  out->set_found_wrong(progress.found_wrong);
+  out->set_audits_dropped(progress.audits_dropped);
+  if (progress.state == core::JobState::kDone) {
+    out->set_error_bound(static_cast<double>(progress.bound_billionths) / 1e9);
+  }
 }
 
 std::string EndSentence(const core::JobRow& row) {
   switch (row.progress.state) {
     case core::JobState::kDone:
-      return fmt::format("It is done: all {} shards have a result that a quorum agrees on.",
-                         row.progress.done);
+      return fmt::format(
+          "It is done: all {} shards have a result that a quorum agrees on, or that "
+          "a trusted device computed.",
+          row.progress.done);
     case core::JobState::kCancelled:
       return "It was cancelled.";
     default:
@@ -123,6 +133,7 @@ void AttemptToMessage(const store::AttemptRecord& record, const std::string& dev
   out->set_owner(record.attempt.owner);
   out->set_state(ToText(record.attempt.state));
   out->set_progress(progress);
+  out->set_trusted(record.attempt.trusted);
   if (!record.result) return;
   const core::ResultRow& result = *record.result;
   out->set_outcome(std::string(job::ToText(result.result.outcome)));
@@ -178,6 +189,8 @@ void DeviceToMessage(const core::DeviceView& view, pb::Device* out) {
   out->set_trust(std::string(core::ToText(view.tier)));
   out->set_reputation(view.mean);
   out->set_reputation_at_least(view.lower_bound);
+  out->set_trusted(row.trusted);
+  out->set_results_checked(view.reputation.checked);
 }
 
 }  // namespace corpgrid::scheduler

@@ -306,6 +306,15 @@ grpc::Status JobsService::DrainDevice(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
+grpc::Status JobsService::TrustDevice(grpc::ServerContext* context,
+                                      const pb::TrustDeviceRequest* request,
+                                      pb::TrustDeviceResponse*) {
+  if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
+    return rpc::ToGrpc(who);
+  return rpc::ToGrpc(loop_->CallStatus(
+      core::TrustDevice{.device = DeviceId{request->device_id()}, .trusted = !request->undo()}));
+}
+
 grpc::Status JobsService::CreateJoinToken(grpc::ServerContext* context,
                                           const pb::CreateJoinTokenRequest* request,
                                           pb::CreateJoinTokenResponse* response) {

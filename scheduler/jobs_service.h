@@ -65,6 +65,9 @@ class JobsService final : public corpgrid::v1::Jobs::Service {
   grpc::Status DrainDevice(grpc::ServerContext* context,
                            const corpgrid::v1::DrainDeviceRequest* request,
                            corpgrid::v1::DrainDeviceResponse* response) override;
+  grpc::Status TrustDevice(grpc::ServerContext* context,
+                           const corpgrid::v1::TrustDeviceRequest* request,
+                           corpgrid::v1::TrustDeviceResponse* response) override;
   grpc::Status CreateJoinToken(grpc::ServerContext* context,
                                const corpgrid::v1::CreateJoinTokenRequest* request,
                                corpgrid::v1::CreateJoinTokenResponse* response) override;

@@ -69,6 +69,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
       : options_(options),
         config_{.heartbeat_ms = options.heartbeat_ms,
                 .grace_heartbeats = options.grace_heartbeats,
+                .audit_rate = options.audit_rate,
                 .keep_jobs_ms = options.keep_jobs_ms} {}
 
   ~RunningScheduler() override {

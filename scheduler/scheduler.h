@@ -19,6 +19,7 @@ struct Options {
   int64_t heartbeat_ms = 2000;
   int grace_heartbeats = 4;
   int64_t keep_jobs_ms = 0;  // after their end; 0: for ever
+  double audit_rate = 0.05;  // core::GridConfig
   // Starts a process that calls ServeValidator (scheduler/validator_child.h); empty: jobs with
   // validator programs are refused.
   std::vector<std::string> validator = {};

@@ -23,6 +23,9 @@ TEST_F(SchedulerTest, NobodyGetsInWithoutATokenOrASession) {
   pb::DrainDeviceResponse drained;
   EXPECT_EQ(Call(&pb::Jobs::Stub::DrainDevice, pb::DrainDeviceRequest(), &drained).error_code(),
             grpc::StatusCode::UNAUTHENTICATED);
+  pb::TrustDeviceResponse trusted;
+  EXPECT_EQ(Call(&pb::Jobs::Stub::TrustDevice, pb::TrustDeviceRequest(), &trusted).error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
   TestAgent stranger(channel_);
   EXPECT_EQ(stranger.Register("").error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(stranger.Register("cgj1." + std::string(64, '0')).error_code(),

@@ -182,6 +182,7 @@ void Agent::Start(Held* held) {
 job::Result Agent::ResultOf(const JobTruth& job, const core::Lease& lease) {
   const Owner& owner = parts_.world->owners()[parts_.world->devices()[index_].owner];
   Faults& faults = *parts_.faults;
+  if (const auto lie = parts_.world->LieOf(index_, job, lease.shard)) return *lie;
   if (owner.lies && owner.group != 0 && faults.Strike(Fault::kColludingResult)) {
     return parts_.world->Lie(job, lease.shard, owner.group);
   }

@@ -14,6 +14,16 @@ constexpr size_t kMaxMessages = 10;
 
 }  // namespace
 
+bool Checker::Suits(const core::DeviceRow& has, const job::JobFields& wants) {
+  const bool backend = std::any_of(
+      wants.resources.backends.begin(), wants.resources.backends.end(),
+      [&](job::Backend b) { return (has.backends >> static_cast<unsigned>(b) & 1) != 0; });
+  return backend && has.cpus >= wants.resources.cpus &&
+         has.memory_bytes >= wants.resources.memory_bytes &&
+         has.vram_bytes >= wants.resources.vram_bytes &&
+         (has.network_allowed || !wants.limits.network);
+}
+
 Checker::Checker(World* world, const EventQueue* events, const core::GridConfig& config,
                  Digest* digest)
     : world_(world),
@@ -106,6 +116,7 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
       device.agent = agent_by_key_.at(join->device.public_key);
       const bool drained = std::exchange(device.applied, join->device).drained;
       device.applied.drained = drained;
+      device.applied.trusted = device.row.trusted;
       device.contact_ms = applied_ms_;
     }
   }
@@ -117,6 +128,12 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
     if (drain->drained) device->second.drained_round = rounds_;
   }
   AppliedProjects(request, effects);
+  const auto* trust = std::get_if<core::TrustDevice>(&request.body);
+  const auto other = trust ? devices_.find(trust->device) : devices_.end();
+  if (other != devices_.end() && status && status->ok()) {
+    DeviceFact& fact = other->second;
+    fact.trust_changes = std::exchange(fact.trust_round, rounds_) == rounds_ ? 2 : 1;
+  }
   for (const core::Lease& lease : effects.leases) CheckLease(lease);
 }
 
@@ -171,6 +188,8 @@ void Checker::Released(const Request& request, const core::Effects& effects) {
   const auto* status = std::get_if<absl::Status>(&effects.reply);
   const auto* beat = std::get_if<core::Heartbeat>(&request.body);
   const auto* stops = std::get_if<std::vector<core::Stop>>(&effects.reply);
+  const auto* trust = std::get_if<core::TrustDevice>(&request.body);
+  if (trust && status && status->ok()) ReleasedTrust(*trust);
   if (beat && stops) ReleasedStops(*beat, *stops);
   if (poll && status && status->ok()) ReleasedPoll(*poll, effects);
   if (report && status && status->ok()) ReleasedCheckpoint(request, *report);
@@ -357,36 +376,6 @@ void Checker::Seen(const JobTruth& job, const core::Submitted& reply,
   } else if (progress && HasEnded(progress->state) && progress->state != it->second.state) {
     Fail(fmt::format("job {} was shown as ended otherwise than it did", reply.job.value));
   }
-}
-
-bool Checker::Starved(const JobTruth& job) const {
-  const auto it = jobs_.find(job.id);
-  if (it == jobs_.end()) return false;
-  std::map<uint64_t, bool> fit;  // parties
-  for (const auto& [id, device] : devices_) {
-    if (Suits(device.row, *job.spec)) fit[PartyOf(job, id)] = true;
-  }
-  const uint32_t quorum = job.spec->redundancy.quorum;
-  if (fit.size() < quorum) return true;
-  for (const auto& [index, shard] : it->second.shards) {
-    std::vector<const AttemptFact*> votes;
-    size_t left = fit.size();
-    for (const AttemptId id : shard.live) {
-      const AttemptFact& fact = attempts_.at(id);
-      if (!fact.vote) continue;
-      votes.push_back(&fact);
-      if (fit.contains(PartyOf(job, fact.device))) --left;
-    }
-    size_t best = 0;
-    for (const AttemptFact* one : votes) {
-      const auto agree = [one](const AttemptFact* other) {
-        return one->vote == other->vote && std::abs(one->rounding - other->rounding) <= 1;
-      };
-      best = std::max(best, static_cast<size_t>(std::count_if(votes.begin(), votes.end(), agree)));
-    }
-    if (best + left < quorum) return true;
-  }
-  return false;
 }
 
 }  // namespace corpgrid::sim

@@ -16,6 +16,7 @@
 #include "sim/digest.h"
 #include "sim/event_queue.h"
 #include "sim/messages.h"
+#include "sim/report.h"
 #include "sim/world.h"
 
 namespace corpgrid::sim {
@@ -39,6 +40,9 @@ namespace corpgrid::sim {
 //  of a job that is not removed no row goes and no object, and of one that is in the end all;
 //  - no lease exceeds a quota of its project, or goes to one while another that uses less by its
 //    weight has a fresh shard for that device;
+//  - a trusted device's result decides, and attempts are trusted exactly when the operator trusts
+//  their device; each wrong result that an audit finds is counted, and a job that asks for a bound
+//  ends with none that is larger;
 //  - numbers are used once and grid time never goes back;
 //  - the audit log has an entry for every join token, device, job that begins or ends and result
 //    that is outvoted, with the row that says so; it only grows, and the tree that the core goes on
@@ -78,8 +82,11 @@ class Checker {
   // The jobs, by their index in the world, that have not ended.
   std::vector<uint32_t> Unfinished() const;
 
-  // Whether nobody who could still vote can bring a shard of `job` to its quorum.
+  // Whether nobody who is left can decide a shard of `job`.
   bool Starved(const JobTruth& job) const;
+
+  // A device that joined and that the operator should trust; none when all are trusted.
+  DeviceId NotYetTrusted() const;
 
   // Whether every device of an owner is in the store, so that the owner's token is used up.
   bool AllJoined(uint32_t owner) const { return joined_[owner] == world_->owners()[owner].devices; }
@@ -90,6 +97,7 @@ class Checker {
   uint64_t jobs(core::JobState state) const { return jobs_ended_[static_cast<size_t>(state)]; }
   uint64_t shards_done() const { return shards_done_; }
   uint64_t lies_accepted() const { return lies_accepted_; }
+  const std::vector<JobBound>& bounds() const { return bounds_; }
   size_t live_attempts() const { return live_attempts_; }
 
  private:
@@ -100,6 +108,8 @@ class Checker {
     core::Power power = core::Power::kUnknown;
     uint64_t power_load = 0;     // the load since which the power is known
     uint64_t drained_round = 0;  // when it was drained last
+    uint64_t trust_round = 0;    // when it was trusted or no more, last
+    int trust_changes = 0;       // in that round
     int64_t contact_ms = 0;
     std::vector<AttemptId> running;  // its leases
   };
@@ -108,6 +118,7 @@ class Checker {
     DeviceId device;
     std::string token;
     uint32_t try_number = 0;
+    bool trusted = false;
     core::AttemptState state = core::AttemptState::kRunning;
     int64_t start_ms = 0;  // or of the load since which the lease runs anew
     int64_t heard_ms = 0;  // when the lease was last extended by name
@@ -131,6 +142,8 @@ class Checker {
     std::vector<AttemptId> live;   // running or handed in
     std::vector<AttemptId> agreed;
     std::set<DeviceId> died;  // that said so, of this shard
+    core::AuditState audit = core::AuditState::kNone;
+    AttemptId accepted;  // while it is audited or held
   };
   struct JobFact {
     uint32_t truth = 0;  // index in the world
@@ -139,6 +152,10 @@ class Checker {
     uint32_t next_shard = 0;
     uint32_t done = 0;
     uint32_t failed = 0;
+    uint32_t checked = 0;      // done by a trusted device
+    uint32_t wrong = 0;        // done, and a lie
+    uint32_t found_wrong = 0;  // as the job's row says
+    uint32_t mended = 0;       // that the checker saw
     uint32_t live_attempts = 0;
     int64_t finished_ms = 0;
     bool removed = false;
@@ -157,9 +174,10 @@ class Checker {
 
   const JobTruth& TruthOf(const JobFact& job) const { return world_->jobs()[job.truth]; }
   uint64_t PartyOf(const JobTruth& job, DeviceId device) const;
+  static bool Suits(const core::DeviceRow& has, const job::JobFields& wants);
+  static bool TrustedOnly(const job::JobFields& spec);
   static bool HasEnded(core::JobState state);
   static bool IsLive(core::AttemptState state);
-  static bool Suits(const core::DeviceRow& has, const job::JobFields& wants);
 
   // checker.cc
   void AppliedOne(const Request& request, const core::Effects& effects);
@@ -203,6 +221,18 @@ class Checker {
   uint64_t NewTokens(const core::WriteBatch& batch);
   uint64_t NewDevices(const core::WriteBatch& batch) const;
   uint64_t NewRemovals(const core::WriteBatch& batch) const;
+
+  // checker_trust.cc: what trusted devices are for
+  uint64_t FoundWrong(const core::WriteBatch& batch) const;
+  void ReleasedTrust(const core::TrustDevice& trust);
+  void CheckTrusted(const core::AttemptRow& row, const DeviceFact& device);
+  bool Agree(AttemptId a, AttemptId b) const;
+  // The vote that counts when only those who are not trusted have one.
+  AttemptId Favourite(const ShardFact& shard) const;
+  void LandedAudited(JobFact* job, const ShardFact& shard, const core::ShardRow& row);
+  void CheckCounts(JobFact* job, const core::JobProgressRow& row);
+  // Whether a trusted device can compute what nobody else is left for.
+  bool HasTrusted(const JobTruth& job) const;
 
   // checker_rows.cc: what reached the store
   void LandedMeta(const core::MetaRow& row);
@@ -284,6 +314,7 @@ class Checker {
   uint64_t jobs_ended_[5] = {};
   uint64_t shards_done_ = 0;
   uint64_t lies_accepted_ = 0;
+  std::vector<JobBound> bounds_;
   uint64_t violations_ = 0;
   std::vector<std::string> messages_;
 };

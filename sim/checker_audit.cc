@@ -59,7 +59,8 @@ void Checker::LandedAudit(const core::WriteBatch& batch) {
   const std::pair<std::string_view, uint64_t> told[] = {
       {"join token created", NewTokens(batch)}, {"device registered", NewDevices(batch)},
       {"job submitted", batch.jobs.size()},     {"job ended", ended},
-      {"job removed", NewRemovals(batch)},      {"result outvoted", Outvoted(batch)}};
+      {"job removed", NewRemovals(batch)},      {"result outvoted", Outvoted(batch)},
+      {"wrong result found", FoundWrong(batch)}};
   for (const auto& [event, count] : told) {
     if (CountOf(batch, event) == count) continue;
     Fail(fmt::format("the audit log tells \"{}\" {} times of {}", event, CountOf(batch, event),

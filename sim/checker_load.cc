@@ -39,7 +39,8 @@ void Checker::Loaded(const core::Snapshot& snapshot) {
   for (const core::ShardRow& row : snapshot.shards) {
     const auto job = jobs_.find(row.id.job);
     if (job == jobs_.end() || !job->second.shards.contains(row.id.index) ||
-        job->second.shards.at(row.id.index).tries != row.tries) {
+        job->second.shards.at(row.id.index).tries != row.tries ||
+        job->second.shards.at(row.id.index).audit != row.audit) {
       Fail(fmt::format("shard {} of job {} came back otherwise", row.id.index, row.id.job.value));
     }
   }

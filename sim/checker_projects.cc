@@ -155,16 +155,6 @@ void Checker::CheckProject(const core::Lease& lease, const DeviceFact& device) {
   using_[lease.attempt] = lease.shard.job;
 }
 
-bool Checker::Suits(const core::DeviceRow& has, const job::JobFields& wants) {
-  const bool backend = std::any_of(
-      wants.resources.backends.begin(), wants.resources.backends.end(),
-      [&](job::Backend b) { return (has.backends >> static_cast<unsigned>(b) & 1) != 0; });
-  return backend && has.cpus >= wants.resources.cpus &&
-         has.memory_bytes >= wants.resources.memory_bytes &&
-         has.vram_bytes >= wants.resources.vram_bytes &&
-         (has.network_allowed || !wants.limits.network);
-}
-
 // Whether by its weight `a` uses less than `b` of every resource, so that its dominant share is the
 // smaller one whatever the grid has: the core knows that a second late. Two that are equal but for
 // rounding are not meant, nor two that use GPUs, of which the grid may have none left.
@@ -182,6 +172,11 @@ bool Checker::UsesLess(const ProjectFact& a, const ProjectFact& b) {
   return less;
 }
 
+// Less than one wrong result will do: all would have to be audited.
+bool Checker::TrustedOnly(const job::JobFields& spec) {
+  return spec.redundancy.max_error > 0 && spec.redundancy.max_error * spec.shards < 1;
+}
+
 // No project gets a shard while another one that uses less has a job with shards that nobody has
 // had yet, for this device and within its quotas.
 void Checker::CheckTurn(const core::Lease& lease, const ProjectFact& project,
@@ -197,7 +192,7 @@ void Checker::CheckTurn(const core::Lease& lease, const ProjectFact& project,
     const auto leased = leased_.find(id);
     const uint32_t given = fact.next_shard + (leased == leased_.end() ? 0 : leased->second);
     if (given >= truth.spec->shards || !Suits(device.applied, *truth.spec) ||
-        !UsesLess(other->second, project) ||
+        (TrustedOnly(*truth.spec) && !device.row.trusted) || !UsesLess(other->second, project) ||
         !FitsQuotas(other->second.row, other->second.used, AmountsOf(truth))) {
       continue;
     }

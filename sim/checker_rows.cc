@@ -113,10 +113,12 @@ Checker::AttemptFact* Checker::NewAttempt(const core::AttemptRow& row, JobFact* 
   if (row.owner != device->second.row.owner) {
     Fail(fmt::format("attempt {} is under the name of {}", row.id.value, row.owner));
   }
+  if (!resurrecting_) CheckTrusted(row, device->second);
   ShardFact& shard = job->shards[row.shard.index];
   const JobTruth& truth = TruthOf(*job);
   for (const AttemptId id : shard.live) {
     const AttemptFact& other = attempts_.at(id);
+    if (row.trusted || other.trusted) continue;  // These do not vote.
     if (other.try_number == row.try_number && IsLive(other.state) &&
         PartyOf(truth, other.device) == PartyOf(truth, row.device) && IsLive(row.state)) {
       Fail(fmt::format("attempts {} and {} of a shard are both of {}", id.value, row.id.value,
@@ -128,6 +130,7 @@ Checker::AttemptFact* Checker::NewAttempt(const core::AttemptRow& row, JobFact* 
   fact.device = row.device;
   fact.token = row.lease_token;
   fact.try_number = row.try_number;
+  fact.trusted = row.trusted;
   fact.start_ms = fact.heard_ms = meta_.time_ms;
   fact.start_round = rounds_;
   device->second.running.push_back(row.id);
@@ -186,6 +189,9 @@ void Checker::LandedAttempt(const core::AttemptRow& row, const core::WriteBatch&
   if (row.state == core::AttemptState::kExpired && early_ms > 0 && !resurrecting_) {
     Fail(fmt::format("the lease of attempt {} ended {} ms early", row.id.value, early_ms));
   }
+  if (row.state == core::AttemptState::kDisagreed && fact->trusted) {
+    Fail(fmt::format("attempt {} was outvoted, but is trusted", row.id.value));
+  }
   if (row.state == core::AttemptState::kFaulted) ++shard.faults;
   if (row.state == core::AttemptState::kAgreed) shard.agreed.push_back(row.id);
   if (IsLive(row.state)) return;
@@ -195,57 +201,6 @@ void Checker::LandedAttempt(const core::AttemptRow& row, const core::WriteBatch&
   --job->second.live_attempts;
   --live_attempts_;
   Retire(row.id);
-}
-
-// The vote that comes with a new state, or has to.
-void Checker::LandedVote(const core::ResultRow* row, AttemptId id, AttemptFact* fact,
-                         JobFact* job) {
-  const core::AttemptState state = fact->state;
-  const bool needs_one =
-      state == core::AttemptState::kSubmitted || state == core::AttemptState::kAgreed ||
-      state == core::AttemptState::kDisagreed || state == core::AttemptState::kFaulted ||
-      state == core::AttemptState::kUndecided;
-  if (!row) {
-    if (needs_one) Fail(fmt::format("attempt {} counts without a result", id.value));
-    return;
-  }
-  if (!WasHandedIn(*row, *fact)) {
-    Fail(fmt::format("the result of attempt {} is none that its device signed and uploaded",
-                     id.value));
-  }
-  const bool fault = row->result.outcome == job::Outcome::kDeviceFault;
-  if (fault != (state == core::AttemptState::kFaulted)) {
-    Fail(fmt::format("attempt {}: a device fault and a vote were mixed up", id.value));
-  }
-  const bool given_back = row->result.outcome == job::Outcome::kGivenBack;
-  if (given_back != (state == core::AttemptState::kGivenBack)) {
-    Fail(fmt::format("attempt {}: a vote and what was given back were mixed up", id.value));
-  }
-  if (fault || given_back) return;
-  fact->vote = World::Vote(row->result);
-  fact->rounding = World::Rounding(row->result.outputs);
-  fact->success = row->result.succeeded();
-  ++job->shards[fact->shard.index].votes;
-}
-
-bool Checker::WasHandedIn(const core::ResultRow& row, const AttemptFact& fact) const {
-  const auto device = devices_.find(fact.device);
-  const std::vector<Request>* requests = resurrecting_ ? &unknown_requests_ : applied_;
-  if (!requests || device == devices_.end()) return false;
-  for (const Request& request : *requests) {
-    const auto* submit = std::get_if<core::SubmitResults>(&request.body);
-    if (!submit || request.node != device->second.agent) continue;
-    for (size_t i = 0; i < submit->results.size(); ++i) {
-      const core::HandedIn& in = submit->results[i];
-      const Signature& by = request.signatures[i];
-      if (in.row.attempt == row.attempt && in.lease_token == fact.token && !by.tampered &&
-          by.staged && by.signer == request.node && by.attempt == row.attempt &&
-          by.lease_token == fact.token && in.row.result == row.result) {
-        return true;
-      }
-    }
-  }
-  return false;
 }
 
 void Checker::LandedShard(const core::ShardRow& row) {
@@ -262,7 +217,14 @@ void Checker::LandedShard(const core::ShardRow& row) {
     return;
   }
   ShardFact& shard = job.shards[row.id.index];
-  for (; shard.tries < row.tries; ++shard.tries) CheckQuorum(job, &shard, row, shard.tries, false);
+  for (; shard.tries < row.tries; ++shard.tries) {
+    CheckQuorum(job, &shard, row, shard.tries, false);
+    shard.accepted = {};
+  }
+  shard.audit = row.audit;
+  const bool is_audit =
+      row.audit == core::AuditState::kWanted || row.audit == core::AuditState::kHeld;
+  if (is_audit && !shard.accepted) shard.accepted = Favourite(shard);
   if (row.state != core::ShardState::kRunning) Decided(&job, &shard, row);
 }
 
@@ -271,6 +233,7 @@ void Checker::CheckQuorum(const JobFact& job, ShardFact* shard, const core::Shar
   const JobTruth& truth = TruthOf(job);
   std::vector<uint64_t> parties;
   std::optional<uint64_t> vote;
+  bool trusted = false;
   shard->votes = 0;  // The next try begins without any.
   for (const AttemptId id : shard->agreed) {
     const AttemptFact& fact = attempts_.at(id);
@@ -285,10 +248,11 @@ void Checker::CheckQuorum(const JobFact& job, ShardFact* shard, const core::Shar
     if ((vote && vote != fact.vote) || is_far)
       Fail(fmt::format("attempt {} agreed with another result", id.value));
     vote = fact.vote;
+    trusted |= fact.trusted;
     const uint64_t party = PartyOf(truth, fact.device);
     if (std::find(parties.begin(), parties.end(), party) == parties.end()) parties.push_back(party);
   }
-  if (parties.size() < truth.spec->redundancy.quorum) {
+  if (!trusted && parties.size() < truth.spec->redundancy.quorum) {
     Fail(fmt::format("shard {} of job {} was decided by {} of {} different owners", row.id.index,
                      row.id.job.value, parties.size(), truth.spec->redundancy.quorum));
   }
@@ -315,6 +279,7 @@ void Checker::Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row)
     ++job->done;
     ++shards_done_;
     CheckQuorum(*job, shard, row, row.tries, true);
+    LandedAudited(job, *shard, row);
     const auto winner = attempts_.find(row.winner);
     if (winner == attempts_.end() || winner->second.state != core::AttemptState::kAgreed ||
         winner->second.try_number != row.tries || winner->second.shard != row.id) {
@@ -323,6 +288,7 @@ void Checker::Decided(JobFact* job, ShardFact* shard, const core::ShardRow& row)
       winner->second.winner = true;
       const bool lie = truth.nature == Nature::kSound &&
                        *winner->second.vote != World::Vote(world_->Truth(truth, row.id, 0));
+      if (lie) ++job->wrong;
       if (lie) CheckLiars(*shard, row);
     }
   } else {
@@ -367,6 +333,7 @@ void Checker::LandedProgress(const core::JobProgressRow& row) {
   }
   job.next_shard = row.next_shard;
   job.state = row.state;
+  CheckCounts(&job, row);
   if (!HasEnded(row.state)) return;
   const bool right =
       (row.state == core::JobState::kDone && job.done == truth.spec->shards) ||

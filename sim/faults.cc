@@ -62,6 +62,7 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kJobRemoved, "job removed", 20'000},
     {Fault::kProjectChanged, "project changed", 100'000},
     {Fault::kProjectRemoved, "project removed", 20'000},
+    {Fault::kTrustEnded, "device trusted no more", 2'000},
 }};
 
 constexpr bool InOrder() {

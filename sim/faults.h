@@ -66,6 +66,7 @@ enum class Fault : uint8_t {
   kJobRemoved,      // whether it has ended or not
   kProjectChanged,  // its weight or a quota, whatever it uses
   kProjectRemoved,
+  kTrustEnded,      // for a while, of a device that runs audits
   kCount,
 };
 

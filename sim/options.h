@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 namespace corpgrid::sim {
 
@@ -21,6 +22,10 @@ struct Options {
   uint32_t devices = 64;
   StoreKind store = StoreKind::kMemory;
   bool faults = true;
+  // A world of this share of liars and otherwise without faults, to see what jobs are told of their
+  // results; colluding ones tell the same lies.
+  std::optional<double> liars = {};
+  bool colluding = false;
   // Called now and then with what was done so far.
   std::function<void(uint64_t events, int64_t now_ms)> progress;
 };

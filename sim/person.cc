@@ -59,6 +59,7 @@ void Person::Wake() {
     if (open.next_ms <= now_ms) Ask(&open);
   }
   if (random_.Below(kWakesALook) == 0) LookAround();
+  if (rules_) TrustSome();
   if (faults.Strike(Fault::kDeviceDrained)) DrainSome();
   if (calm_) UndoDrains();
   if (!old_.empty() && faults.Strike(Fault::kOldKeyReused)) {
@@ -138,6 +139,15 @@ void Person::DrainSome() {
   drained_.insert(device);
   Send(core::DrainDevice{
       .device = device, .drained = random_.Below(4) == 0, .now = random_.Below(2) == 0});
+}
+
+// Until each device that deserves it is trusted.
+void Person::TrustSome() {
+  if (const DeviceId device = parts_.checker->NotYetTrusted()) Send(core::TrustDevice{device});
+  const DeviceId any{1 + random_.Below(parts_.world->devices().size())};
+  if (parts_.faults->Strike(Fault::kTrustEnded)) {
+    Send(core::TrustDevice{.device = any, .trusted = false});
+  }
 }
 
 void Person::UndoDrains() {

@@ -15,7 +15,7 @@
 namespace corpgrid::sim {
 
 // Somebody who submits jobs and waits for them, and repeats what got no answer. The first person
-// also makes the join tokens and the projects.
+// also makes the join tokens and the projects, and says which devices are trusted.
 class Person {
  public:
   struct Parts {  // all must outlive the person
@@ -58,6 +58,7 @@ class Person {
   // Makes the projects, changes and removes them; in the calm lifts what may hold a job up.
   void RuleProjects();
   void ChangeProject(const char* name);
+  void TrustSome();
   void LookAround();
   uint64_t Send(Body body);
 

@@ -31,6 +31,8 @@ std::string CommandOf(const Options& options) {
   }
   if (options.fault_events > 0) line += fmt::format(" --events {}", options.fault_events);
   if (options.store == StoreKind::kSqlite) line += " --store sqlite";
+  if (options.liars) line += fmt::format(" --liars {}", *options.liars);
+  if (options.colluding) line += " --colluding";
   if (!options.faults) line += " --no-faults";
   return line;
 }
@@ -51,6 +53,7 @@ void Add(const Report& run, Report* sum) {
                   ? run.hash
                   : crypto::Blake3(std::string(sum->hash.Raw()) + std::string(run.hash.Raw()));
   sum->violations += run.violations;
+  sum->bounds.insert(sum->bounds.end(), run.bounds.begin(), run.bounds.end());
   for (const std::string& message : run.messages) {
     if (sum->messages.size() < kMaxMessages) sum->messages.push_back(message);
   }

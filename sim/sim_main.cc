@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "base/clock.h"
@@ -28,6 +30,8 @@ constexpr const char* kExamples = R"(Examples:
   corpgrid-sim --runs 100 --events 500000          a hundred short runs, seeds 1 to 100
   corpgrid-sim --store sqlite --events 200000      on SQLite, whose disk tears and loses writes
   corpgrid-sim --json | jq .violations
+  corpgrid-sim --liars 0.2 --colluding --events 300000
+                                                   a fifth of the owners lies in concert
 Exit status: 0 without violations, 1 with some, 2 for options that make no sense.)";
 
 struct Arguments {
@@ -37,6 +41,7 @@ struct Arguments {
   std::string store = "memory";
   bool no_faults = false;
   bool json = false;
+  bool bounds = false;
 };
 
 void Declare(CLI::App* app, Arguments* args) {
@@ -55,6 +60,12 @@ void Declare(CLI::App* app, Arguments* args) {
   app->add_option("--store", args->store, "what the scheduler's state is kept in")
       ->capture_default_str()
       ->check(CLI::IsMember({"memory", "sqlite"}));
+  app->add_option("--liars", args->options.liars,
+                  "this share of the owners lies, and otherwise nothing goes wrong")
+      ->check(CLI::Range(0.0, 0.9));
+  app->add_flag("--colluding", args->options.colluding, "the liars tell the same lies");
+  app->add_flag("--bounds", args->bounds,
+                "a table of what jobs are told of their results among 1, 5, 20 and 40 % liars");
   app->add_flag("--no-faults", args->no_faults, "a grid in which nothing goes wrong");
   app->add_flag("--json", args->json, "the report as one JSON object");
 }
@@ -69,12 +80,36 @@ void ShowProgress(Options* options, uint64_t run, uint64_t runs) {
   };
 }
 
+// Runs each of the seeds among liars of each kind.
+int ShowBounds(const Arguments& args) {
+  std::vector<std::pair<std::string, Report>> reports;
+  uint64_t violations = 0;
+  for (const bool colluding : {false, true}) {
+    for (const double liars : {0.01, 0.05, 0.2, 0.4}) {
+      auto& [name, sum] = reports.emplace_back(
+          fmt::format("{:.0f} %{}", 100 * liars, colluding ? ", colluding" : ""), Report());
+      for (uint64_t run = 0; run < args.runs; ++run) {
+        Options options = args.options;
+        options.seed += run;
+        options.liars = liars;
+        options.colluding = colluding;
+        Add(Simulation(options).Run(), &sum);
+      }
+      violations += sum.violations;
+      for (const std::string& message : sum.messages) fmt::print("{}\n", message);
+    }
+  }
+  fmt::print("{}violations: {}\n", BoundsTable(reports), violations);
+  return violations == 0 ? 0 : 1;
+}
+
 int Run(Arguments args) {
   Options& options = args.options;
   if (args.days == 0 && options.fault_events == 0) args.days = 1;
   options.fault_ms = std::llround(args.days * kDayMs);
   options.store = args.store == "sqlite" ? StoreKind::kSqlite : StoreKind::kMemory;
   options.faults = !args.no_faults;
+  if (args.bounds) return ShowBounds(args);
   const int64_t start_ms = SystemClock().MonotonicMs();
   Report sum;
   for (uint64_t run = 0; run < args.runs; ++run) {

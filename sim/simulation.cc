@@ -1,6 +1,7 @@
 #include "sim/simulation.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -33,12 +34,15 @@ uint64_t SeedOf(uint64_t seed, uint64_t part) {
   return Random::SplitMix(&state);
 }
 
-core::GridConfig ConfigOf(uint64_t seed) {
-  Random random(SeedOf(seed, kShape));
+core::GridConfig ConfigOf(const Options& options) {
   core::GridConfig config;
+  if (options.liars) return config;
+  Random random(SeedOf(options.seed, kShape));
   config.heartbeat_ms = 1'000 << random.Below(4);
   config.grace_heartbeats = static_cast<int>(random.Between(2, 5));
   if (random.Below(3) != 0) config.keep_jobs_ms = random.Between(1'000, 1'200'000);
+  constexpr double kRates[] = {0.05, 0.05, 0.3, 1};
+  config.audit_rate = kRates[random.Below(std::size(kRates))];
   return config;
 }
 
@@ -48,18 +52,24 @@ std::unique_ptr<Storage> NewStorage(const Options& options) {
   return std::make_unique<MemoryStorage>(seed);
 }
 
+World WorldOf(const Options& options) {
+  const uint64_t seed = SeedOf(options.seed, kTruth);
+  if (options.liars) return World(seed, options.devices, *options.liars, options.colluding);
+  return World(seed, options.devices);
+}
+
 int64_t TickMsOf(uint64_t seed) { return 100 << SeedOf(seed, kShape) % 4; }
 
 }  // namespace
 
 Simulation::Simulation(Options options, Seams* seams)
     : options_(std::move(options)),
-      faults_(SeedOf(options_.seed, kFaultDice), options_.faults),
-      world_(SeedOf(options_.seed, kTruth), options_.devices),
+      faults_(SeedOf(options_.seed, kFaultDice), options_.faults && !options_.liars),
+      world_(WorldOf(options_)),
       network_(SeedOf(options_.seed, kWire), options_.devices, &events_, &faults_),
-      checker_(&world_, &events_, ConfigOf(options_.seed), &digest_),
+      checker_(&world_, &events_, ConfigOf(options_), &digest_),
       storage_(NewStorage(options_)),
-      scheduler_(SeedOf(options_.seed, kDaemon), options_.devices, ConfigOf(options_.seed),
+      scheduler_(SeedOf(options_.seed, kDaemon), options_.devices, ConfigOf(options_),
                  TickMsOf(options_.seed),
                  {.events = &events_,
                   .network = &network_,
@@ -67,7 +77,7 @@ Simulation::Simulation(Options options, Seams* seams)
                   .storage = storage_.get(),
                   .checker = &checker_,
                   .seams = seams}) {
-  const core::GridConfig config = ConfigOf(options_.seed);
+  const core::GridConfig config = ConfigOf(options_);
   agents_.reserve(options_.devices);
   for (uint32_t i = 0; i < options_.devices; ++i) {
     agents_.emplace_back(i, SeedOf(options_.seed, kAgents + i), config.heartbeat_ms,
@@ -112,6 +122,7 @@ Report Simulation::Sum(int64_t calm_from_ms) {
   report.jobs_starved = starved_;
   report.shards_done = checker_.shards_done();
   report.lies_accepted = checker_.lies_accepted();
+  report.bounds = checker_.bounds();
   for (size_t i = 0; i < kFaultKinds; ++i) {
     report.faults[i] = faults_.count(static_cast<Fault>(i));
   }

@@ -144,6 +144,20 @@ struct NeverDrains : Seams {
   }
 };
 
+struct HearsOfNoTrust : Seams {
+  void BeforeApply(Body* body) override {
+    if (std::holds_alternative<core::TrustDevice>(*body)) *body = core::StopPolling{};
+  }
+};
+
+// What audits find is mended, but not told.
+struct ConcealsWrongOnes : Seams {
+  bool BeforeWrite(core::WriteBatch* rows) override {
+    for (core::JobProgressRow& row : rows->job_progress) row.found_wrong = 0;
+    return true;
+  }
+};
+
 struct IgnoresBatteries : Seams {
   void BeforeApply(Body* body) override {
     if (auto* poll = std::get_if<core::Poll>(body)) poll->power = core::Power::kMains;
@@ -324,6 +338,16 @@ inline std::vector<Mutant> Mutants() {
       Make<ForgetsTheOrder>("ForgetsTheOrder"),
       Make<MissesDeadlines>("MissesDeadlines"),
       Make<NeverDrains>("NeverDrains"),
+      Make<HearsOfNoTrust>("HearsOfNoTrust"),
+      Make<ConcealsWrongOnes>("ConcealsWrongOnes"),
+      Make<Forgets>("TrustsEverybody",
+                    [](core::Snapshot* s) {
+                      for (core::DeviceRow& device : s->devices) device.trusted = true;
+                    }),
+      Make<Forgets>("ForgetsAudits",
+                    [](core::Snapshot* s) {
+                      for (core::ShardRow& shard : s->shards) shard.audit = core::AuditState::kNone;
+                    }),
       Make<IgnoresBatteries>("IgnoresBatteries"),
       Make<BelievesInLargeDevices>("BelievesInLargeDevices"),
       Make<KeepsOutputsTwice>("KeepsOutputsTwice"),

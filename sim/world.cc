@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <utility>
 
 #include "fmt/format.h"
 
@@ -49,6 +50,35 @@ World::World(uint64_t seed, uint32_t devices) : random_(seed) {
                        .lies = i < liars,
                        .group = i < liars && collude ? 1 + i % 2 : 0});
   }
+  Populate(seed, devices, owners);
+  // The last owner is honest.
+  if (random_.Below(4) != 0) {
+    for (DeviceTruth& device : devices_) device.trusted = device.owner == owners - 1;
+  }
+}
+
+World::World(uint64_t seed, uint32_t devices, double liars, bool colluding)
+    : random_(seed), of_liars_(true) {
+  const uint32_t owners = std::clamp(devices, 1u, 100u);
+  for (uint32_t i = 0; i < owners; ++i) {
+    owners_.push_back({.name = fmt::format("owner-{}", i), .join_secret = HashOf(seed, i, 1)});
+  }
+  for (auto left = static_cast<uint32_t>(liars * owners + 0.5); left > 0;) {
+    Owner& owner = owners_[random_.Below(owners)];
+    if (std::exchange(owner.lies, true)) continue;
+    owner.group = colluding ? 1 : 0;
+    --left;
+  }
+  Populate(seed, devices, owners);
+  uint32_t trusted = 6;
+  for (DeviceTruth& device : devices_) {
+    if (trusted == 0 || owners_[device.owner].lies) continue;
+    device.trusted = true;
+    --trusted;
+  }
+}
+
+void World::Populate(uint64_t seed, uint32_t devices, uint32_t owners) {
   for (uint32_t i = 0; i < devices; ++i) {
     DeviceTruth device;
     // Each owner has a device; the rest is spread unevenly.
@@ -76,9 +106,39 @@ void World::Refit(uint32_t device, Random* random) {
   info.network_allowed = random->Below(4) != 0;
 }
 
-uint32_t World::NewJob() {
+job::JobFields World::NewTarget() {
   job::JobFields fields;
+  fields.name = "target";
+  fields.command = {"/bin/true"};
+  fields.shards = static_cast<uint32_t>(random_.Between(10, 400));
+  fields.outputs = {"out"};
+  constexpr double kBounds[] = {0.1, 0.2, 0.3};
+  if (random_.Below(6) == 0) {
+    fields.redundancy.max_error = kBounds[random_.Below(std::size(kBounds))];
+  } else {
+    fields.redundancy.replicas = fields.redundancy.quorum = 2;
+  }
+  return fields;
+}
+
+std::optional<job::Result> World::LieOf(uint32_t device, const JobTruth& job, ShardId shard) const {
+  constexpr uint64_t kPartOfLies = 4;  // one shard in so many
+  const Owner& owner = owners_[devices_[device].owner];
+  if (!of_liars_ || !owner.lies) return std::nullopt;
+  const uint64_t liar = owner.group != 0 ? owner.group : 1'000 + device;
+  uint64_t dice = shard.job.value << 40 ^ uint64_t { shard.index } << 8 ^ liar;
+  if (Random::SplitMix(&dice) % kPartOfLies != 0) return std::nullopt;
+  return Success(job, HashOf(shard.job.value, shard.index, liar * 2 + 2));
+}
+
+uint32_t World::NewJob() {
   const uint32_t index = static_cast<uint32_t>(jobs_.size());
+  if (of_liars_) {
+    JobTruth target(fmt::format("key-{}", index), *job::JobSpec::Make(NewTarget()));
+    target.run_ms = random_.Between(200, 2'000);
+    return Add(std::move(target));
+  }
+  job::JobFields fields;
   fields.name = fmt::format("job-{}", index);
   fields.command = {"/bin/true"};
   fields.shards = static_cast<uint32_t>(random_.Between(1, 48));
@@ -109,12 +169,23 @@ uint32_t World::NewJob() {
   if (random_.Below(6) == 0 && before < index && jobs_[before].id) {
     fields.after = {jobs_[before].id.value};
   }
+  if (random_.Below(6) == 0) {
+    constexpr double kBounds[] = {0.01, 0.1, 0.3, 0.6};
+    job::Redundancy& redundancy = fields.redundancy;
+    redundancy.replicas = redundancy.quorum = 1;
+    redundancy.max_error = kBounds[random_.Below(std::size(kBounds))];
+  }
   const auto spec = job::JobSpec::Make(std::move(fields));
   JobTruth job(fmt::format("key-{}", index), *spec);
   const uint64_t kind = random_.Below(20);
   constexpr Nature kOdd[] = {Nature::kFails, Nature::kRandom, Nature::kBreaks, Nature::kKills};
   job.nature = kind < std::size(kOdd) ? kOdd[kind] : Nature::kSound;
   job.run_ms = random_.Between(100, 8'000);
+  return Add(std::move(job));
+}
+
+uint32_t World::Add(JobTruth job) {
+  const uint32_t index = static_cast<uint32_t>(jobs_.size());
   job_by_key_[job.key] = index;
   jobs_.push_back(std::move(job));
   return index;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -26,6 +27,7 @@ struct Owner {
 struct DeviceTruth {
   uint32_t owner = 0;
   core::DeviceRow info;  // as the device reports itself; id and owner are the grid's
+  bool trusted = false;  // the operator is going to trust it, and is right
 };
 
 enum class Nature : uint8_t {
@@ -50,6 +52,9 @@ struct JobTruth {
 class World {
  public:
   World(uint64_t seed, uint32_t devices);
+  // With this share of liars, each of whom lies about a part of the shards, all about the same ones
+  // and alike when they collude; and with jobs that such liars can do most harm to.
+  World(uint64_t seed, uint32_t devices, double liars, bool colluding);
 
   // The project that jobs are of which name none, and others; people make those.
   static constexpr std::array kProjects = {"default", "red", "green", "blue"};
@@ -69,6 +74,8 @@ class World {
   // Other hardware or another version for a device.
   void Refit(uint32_t device, Random* random);
 
+  // What the device tells of the shard in a world of liars; none: the truth.
+  std::optional<job::Result> LieOf(uint32_t device, const JobTruth& job, ShardId shard) const;
   // What an honest device computes; `salt` makes the results of Nature::kRandom differ.
   job::Result Truth(const JobTruth& job, ShardId shard, uint64_t salt) const;
   // A wrong result: the same for the same `liar`.
@@ -82,7 +89,13 @@ class World {
   static bool IsClose(const std::vector<job::Output>& a, const std::vector<job::Output>& b);
 
  private:
+  void Populate(uint64_t seed, uint32_t devices, uint32_t owners);
+  // In a world of liars.
+  job::JobFields NewTarget();
+  uint32_t Add(JobTruth job);
+
   Random random_;
+  bool of_liars_ = false;
   std::vector<Owner> owners_;
   std::vector<DeviceTruth> devices_;
   std::vector<JobTruth> jobs_;

@@ -116,5 +116,38 @@ TEST(MigrationTest, AGridOfVersion8HasNoProjectsOfItsOwn) {
   EXPECT_EQ((*store)->Load()->projects, batch.projects);
 }
 
+TEST(MigrationTest, NothingOfVersion12WasChecked) {
+  const corpgrid::testing::TempFolder folder;
+  const std::string path = folder / "state.db";
+  {
+    sqlite::Database db = *sqlite::Database::Open(path);
+    ASSERT_TRUE(Migrate(db, Migrations().first(9)).ok());
+    ASSERT_TRUE(
+        db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11, 0, x'');"
+                     "INSERT INTO devices VALUES(1, x'', 'a', 'o', 's', 'v', 4, 5, 6, 1, 1, 0);"
+                     "INSERT INTO device_reputation VALUES(1, 2, 3, 4, 5, 6, 7, 8, 9);"
+                     "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, x'', "
+                     "x'', 9, x'', 0);"
+                     "INSERT INTO job_progress VALUES(1, 1, 3, 2, 0, 0, '', 0);"
+                     "INSERT INTO job_shards VALUES(1, 2, 0, 0, 1, 0, 0, 0, 'why', '');"
+                     "INSERT INTO job_attempts VALUES(1, 1, 2, 1, 'o', x'', 0, 0)")
+            .ok());
+  }
+  const auto store = OpenSqlite(path);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const auto loaded = (*store)->Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ASSERT_THAT(loaded->devices, SizeIs(1));
+  EXPECT_FALSE(loaded->devices[0].trusted);
+  EXPECT_EQ(loaded->reputations.at(0).checked, 0u);
+  const core::JobProgressRow& progress = loaded->jobs.at(0).progress;
+  EXPECT_EQ(progress.checked, 0u);
+  EXPECT_EQ(progress.bound_billionths, 1'000'000'000);
+  EXPECT_EQ(loaded->jobs.at(0).audit_chance, 0u);
+  EXPECT_EQ(loaded->shards.at(0).audit, core::AuditState::kNone);
+  EXPECT_EQ(loaded->shards.at(0).error, "why");
+  EXPECT_FALSE(loaded->attempts.at(0).trusted);
+}
+
 }  // namespace
 }  // namespace corpgrid::store

@@ -100,6 +100,7 @@ absl::Status Read(const Columns& columns, core::DeviceRow* row) {
   row->backends = read.Small();
   row->network_allowed = read.Signed() != 0;
   row->drained = read.Signed() != 0;
+  row->trusted = read.Signed() != 0;
   return read.status();
 }
 
@@ -114,6 +115,7 @@ absl::Status Read(const Columns& columns, core::ReputationRow* row) {
   row->good_micro = read.Signed();
   row->bad_micro = read.Signed();
   row->evidence_ms = read.Signed();
+  row->checked = read.Unsigned();
   return read.status();
 }
 
@@ -142,6 +144,7 @@ absl::Status Read(const Columns& columns, core::JobRow* row) {
   row->signature = read.Text();
   row->submitted_wall_ms = read.Signed();
   row->submitted_ms = read.Signed();
+  row->audit_chance = read.Unsigned();
   RETURN_IF_ERROR(read.status());
   return Read(columns, &row->progress, kTable<core::JobRow>.column_count());
 }
@@ -156,6 +159,12 @@ absl::Status Read(const Columns& columns, core::JobProgressRow* row, int first_c
   row->finished_wall_ms = read.Signed();
   row->finished_ms = read.Signed();
   row->error = read.Text();
+  row->checked = read.Small();
+  row->unsampled = read.Small();
+  row->audited = read.Small();
+  row->found_wrong = read.Small();
+  row->audits_dropped = read.Small();
+  row->bound_billionths = read.Signed();
   return read.status();
 }
 
@@ -181,6 +190,7 @@ absl::Status Read(const Columns& columns, core::ShardRow* row) {
   row->winner = {read.Unsigned()};
   row->error = read.Text();
   row->died_on = read.Devices();
+  row->audit = read.OneOf(core::AuditState::kNone, core::AuditState::kProbe);
   return read.status();
 }
 
@@ -212,6 +222,7 @@ absl::Status Read(const Columns& columns, core::AttemptRow* row) {
   row->lease_token = read.Text();
   row->try_number = read.Small();
   row->state = read.OneOf(core::AttemptState::kRunning, core::AttemptState::kDied);
+  row->trusted = read.Signed() != 0;
   return read.status();
 }
 

@@ -39,13 +39,13 @@ template <typename Use>
 auto WithValues(const core::DeviceRow& row, const Use& use) {
   return use(row.id.value, Blob{row.public_key}, row.name, row.owner, row.site, row.version,
              row.cpus, row.memory_bytes, row.vram_bytes, row.backends, row.network_allowed,
-             row.drained);
+             row.drained, row.trusted);
 }
 
 template <typename Use>
 auto WithValues(const core::ReputationRow& row, const Use& use) {
   return use(row.device.value, row.agreed, row.disagreed, row.expired, row.refused, row.faults,
-             row.good_micro, row.bad_micro, row.evidence_ms);
+             row.good_micro, row.bad_micro, row.evidence_ms, row.checked);
 }
 
 template <typename Use>
@@ -59,26 +59,27 @@ template <typename Use>
 auto WithValues(const core::JobRow& row, const Use& use) {
   return use(row.id.value, row.idempotency_key, Blob{row.spec}, Blob{row.spec_hash.Raw()},
              Blob{row.bundle_hash.Raw()}, row.bundle_bytes, Blob{row.submitter_key},
-             Blob{row.signature}, row.submitted_wall_ms, row.submitted_ms);
+             Blob{row.signature}, row.submitted_wall_ms, row.submitted_ms, row.audit_chance);
 }
 
 template <typename Use>
 auto WithValues(const core::JobProgressRow& row, const Use& use) {
   return use(row.id.value, AsNumber(row.state), row.next_shard, row.done, row.failed,
-             row.finished_wall_ms, row.finished_ms, row.error);
+             row.finished_wall_ms, row.finished_ms, row.error, row.checked, row.unsampled,
+             row.audited, row.found_wrong, row.audits_dropped, row.bound_billionths);
 }
 
 template <typename Use>
 auto WithValues(const core::ShardRow& row, const Use& use) {
   const std::string died_on = EncodeDevices(row.died_on);
   return use(row.id.job.value, row.id.index, AsNumber(row.state), row.tries, row.replicas,
-             row.expired, row.faults, row.winner.value, row.error, died_on);
+             row.expired, row.faults, row.winner.value, row.error, died_on, AsNumber(row.audit));
 }
 
 template <typename Use>
 auto WithValues(const core::AttemptRow& row, const Use& use) {
   return use(row.id.value, row.shard.job.value, row.shard.index, row.device.value, row.owner,
-             Blob{row.lease_token}, row.try_number, AsNumber(row.state));
+             Blob{row.lease_token}, row.try_number, AsNumber(row.state), row.trusted);
 }
 
 template <typename Use>

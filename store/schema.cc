@@ -181,6 +181,22 @@ CREATE TABLE projects (
 );
 )sql";
 
+// Of jobs that were submitted before, nothing is audited, so that all may be wrong.
+constexpr std::string_view kTrust = R"sql(
+ALTER TABLE devices ADD COLUMN trusted SMALLINT NOT NULL DEFAULT 0;
+ALTER TABLE device_reputation ADD COLUMN checked BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN audit_chance BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE job_progress ADD COLUMN checked BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE job_progress ADD COLUMN unsampled BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE job_progress ADD COLUMN audited BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE job_progress ADD COLUMN found_wrong BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE job_progress ADD COLUMN audits_dropped BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE job_progress ADD COLUMN bound_billionths BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE job_shards ADD COLUMN audit SMALLINT NOT NULL DEFAULT 0;
+ALTER TABLE job_attempts ADD COLUMN trusted SMALLINT NOT NULL DEFAULT 0;
+UPDATE job_progress SET bound_billionths = 1000000000;
+)sql";
+
 // When jobs ended, in grid time: those that had ended before count as ended now. The index finds
 // what refers to attempts that are deleted. And the devices that shards were the death of.
 constexpr std::string_view kRemoval = R"sql(
@@ -204,11 +220,11 @@ CREATE TABLE changes (
 )sql";
 
 constexpr std::array kMigrations = {
-    Migration{.version = 1, .sql = kFirst},     Migration{.version = 4, .sql = kCheckpoints},
-    Migration{.version = 5, .sql = kLeader},    Migration{.version = 6, .sql = kEvidence},
-    Migration{.version = 7, .sql = kAuditLog},  Migration{.version = 8, .sql = kDrainAndDeadlines},
-    Migration{.version = 9, .sql = kProjects},  Migration{.version = 11, .sql = kRemoval},
-    Migration{.version = 12, .sql = kFollowers}};
+    Migration{.version = 1, .sql = kFirst},      Migration{.version = 4, .sql = kCheckpoints},
+    Migration{.version = 5, .sql = kLeader},     Migration{.version = 6, .sql = kEvidence},
+    Migration{.version = 7, .sql = kAuditLog},   Migration{.version = 8, .sql = kDrainAndDeadlines},
+    Migration{.version = 9, .sql = kProjects},   Migration{.version = 11, .sql = kRemoval},
+    Migration{.version = 12, .sql = kFollowers}, Migration{.version = 13, .sql = kTrust}};
 
 }  // namespace
 

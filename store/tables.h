@@ -48,7 +48,7 @@ inline constexpr Table kTable<core::DeviceRow> = {
     .key = "id",
     .columns =
         "id, public_key, name, owner, site, version, cpus, memory_bytes, vram_bytes, "
-        "backends, network_allowed, drained"};
+        "backends, network_allowed, drained, trusted"};
 
 template <>
 inline constexpr Table kTable<core::ReputationRow> = {
@@ -56,7 +56,7 @@ inline constexpr Table kTable<core::ReputationRow> = {
     .key = "device_id",
     .columns =
         "device_id, agreed, disagreed, expired, refused, faults, good_micro, bad_micro, "
-        "evidence_ms"};
+        "evidence_ms, checked"};
 
 template <>
 inline constexpr Table kTable<core::ProjectRow> = {
@@ -72,25 +72,28 @@ inline constexpr Table kTable<core::JobRow> = {
     .key = "id",
     .columns =
         "id, idempotency_key, spec, spec_hash, bundle_hash, bundle_bytes, submitter_key, "
-        "signature, submitted_wall_ms, submitted_ms"};
+        "signature, submitted_wall_ms, submitted_ms, audit_chance"};
 
 template <>
 inline constexpr Table kTable<core::JobProgressRow> = {
     .name = "job_progress",
     .key = "job_id",
-    .columns = "job_id, state, next_shard, done, failed, finished_wall_ms, finished_ms, error"};
+    .columns =
+        "job_id, state, next_shard, done, failed, finished_wall_ms, finished_ms, error, checked, "
+        "unsampled, audited, found_wrong, audits_dropped, bound_billionths"};
 
 template <>
 inline constexpr Table kTable<core::ShardRow> = {
     .name = "job_shards",
     .key = "job_id, shard",
-    .columns = "job_id, shard, state, tries, replicas, expired, faults, winner, error, died_on"};
+    .columns =
+        "job_id, shard, state, tries, replicas, expired, faults, winner, error, died_on, audit"};
 
 template <>
 inline constexpr Table kTable<core::AttemptRow> = {
     .name = "job_attempts",
     .key = "id",
-    .columns = "id, job_id, shard, device_id, owner, lease_token, try_number, state"};
+    .columns = "id, job_id, shard, device_id, owner, lease_token, try_number, state, trusted"};
 
 template <>
 inline constexpr Table kTable<core::ResultRow> = {

@@ -20,7 +20,8 @@ inline core::DeviceRow TestDevice(uint64_t n) {
           .vram_bytes = n << 33,
           .backends = 0xffffffff,
           .network_allowed = true,
-          .drained = true};
+          .drained = true,
+          .trusted = true};
 }
 
 inline core::ReputationRow TestReputation(uint64_t n) {
@@ -30,6 +31,7 @@ inline core::ReputationRow TestReputation(uint64_t n) {
           .expired = n + 3,
           .refused = n + 4,
           .faults = n + 5,
+          .checked = n + 9,
           .good_micro = static_cast<int64_t>(n) + 6,
           .bad_micro = static_cast<int64_t>(n) + 7,
           .evidence_ms = static_cast<int64_t>(n) + 8};
@@ -64,6 +66,7 @@ inline core::JobRow TestJob(uint64_t n, core::JobState state) {
           .signature = std::string(64, '\x80'),
           .submitted_wall_ms = -static_cast<int64_t>(n),
           .submitted_ms = static_cast<int64_t>(n) + 1,
+          .audit_chance = n + 2,
           .progress = {.id = {n},
                        .state = state,
                        .next_shard = 0xffffffff,
@@ -71,7 +74,13 @@ inline core::JobRow TestJob(uint64_t n, core::JobState state) {
                        .failed = 2,
                        .finished_wall_ms = state > core::JobState::kRunning ? 77 : 0,
                        .finished_ms = static_cast<int64_t>(n) + 78,
-                       .error = "something's \"wrong\""}};
+                       .error = "something's \"wrong\"",
+                       .checked = 3,
+                       .unsampled = 4,
+                       .audited = 5,
+                       .found_wrong = 6,
+                       .audits_dropped = 7,
+                       .bound_billionths = 8}};
 }
 
 inline core::ShardRow TestShard(uint64_t job, uint32_t index, core::ShardState state) {
@@ -83,7 +92,8 @@ inline core::ShardRow TestShard(uint64_t job, uint32_t index, core::ShardState s
           .faults = index + 4,
           .winner = {index + 5ull},
           .error = "why",
-          .died_on = {{index + 6ull}, {~uint64_t{0}}}};
+          .died_on = {{index + 6ull}, {~uint64_t{0}}},
+          .audit = core::AuditState::kProbe};
 }
 
 inline core::CheckpointRow TestCheckpoint(uint64_t attempt, uint64_t job, uint32_t shard,
@@ -101,7 +111,8 @@ inline core::AttemptRow TestAttempt(uint64_t n, uint64_t job, uint32_t shard, ui
           .owner = "an owner",
           .lease_token = std::string(15, '\0') + static_cast<char>(n),
           .try_number = 4,
-          .state = core::AttemptState::kSubmitted};
+          .state = core::AttemptState::kSubmitted,
+          .trusted = true};
 }
 
 inline core::AuditRow TestAudit(uint64_t index) {
