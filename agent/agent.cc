@@ -15,21 +15,23 @@
 #include <system_error>
 
 #include "absl/synchronization/mutex.h"
+#include "agent/condition.h"
 #include "agent/daemon.h"
 #include "agent/files.h"
+#include "agent/hours.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/version.h"
 #include "crypto/keyring.h"
+#include "job/placement_rules.h"
 #include "platform/device.h"
 #include "rpc/connect.h"
+#include "rpc/measure.h"
 #include "runner/place.h"
 #include "sandbox/unprivileged.h"
 
 namespace corpgrid::agent {
 namespace {
-
-constexpr int64_t kPowerFreshMs = 2000;
 
 // SIGTERM and SIGINT as something to wait for. A handler that writes to a pipe, not a blocked
 // signal: what is blocked here would be blocked in every command of every shard.
@@ -64,35 +66,7 @@ class TerminationSignals {
   UniqueFd read_end_;
 };
 
-// The device's power status, read again when it is old.
-class Power {
- public:
-  Power(std::string folder, const Clock* clock) : folder_(std::move(folder)), clock_(clock) {}
-
-  corpgrid::v1::PowerStatus Now() {
-    absl::MutexLock lock(&mutex_);
-    const int64_t now_ms = clock_->MonotonicMs();
-    if (read_ms_ == 0 || now_ms - read_ms_ >= kPowerFreshMs) {
-      const platform::PowerStatus power = platform::ReadPower(folder_);
-      status_.set_source(
-          power.source == platform::PowerSource::kMains     ? corpgrid::v1::PowerStatus::MAINS
-          : power.source == platform::PowerSource::kBattery ? corpgrid::v1::PowerStatus::BATTERY
-                                                            : corpgrid::v1::PowerStatus::UNKNOWN);
-      status_.set_charge_percent(power.charge_percent);
-      read_ms_ = now_ms;
-    }
-    return status_;
-  }
-
- private:
-  const std::string folder_;
-  const Clock* const clock_;
-  absl::Mutex mutex_;
-  corpgrid::v1::PowerStatus status_ ABSL_GUARDED_BY(mutex_);
-  int64_t read_ms_ ABSL_GUARDED_BY(mutex_) = 0;
-};
-
-absl::StatusOr<Registrar::Device> Describe(const Options& options) {
+absl::StatusOr<Registrar::Device> Describe(const Options& options, const crypto::Hash& program) {
   ASSIGN_OR_RETURN(const platform::DeviceFacts facts,
                    platform::DiscoverDevice(options.data_folder));
   Registrar::Device device;
@@ -104,6 +78,10 @@ absl::StatusOr<Registrar::Device> Describe(const Options& options) {
   device.info.add_backends("cpu");
   device.info.set_network_allowed(options.allow_network);
   device.info.set_version(kVersion);
+  ASSIGN_OR_RETURN(const std::vector<std::string> labels, job::CheckLabels(options.labels));
+  device.info.mutable_labels()->Assign(labels.begin(), labels.end());
+  device.info.set_drivers(facts.drivers);
+  device.info.set_program(std::string(program.Raw()));
   return device;
 }
 
@@ -118,6 +96,9 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
     return absl::InvalidArgumentError(fmt::format("{} slots: at least 1", options.slots));
   }
   RETURN_IF_ERROR(rpc::CheckLoopback(options.scheduler));
+  ASSIGN_OR_RETURN(Hours hours, Hours::Parse(options.hours));
+  ASSIGN_OR_RETURN(const crypto::Hash program,
+                   rpc::Measure({"/proc/self/exe", options.runner_path}));
   ASSIGN_OR_RETURN(const std::string runner_path,
                    runner::PlaceRunner(options.runner_path, options.data_folder));
   RETURN_IF_ERROR(sandbox::BecomeUnprivileged(options.data_folder).status());
@@ -127,9 +108,11 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
   ASSIGN_OR_RETURN(const TerminationSignals signals, TerminationSignals::Catch());
   ASSIGN_OR_RETURN(const crypto::KeyPair key,
                    crypto::KeyPair::LoadOrCreate(options.data_folder + "/device.key"));
-  ASSIGN_OR_RETURN(Registrar::Device device, Describe(options));
+  ASSIGN_OR_RETURN(Registrar::Device device, Describe(options, program));
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, rpc::Connect(options.scheduler));
-  Power power(options.power_supply, &SystemClock());
+  ConditionReader condition(
+      {.power_supply = options.power_supply, .hwmon = options.hwmon, .hours = std::move(hours)},
+      &SystemClock());
   const uint32_t slots = options.slots == 0 ? device.info.cpus() : options.slots;
   spdlog::info("device {}, {} slots, data in {}", key.public_key().ToText(), slots,
                options.data_folder);
@@ -146,7 +129,7 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
                          crypto::Keyring::Load(options.keyring_path));
         return keyring.Trusts(submitter);
       },
-      .power = [&power] { return power.Now(); },
+      .condition = [&condition] { return condition.Now(); },
       .clock = &SystemClock(),
   };
   const absl::Status status =

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -17,7 +18,10 @@ struct Options {
   std::string runner_path;     // the corpgrid-runner program
   bool allow_network = false;  // take jobs that ask for the network
   std::string keyring_path;    // submitters whose jobs run here; empty: DATA/trusted
+  std::vector<std::string> labels;  // that jobs may ask for: "fast-disk", "os=debian12"
+  std::vector<std::string> hours;   // when it is lent (agent/hours.h); empty: always
   std::string power_supply = "/sys/class/power_supply";  // where the power status is read
+  std::string hwmon = "/sys/class/hwmon";                // and the temperatures
 };
 
 // Runs until SIGTERM, SIGINT or until `stop` becomes true, then hands every shard back, with its

@@ -30,7 +30,7 @@ constexpr uint32_t kBusyWaitMs = 1000;
 // For results that are finished when the agent is told to stop.
 constexpr int64_t kDrainMs = 2000;
 constexpr int64_t kAskMs = 100;
-constexpr int64_t kAskPowerMs = 500;
+constexpr int64_t kAskConditionMs = 500;
 
 absl::Status MakeEmpty(const std::string& folder) {
   std::error_code error;
@@ -51,14 +51,15 @@ absl::Status RegisterFirst(SchedulerClient* scheduler, StopSignal* stop) {
   }
 }
 
-void Poll(SchedulerClient* scheduler, const PowerFunction& power, LeaseQueue* leases,
+void Poll(SchedulerClient* scheduler, const ConditionFunction& condition, LeaseQueue* leases,
           StopSignal* stop) {
   Backoff backoff(reinterpret_cast<uintptr_t>(leases));
   while (true) {
     const LeaseQueue::Wanted wanted = leases->WaitForDemand();
     if (wanted.shards == 0) return;
-    if (power().source() == corpgrid::v1::PowerStatus::BATTERY) {
-      if (stop->WaitFor(kAskPowerMs)) return;
+    const corpgrid::v1::Condition now = condition();
+    if (now.source() == corpgrid::v1::Condition::BATTERY || !now.closed().empty()) {
+      if (stop->WaitFor(kAskConditionMs)) return;
       continue;
     }
     corpgrid::v1::PollJobsRequest request;
@@ -163,10 +164,10 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
   const auto objects_stub = corpgrid::v1::Objects::NewStub(parts.channel);
   const auto audit_stub = corpgrid::v1::Audit::NewStub(parts.channel);
   StopSignal abort;
-  Registrar registrar(scheduler_stub.get(), parts.key, parts.device, parts.power, parts.clock,
+  Registrar registrar(scheduler_stub.get(), parts.key, parts.device, parts.condition, parts.clock,
                       stop);
   RemoteScheduler scheduler(scheduler_stub.get(), objects_stub.get(), audit_stub.get(), &registrar,
-                            parts.power, stop, &abort);
+                            parts.condition, stop, &abort);
   ASSIGN_OR_RETURN(const Storage storage, OpenStorage(parts));
   RETURN_IF_ERROR(RegisterFirst(&scheduler, stop));
   const auto registration = scheduler.CurrentRegistration();
@@ -213,7 +214,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
        .give_back = [&](AttemptId id, const std::string& why) { executor.GiveBack(id, why); },
        .hand_in = hand_in});
   std::thread beating([&] { heartbeat.Run(stop); });
-  std::thread polling([&] { Poll(&scheduler, parts.power, &leases, stop); });
+  std::thread polling([&] { Poll(&scheduler, parts.condition, &leases, stop); });
   const std::jthread watching([&] { LogWatch(&scheduler, parts.data_folder, Tell).Run(stop); });
 
   while (!stop->WaitFor(kIdleWaitMs)) continue;

@@ -26,7 +26,7 @@ struct DaemonParts {
   std::shared_ptr<grpc::Channel> channel;
   StartSession start_session;
   JobCache::TrustFunction trusts;
-  PowerFunction power;
+  ConditionFunction condition;
   const Clock* clock = nullptr;
 };
 

@@ -155,7 +155,7 @@ class DaemonTest : public ::testing::Test {
         .channel = rpc::Connect(address_).value(),
         .start_session = [](const auto&) { return std::make_unique<TrueSession>(); },
         .trusts = [](const auto&) { return true; },
-        .power = [] { return pb::PowerStatus(); },
+        .condition = [] { return pb::Condition(); },
         .clock = &SystemClock(),
     };
     agent_ = std::thread([this] {

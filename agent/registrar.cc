@@ -19,11 +19,12 @@ constexpr int64_t kMaxHeartbeatMs = 60'000;
 }  // namespace
 
 Registrar::Registrar(corpgrid::v1::Scheduler::StubInterface* stub, const crypto::KeyPair* key,
-                     Device device, PowerFunction power, const Clock* clock, StopSignal* stop)
+                     Device device, ConditionFunction condition, const Clock* clock,
+                     StopSignal* stop)
     : stub_(stub),
       key_(key),
       device_(std::move(device)),
-      power_(std::move(power)),
+      condition_(std::move(condition)),
       clock_(clock),
       stop_(stop) {}
 
@@ -56,7 +57,8 @@ absl::StatusOr<std::shared_ptr<const Registration>> Registrar::Register() {
   request.set_wall_time_ms(clock_->WallMs());
   request.set_nonce(crypto::RandomBytes(kNonceBytes));
   request.set_signature(key_->Sign(rpc::RegistrationStatement(request)));
-  *request.mutable_power() = power_();
+  request.set_full_signature(key_->Sign(rpc::FullRegistrationStatement(request)));
+  *request.mutable_condition() = condition_();
 
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() +

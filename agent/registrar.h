@@ -27,7 +27,7 @@ struct Registration {
   bool batch_signatures = false;  // it takes one signature for all results of a call
 };
 
-using PowerFunction = std::function<corpgrid::v1::PowerStatus()>;
+using ConditionFunction = std::function<corpgrid::v1::Condition()>;
 
 // Keeps this device registered. A scheduler that restarted knows no sessions; the device then
 // registers again and goes on with what it holds. Any thread.
@@ -40,7 +40,7 @@ class Registrar {
 
   // All pointers must outlive the registrar.
   Registrar(corpgrid::v1::Scheduler::StubInterface* stub, const crypto::KeyPair* key, Device device,
-            PowerFunction power, const Clock* clock, StopSignal* stop);
+            ConditionFunction condition, const Clock* clock, StopSignal* stop);
 
   // The registration in force; registers, with one call, when there is none. Errors: of that call.
   absl::StatusOr<std::shared_ptr<const Registration>> Current();
@@ -54,7 +54,7 @@ class Registrar {
   corpgrid::v1::Scheduler::StubInterface* const stub_;
   const crypto::KeyPair* const key_;
   const Device device_;
-  const PowerFunction power_;
+  const ConditionFunction condition_;
   const Clock* const clock_;
   StopSignal* const stop_;
   absl::Mutex registering_;  // held during the call, so that one thread makes it for all

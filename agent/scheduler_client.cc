@@ -24,12 +24,12 @@ rpc::ObjectsClient::CallHook CancelWith(StopSignal* signal) {
 RemoteScheduler::RemoteScheduler(corpgrid::v1::Scheduler::StubInterface* scheduler,
                                  corpgrid::v1::Objects::StubInterface* objects,
                                  corpgrid::v1::Audit::StubInterface* audit, Registrar* registrar,
-                                 PowerFunction power, StopSignal* stop, StopSignal* abort)
+                                 ConditionFunction condition, StopSignal* stop, StopSignal* abort)
     : scheduler_(scheduler),
       objects_(objects),
       audit_(audit),
       registrar_(registrar),
-      power_(std::move(power)),
+      condition_(std::move(condition)),
       stop_(stop),
       abort_(abort) {}
 
@@ -72,7 +72,7 @@ void RemoteScheduler::NoteReachable(const absl::Status& status) {
 
 absl::StatusOr<corpgrid::v1::PollJobsResponse> RemoteScheduler::Poll(
     corpgrid::v1::PollJobsRequest request) {
-  *request.mutable_power() = power_();
+  *request.mutable_condition() = condition_();
   corpgrid::v1::PollJobsResponse reply;
   RETURN_IF_ERROR(Unary(request.wait_ms() + kCallDeadlineMs, stop_, [&](auto* context) {
     return scheduler_->PollJobs(context, request, &reply);
@@ -82,7 +82,7 @@ absl::StatusOr<corpgrid::v1::PollJobsResponse> RemoteScheduler::Poll(
 
 absl::StatusOr<corpgrid::v1::HeartbeatResponse> RemoteScheduler::Heartbeat(
     corpgrid::v1::HeartbeatRequest request) {
-  *request.mutable_power() = power_();
+  *request.mutable_condition() = condition_();
   corpgrid::v1::HeartbeatResponse reply;
   RETURN_IF_ERROR(Unary(kCallDeadlineMs, stop_, [&](auto* context) {
     return scheduler_->Heartbeat(context, request, &reply);
@@ -92,7 +92,7 @@ absl::StatusOr<corpgrid::v1::HeartbeatResponse> RemoteScheduler::Heartbeat(
 
 absl::StatusOr<corpgrid::v1::SubmitResultResponse> RemoteScheduler::Submit(
     corpgrid::v1::SubmitResultRequest request) {
-  *request.mutable_power() = power_();
+  *request.mutable_condition() = condition_();
   corpgrid::v1::SubmitResultResponse reply;
   RETURN_IF_ERROR(Unary(kCallDeadlineMs, abort_, [&](auto* context) {
     return scheduler_->SubmitResult(context, request, &reply);
@@ -103,7 +103,7 @@ absl::StatusOr<corpgrid::v1::SubmitResultResponse> RemoteScheduler::Submit(
 absl::Status RemoteScheduler::ReportCheckpoint(const Attempt& attempt,
                                                const corpgrid::v1::OutputRef& state) {
   corpgrid::v1::ReportCheckpointRequest request;
-  *request.mutable_power() = power_();
+  *request.mutable_condition() = condition_();
   request.set_attempt_id(attempt.id.value);
   request.set_lease_token(attempt.lease_token);
   *request.mutable_state() = state;
@@ -115,7 +115,7 @@ absl::Status RemoteScheduler::ReportCheckpoint(const Attempt& attempt,
 
 absl::Status RemoteScheduler::ReportDeath(std::span<const BegunAttempt> attempts) {
   corpgrid::v1::ReportDeathRequest request;
-  *request.mutable_power() = power_();
+  *request.mutable_condition() = condition_();
   for (const BegunAttempt& attempt : attempts) {
     auto* begun = request.add_attempts();
     begun->set_attempt_id(attempt.id.value);

@@ -30,7 +30,7 @@ class SchedulerClient {
   virtual ~SchedulerClient() = default;
 
   virtual absl::StatusOr<std::shared_ptr<const Registration>> CurrentRegistration() = 0;
-  // The requests' power status is filled in here.
+  // The requests' condition is filled in here.
   virtual absl::StatusOr<corpgrid::v1::PollJobsResponse> Poll(
       corpgrid::v1::PollJobsRequest request) = 0;
   virtual absl::StatusOr<corpgrid::v1::HeartbeatResponse> Heartbeat(
@@ -60,7 +60,7 @@ class RemoteScheduler final : public SchedulerClient {
   RemoteScheduler(corpgrid::v1::Scheduler::StubInterface* scheduler,
                   corpgrid::v1::Objects::StubInterface* objects,
                   corpgrid::v1::Audit::StubInterface* audit, Registrar* registrar,
-                  PowerFunction power, StopSignal* stop, StopSignal* abort);
+                  ConditionFunction condition, StopSignal* stop, StopSignal* abort);
 
   absl::StatusOr<std::shared_ptr<const Registration>> CurrentRegistration() override;
   absl::StatusOr<corpgrid::v1::PollJobsResponse> Poll(
@@ -90,7 +90,7 @@ class RemoteScheduler final : public SchedulerClient {
   corpgrid::v1::Objects::StubInterface* const objects_;
   corpgrid::v1::Audit::StubInterface* const audit_;
   Registrar* const registrar_;
-  const PowerFunction power_;
+  const ConditionFunction condition_;
   StopSignal* const stop_;
   StopSignal* const abort_;
   std::atomic<bool> reachable_ = true;

@@ -108,7 +108,7 @@ class World {
     if (done_ / kQueued >= rounds_) SubmitJobs();
     const DeviceId device = devices_[next_++ % devices_.size()];
     const Effects polled = Apply(
-        Poll{.device = device, .max_shards = kShardsAPoll, .power = Power::kMains, .held = {}});
+        Poll{.device = device, .max_shards = kShardsAPoll, .condition = Power::kMains, .held = {}});
     SubmitResults submit{.device = device, .results = {}};
     submit.results.reserve(polled.leases.size());
     for (const Lease& lease : polled.leases) {

@@ -50,7 +50,7 @@ void Heartbeats(const std::string& address, const std::string& token, size_t dev
                                  std::chrono::duration<double>(static_cast<double>(i) / rate));
     std::this_thread::sleep_until(due);
     pb::HeartbeatRequest request;
-    request.mutable_power()->set_source(pb::PowerStatus::MAINS);
+    request.mutable_condition()->set_source(pb::Condition::MAINS);
     pb::HeartbeatResponse reply;
     grpc::ClientContext context;
     rpc::PrepareCall(&context, kCallMs, rpc::kSessionKey, sessions[i % devices]);

@@ -59,7 +59,7 @@ class Agent {
       return;
     }
     PrepareContext(&poll_context_);
-    poll_.mutable_power()->set_source(pb::PowerStatus::MAINS);
+    poll_.mutable_condition()->set_source(pb::Condition::MAINS);
     poll_.set_max_shards(batch_);
     poll_.set_wait_ms(kPollMs);
     leases_.Clear();
@@ -103,7 +103,7 @@ class Agent {
     const job::Result nothing{.outcome = job::Outcome::kExited, .exit_code = 0, .outputs = {}};
     std::vector<audit::TreeHash> leaves;
     results_.Clear();
-    results_.mutable_power()->set_source(pb::PowerStatus::MAINS);
+    results_.mutable_condition()->set_source(pb::Condition::MAINS);
     for (const pb::Lease& lease : leases_.leases()) {
       pb::Result* result = results_.add_results();
       result->set_attempt_id(lease.attempt_id());

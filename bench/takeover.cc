@@ -141,7 +141,7 @@ class Device {
   bool Beat() {
     if (!stub_ && !Register()) return false;
     pb::HeartbeatRequest request;
-    request.mutable_power()->set_source(pb::PowerStatus::MAINS);
+    request.mutable_condition()->set_source(pb::Condition::MAINS);
     for (const uint32_t shard : held_) {
       request.add_attempts()->set_attempt_id(AttemptOf(shard).value);
     }
@@ -215,7 +215,7 @@ class Device {
                                          .spec = spec_,
                                          .result_key = result.Key()};
     pb::SubmitResultRequest request;
-    request.mutable_power()->set_source(pb::PowerStatus::MAINS);
+    request.mutable_condition()->set_source(pb::Condition::MAINS);
     pb::Result* in = request.add_results();
     in->set_attempt_id(AttemptOf(shard).value);
     in->set_lease_token(token);

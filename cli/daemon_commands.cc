@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/data_folder.h"
 #include "cli/keys.h"
+#include "cli/placement_options.h"
 #include "cli/secret.h"
 #include "cli/up.h"
 #include "fmt/format.h"
@@ -81,6 +82,8 @@ absl::StatusOr<int64_t> ParseKeepJobs(const std::string& text) {
 
 absl::Status RunScheduler(scheduler::Options options) {
   ASSIGN_OR_RETURN(options.store, ReadSecret(options.store));
+  ASSIGN_OR_RETURN(options.known_programs,
+                   KnownPrograms(options.known_programs, FindRunner().value_or("")));
   std::error_code error;
   fs::create_directories(options.data_folder, error);
   options.validator = {ThisProgram(), "__validate", "--data",
@@ -210,6 +213,8 @@ void AddScheduler(CommandTree& tree) {
       ->capture_default_str()
       ->type_name("SHARE")
       ->check(CLI::Range(0.0, 1.0).description(""));
+  AddWeightOption(scheduler, &options->weights);
+  AddKnownAgentOption(scheduler, &options->known_programs);
 }
 
 // What the scheduler starts for itself; people are not told of it.
@@ -251,6 +256,18 @@ void AddAgent(CommandTree& tree) {
       ->type_name("NAME");
   agent->add_option("--site", options.site, "Where it stands")->type_name("SITE");
   agent
+      ->add_option("--label", options.labels,
+                   "What jobs may ask for (placement.labels), as fast-disk or os=debian12; again "
+                   "for more")
+      ->type_name("LABEL")
+      ->allow_extra_args(false);
+  agent
+      ->add_option("--hours", options.hours,
+                   "When it is lent, by this machine's clock: 18:00-08:00, \"mon-fri "
+                   "18:00-08:00\" or sat,sun; again for more (default: always)")
+      ->type_name("HOURS")
+      ->allow_extra_args(false);
+  agent
       ->add_option("--slots", options.slots,
                    "Shards that it runs at a time (default: one a processor)")
       ->type_name("N")
@@ -265,6 +282,12 @@ void AddAgent(CommandTree& tree) {
       ->capture_default_str()
       ->type_name("FOLDER")
       ->envname("CORPGRID_POWER_SUPPLY");
+  agent
+      ->add_option("--hwmon", options.hwmon,
+                   "Where the temperatures are read, for a machine that has them elsewhere")
+      ->capture_default_str()
+      ->type_name("FOLDER")
+      ->envname("CORPGRID_HWMON");
   agent->add_flag("--allow-network", options.allow_network,
                   "Also run jobs that ask for the network");
 }

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <memory>
 
+#include "absl/strings/escaping.h"
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "cli/client.h"
@@ -20,12 +21,9 @@ uint64_t Trouble(const v1::Device& device) {
          device.device_faults();
 }
 
-std::string Backends(const v1::DeviceInfo& info) {
-  std::string text;
-  for (const std::string& backend : info.backends()) {
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", backend);
-  }
-  return text;
+template <typename Texts>
+std::string Joined(const Texts& texts) {
+  return fmt::format("{}", fmt::join(texts, ", "));
 }
 
 absl::Status List(const Common& common) {
@@ -97,6 +95,7 @@ absl::Status Show(const Common& common, const std::string& wanted) {
   details.Add("device", fmt::format("{} ({})", device.id(), info.name()));
   details.Add("owner", device.owner());
   if (!info.site().empty()) details.Add("site", info.site());
+  if (info.labels_size() > 0) details.Add("labels", Joined(info.labels()));
   if (device.trusted()) details.Add("trusted", "by the operator: its results are right");
   details.Add("state",
               fmt::format("{}, {} running, seen {}", device.state(), device.attempts_running(),
@@ -104,12 +103,18 @@ absl::Status Show(const Common& common, const std::string& wanted) {
   details.Add("cpus", std::to_string(info.cpus()));
   details.Add("memory", FormatBytes(info.memory_bytes()));
   if (info.vram_bytes() > 0) details.Add("vram", FormatBytes(info.vram_bytes()));
-  details.Add("backends", Backends(info));
+  details.Add("backends", Joined(info.backends()));
+  if (!info.drivers().empty()) details.Add("drivers", info.drivers());
   details.Add("network", info.network_allowed() ? "for jobs that ask for it" : "for no job");
-  if (device.power().source() != v1::PowerStatus::UNKNOWN) {
-    const bool mains = device.power().source() == v1::PowerStatus::MAINS;
-    details.Add("power", mains ? "mains" : "battery");
+  const v1::Condition& condition = device.condition();
+  if (condition.source() != v1::Condition::UNKNOWN) {
+    details.Add("power", condition.source() == v1::Condition::MAINS ? "mains" : "battery");
   }
+  if (condition.has_thermal_headroom()) {
+    details.Add("heat", fmt::format("{:.0f} % of the way to its limit is left",
+                                    100 * condition.thermal_headroom()));
+  }
+  if (!condition.closed().empty()) details.Add("closed", condition.closed());
   details.Add(
       "trust",
       fmt::format("{}: {:.0f} % of its work is right (95 % sure: at least {:.0f} %)",
@@ -121,6 +126,10 @@ absl::Status Show(const Common& common, const std::string& wanted) {
   details.Add("losses", fmt::format("{} leases ran out, {} faults of the device",
                                     device.leases_expired(), device.device_faults()));
   details.Add("version", info.version());
+  if (!info.program().empty()) {
+    details.Add("program", fmt::format("{} ({})", absl::BytesToHexString(info.program()),
+                                       device.attestation()));
+  }
   details.Add("key", device.public_key());
   Print(details.ToText());
   return absl::OkStatus();

@@ -27,9 +27,9 @@ TEST(Json, KeepsNamesAndOrderAndShowsEveryField) {
 
 TEST(Json, EnumsAreLowerCaseAndMissingMessagesAreThere) {
   corpgrid::v1::Device device;
-  device.mutable_power()->set_source(corpgrid::v1::PowerStatus::BATTERY);
+  device.mutable_condition()->set_source(corpgrid::v1::Condition::BATTERY);
   const Json json = ToJson(device);
-  EXPECT_EQ(json["power"]["source"], "battery");
+  EXPECT_EQ(json["condition"]["source"], "battery");
   EXPECT_EQ(json["info"]["cpus"], 0);
 }
 

@@ -22,6 +22,15 @@ namespace corpgrid::core {
 
 enum class Power : uint8_t { kUnknown, kMains, kBattery };
 
+// How a device is just now. It travels with every call and is in no store.
+struct Condition {
+  Condition(Power source = Power::kUnknown) : power(source) {}  // NOLINT(*explicit*)
+
+  Power power;
+  double thermal_headroom = -1;  // 0..1, 0 too hot; negative: it does not say
+  std::string closed;            // why its owner lends it to nobody now; empty: he does
+};
+
 // Makes a device known, or known again. Idempotent by public key: a known device keeps its id and
 // owner.
 struct RegisterDevice {
@@ -77,7 +86,7 @@ struct RemoveProject {
 struct Poll {
   DeviceId device;
   uint32_t max_shards = 0;
-  Power power = Power::kUnknown;
+  Condition condition = {};
   std::vector<AttemptId> held;
 };
 
@@ -108,7 +117,7 @@ struct AttemptProgress {
 // Extends the leases of the attempts listed.
 struct Heartbeat {
   DeviceId device;
-  Power power = Power::kUnknown;
+  Condition condition = {};
   std::vector<AttemptProgress> attempts;
 };
 
@@ -237,7 +246,7 @@ struct DeviceView {
   Tier tier = Tier::kUnproven;
   double mean = 0;  // of its reputation (core/reputation.h)
   double lower_bound = 0;
-  Power power = Power::kUnknown;
+  Condition condition = {};
   int64_t silent_ms = -1;  // since it was last heard; -1: not since the scheduler started
   uint32_t leases = 0;
   bool lost = false;

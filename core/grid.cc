@@ -102,7 +102,7 @@ absl::StatusOr<Grid> Grid::Load(const GridConfig& config, Snapshot snapshot) {
     shard.attempts.push_back(std::move(attempt));
   }
   for (auto& [id, job] : grid.jobs_) {
-    grid.GoOnWith(job);
+    RETURN_IF_ERROR(grid.GoOnWith(job));
     // What it followed and has ended was done, or it would have failed with it.
     grid.FollowUnfinished(&job);
     grid.Await(job);
@@ -257,7 +257,7 @@ Reply Grid::Do(const ViewDevices&, Effects*) {
          .tier = TierOf(device.reputation, meta_.time_ms),
          .mean = MeanOf(device.reputation, meta_.time_ms),
          .lower_bound = LowerBoundOf(device.reputation, meta_.time_ms),
-         .power = device.power,
+         .condition = device.condition,
          .silent_ms = seen ? meta_.time_ms - device.last_seen_ms : -1,
          .leases = static_cast<uint32_t>(device.leases.size()),
          .lost = !seen || meta_.time_ms - device.last_seen_ms > config_.lease_ttl_ms()});

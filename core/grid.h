@@ -109,8 +109,9 @@ class Grid : public GridLimits, GridTypes {
   // Lets the held shards of jobs go whose audits are over.
   void Release(Effects* effects);
   void ReleaseSoon(const Job& job);
-  // Puts the shards that Load has read where devices find them.
-  void GoOnWith(Job& job);
+  // Puts the shards that Load has read where devices find them. DataLoss when one was accepted
+  // without a result.
+  absl::Status GoOnWith(Job& job);
   // How many of the job's results may be wrong.
   void SetBound(Job& job) const;
 
@@ -131,7 +132,7 @@ class Grid : public GridLimits, GridTypes {
   // The job for which `attempt` is to be given back, while that job still needs it.
   const Job* GivesWayTo(Attempt& attempt);
   // Why `attempt` is to be given back; empty when it is not.
-  std::string WhyGiveBack(Attempt& attempt, Power power);
+  std::string WhyGiveBack(Attempt& attempt, const Condition& condition);
   void PreemptFor(Job& job);
 
   // grid_lease.cc: who runs what, and until when
@@ -167,6 +168,8 @@ class Grid : public GridLimits, GridTypes {
   // Gives at most `limit` shards of `job` to the best of the devices that wait. False when none may
   // take any.
   bool MatchWaiting(Job& job, uint32_t limit, Effects* effects);
+  // Whether it gets work of any job now.
+  static bool TakesWork(const Device& device);
   void Wait(Device& device);
   void StopWaiting(Device& device);
   // Match for a device that waits: what it gets answers its poll.

@@ -247,7 +247,7 @@ TEST_F(GridCheckpointTest, AWaitingDeviceGetsWorkWhenItIsPluggedInAgain) {
   const DeviceId ann = Join("ann");
   SubmitLong(1, 1, 1);
   EXPECT_THAT(
-      Apply(Poll{.device = ann, .max_shards = 1, .power = Power::kBattery, .held = {}}).leases,
+      Apply(Poll{.device = ann, .max_shards = 1, .condition = Power::kBattery, .held = {}}).leases,
       IsEmpty());
   EXPECT_THAT(Apply(Heartbeat{ann, Power::kBattery, {}}).leases, IsEmpty());
   EXPECT_THAT(Apply(Heartbeat{ann, Power::kMains, {}}).leases, SizeIs(1));

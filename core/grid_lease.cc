@@ -24,7 +24,7 @@ Reply Grid::Do(const Poll& c, Effects* effects) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
   Hear(*device);
-  device->power = c.power;
+  device->condition = c.condition;
   for (const AttemptId id : device->leases) {
     Found found = FindAttempt(id);
     Extend(*found.attempt);
@@ -52,9 +52,9 @@ Reply Grid::Do(const Heartbeat& c, Effects* effects) {
   Device* device = FindDevice(c.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
   Hear(*device);
-  if (std::exchange(device->power, c.power) != c.power && device->wants > 0) {
-    Offer(*device, effects);
-  }
+  const bool took_work = TakesWork(*device);
+  device->condition = c.condition;
+  if (TakesWork(*device) != took_work && device->wants > 0) Offer(*device, effects);
   std::vector<Stop> stops;
   for (const AttemptProgress& progress : c.attempts) {
     const Found found = FindAttempt(progress.attempt);
@@ -65,7 +65,7 @@ Reply Grid::Do(const Heartbeat& c, Effects* effects) {
     found.attempt->fraction = std::clamp(progress.fraction, -1.0, 1.0);
     if (found.attempt->row.state != AttemptState::kRunning) continue;
     Extend(*found.attempt);
-    std::string give_back = WhyGiveBack(*found.attempt, c.power);
+    std::string give_back = WhyGiveBack(*found.attempt, c.condition);
     if (!give_back.empty()) stops.push_back({progress.attempt, std::move(give_back), true});
   }
   return stops;

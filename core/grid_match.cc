@@ -9,11 +9,16 @@
 
 namespace corpgrid::core {
 
+bool Grid::TakesWork(const Device& device) {
+  const Condition& condition = device.condition;
+  return condition.power != Power::kBattery && condition.closed.empty() && !device.row.drained;
+}
+
 void Grid::Wait(Device& device) {
-  if (device.power == Power::kBattery || device.row.drained) {
-    waiting_.Erase(device.row.id);
-  } else {
+  if (TakesWork(device)) {
     waiting_.Insert(device.row.id, device.row, StandingOf(device).Score(config_.weights));
+  } else {
+    waiting_.Erase(device.row.id);
   }
 }
 
@@ -64,7 +69,7 @@ bool Grid::MatchWaiting(Job& job, uint32_t limit, Effects* effects) {
 }
 
 void Grid::Match(Device& device, Effects* effects) {
-  if (device.power == Power::kBattery || device.row.drained) return;
+  if (!TakesWork(device)) return;
   Turn after;
   std::map<Turn, Rank> from;  // where to go on in a project that gave something, by its turn
   size_t left = kMaxScanned;

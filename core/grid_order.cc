@@ -114,8 +114,9 @@ const Grid::Job* Grid::GivesWayTo(Attempt& attempt) {
   return nullptr;
 }
 
-std::string Grid::WhyGiveBack(Attempt& attempt, Power power) {
-  if (power == Power::kBattery) return "the device went on battery";
+std::string Grid::WhyGiveBack(Attempt& attempt, const Condition& condition) {
+  if (condition.power == Power::kBattery) return "the device went on battery";
+  if (!condition.closed.empty()) return "the device is " + condition.closed;
   if (attempt.drained) return "the device is drained";
   const Job* job = GivesWayTo(attempt);
   return job ? fmt::format("job {} goes first", job->row.id.value) : "";

@@ -51,7 +51,7 @@ class OrderTest : public ::testing::Test, protected TestGrid {
   }
 
   std::vector<Stop> Beat(DeviceId device, const std::vector<Lease>& leases) {
-    Heartbeat beat{.device = device, .power = Power::kMains, .attempts = {}};
+    Heartbeat beat{.device = device, .condition = Power::kMains, .attempts = {}};
     for (const Lease& lease : leases) beat.attempts.push_back({lease.attempt, 0.5});
     return std::get<std::vector<Stop>>(Apply(beat).reply);
   }

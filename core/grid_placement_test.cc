@@ -142,7 +142,7 @@ TEST_F(GridPlacementTest, ManyJobsThatAnOwnerMayNotTakeHoldItUpForOnePollOnly) {
 
 TEST_F(GridPlacementTest, ADeviceOnMainsAgainGetsWhatWaits) {
   const DeviceId ann = Join("ann");
-  Apply(Poll{.device = ann, .max_shards = 1, .power = Power::kBattery, .held = {}});
+  Apply(Poll{.device = ann, .max_shards = 1, .condition = Power::kBattery, .held = {}});
   Submit(1, 1, 1);
   EXPECT_THAT(attempts_, IsEmpty());
   EXPECT_THAT(Apply(Heartbeat{ann, Power::kMains, {}}).leases, SizeIs(1));

@@ -65,7 +65,7 @@ TEST_F(ProjectsTest, APriorityIsOneOfItsProject) {
   EXPECT_EQ(Of("b", leases), 5u);
   for (const Lease& lease : leases) EXPECT_NE(lease.shard.job, low);
   // It takes devices from its own project alone.
-  Heartbeat beat{.device = ann, .power = Power::kMains, .attempts = {}};
+  Heartbeat beat{.device = ann, .condition = Power::kMains, .attempts = {}};
   for (const Lease& lease : leases) {
     if (Of("b", {lease}) == 1) beat.attempts.push_back({lease.attempt, 0.5});
   }

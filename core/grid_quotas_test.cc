@@ -75,7 +75,7 @@ TEST_F(QuotasTest, AQuotaBelowWhatIsUsedStopsNothingAndGrantsNothing) {
   std::vector<Lease> leases = PollFor(ann, 6);
   Set({.name = "a", .max_cpus = 4});
   std::vector<AttemptId> held;
-  Heartbeat beat{.device = ann, .power = Power::kMains, .attempts = {}};
+  Heartbeat beat{.device = ann, .condition = Power::kMains, .attempts = {}};
   for (const Lease& lease : leases) beat.attempts.push_back({lease.attempt, 0.5});
   EXPECT_THAT(std::get<std::vector<Stop>>(Apply(beat).reply), IsEmpty());
   for (int i = 0; i < 2; ++i) HandIn(leases[i], Result(leases[i], "x"));

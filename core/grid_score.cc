@@ -15,6 +15,8 @@ double Grid::UseNow(const Device& device) const {
 Standing Grid::StandingOf(const Device& device) const {
   Standing standing;
   standing.reputation = LowerBoundOf(device.reputation, meta_.time_ms);
+  const double headroom = device.condition.thermal_headroom;
+  if (headroom >= 0) standing.thermal = std::min(headroom, 1.0);
   standing.fairness = 1 / (1 + UseNow(device));
   standing.utilisation = 1 / (1 + static_cast<double>(device.leases.size()));
   return standing;
@@ -42,8 +44,7 @@ Grid::Device* Grid::BestWaiting(Job& job) {
   if (job.trusted_only() || !job.audits.empty() || job.checks_all()) {
     for (const DeviceId id : trusted_) {
       Device& device = devices_.at(id);
-      const bool waits = device.wants > 0 && device.power != Power::kBattery && !device.row.drained;
-      if (waits && suits(id)) return &device;
+      if (device.wants > 0 && TakesWork(device) && suits(id)) return &device;
     }
   }
   Device* best = nullptr;

@@ -297,7 +297,7 @@ TEST_F(GridTest, ADeviceOnBatteryGetsNoWork) {
   const DeviceId ann = Join("ann");
   Submit(1, 1, 1);
   EXPECT_THAT(
-      Apply(Poll{.device = ann, .max_shards = 1, .power = Power::kBattery, .held = {}}).leases,
+      Apply(Poll{.device = ann, .max_shards = 1, .condition = Power::kBattery, .held = {}}).leases,
       IsEmpty());
   EXPECT_THAT(PollFor(ann, 1), SizeIs(1));
 }

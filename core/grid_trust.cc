@@ -210,13 +210,21 @@ void Grid::DropLateAudits(Effects* effects) {
   }
 }
 
-void Grid::GoOnWith(Job& job) {
+absl::Status Grid::GoOnWith(Job& job) {
   for (const auto& [index, shard] : job.live) {
     Reopen(job, shard);
     if (shard.row.audit == AuditState::kNone) continue;
+    const bool has_result =
+        std::any_of(shard.attempts.begin(), shard.attempts.end(),
+                    [](const Attempt& attempt) { return attempt.result_key.has_value(); });
+    if (!has_result) {
+      return absl::DataLossError(
+          fmt::format("shard {} of job {} was accepted without a result", index, job.row.id.value));
+    }
     audit_ends_.emplace(meta_.time_ms + kAuditPatienceMs, shard.row.id);
   }
   ReleaseSoon(job);
+  return absl::OkStatus();
 }
 
 void Grid::ReleaseSoon(const Job& job) {

@@ -127,6 +127,18 @@ TEST_F(GridTrustTest, ARestartInTheMiddleOfAnAuditChangesNothing) {
   EXPECT_EQ(ShardOf(job).winner, audit.attempt);
 }
 
+TEST_F(GridTrustTest, AnAcceptedShardWithoutItsResultsIsDamage) {
+  JoinTrusted("eve");
+  Submit(1, 2, 2);
+  Compute(ann_, "x");
+  Compute(bob_, "x");
+  results_.clear();
+  Snapshot snapshot = ToSnapshot();
+  const absl::Status status = Grid::Load(config_, std::move(snapshot)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(status.message(), "shard 0 of job 1 was accepted without a result");
+}
+
 TEST_F(GridTrustTest, AnAuditWhoseDeviceFallsSilentIsGivenAgain) {
   const DeviceId eve = JoinTrusted("eve");
   const JobId job = Submit(1, 2, 2);
@@ -198,7 +210,7 @@ TEST_F(GridTrustTest, AJobKeepsTheRateThatItWasSubmittedUnder) {
   const DeviceId eve = JoinTrusted("eve");
   const JobId job = Submit(19, 2, 2);
   AuditAt(0);
-  Apply(Heartbeat{.device = eve, .power = Power::kMains, .attempts = {}});
+  Apply(Heartbeat{.device = eve, .condition = Power::kMains, .attempts = {}});
   for (int i = 0; i < 19; ++i) {
     Compute(ann_, "x");
     Compute(bob_, "x");

@@ -93,7 +93,7 @@ struct GridTypes {
   struct Device {
     DeviceRow row;
     ReputationRow reputation;
-    Power power = Power::kUnknown;
+    Condition condition = {};
     Party owner = 0;
     int64_t last_seen_ms = 0;
     uint32_t wants = 0;             // shards it waits for

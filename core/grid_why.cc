@@ -22,7 +22,9 @@ Reply Grid::Do(const WhyJob& c, Effects*) {
       ++lost;
       continue;
     }
-    const std::string why = device.row.drained ? "it is drained" : Misfit(job->want, device.row);
+    std::string why = device.row.drained ? "it is drained" : Misfit(job->want, device.row);
+    if (why.empty() && !device.condition.closed.empty()) why = "it is " + device.condition.closed;
+    if (why.empty() && !TakesWork(device)) why = "it runs on battery";
     if (!why.empty()) {
       ++unfit[why];
       continue;
@@ -100,8 +102,11 @@ Reply Grid::Do(const WhyDevice& c, Effects*) {
   } else if (silent_ms > config_.lease_ttl_ms()) {
     sentences.push_back(fmt::format("It was last heard {} ago.", FormatDuration(silent_ms)));
   }
-  if (device->power == Power::kBattery) {
+  if (device->condition.power == Power::kBattery) {
     sentences.push_back("It runs on battery; it gets work when it is plugged in.");
+  }
+  if (!device->condition.closed.empty()) {
+    sentences.push_back(fmt::format("It is {}.", device->condition.closed));
   }
   if (device->row.drained) {
     sentences.push_back(fmt::format(

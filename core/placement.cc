@@ -22,6 +22,10 @@ double Share(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : std::min(1.0, static_cast<double>(part) / static_cast<double>(whole));
 }
 
+bool Contains(const std::vector<std::string>& texts, const std::string& text) {
+  return std::find(texts.begin(), texts.end(), text) != texts.end();
+}
+
 }  // namespace
 
 Requirements Requirements::Of(const job::JobSpec& spec) {
@@ -33,13 +37,20 @@ Requirements Requirements::Of(const job::JobSpec& spec) {
   want.memory_bytes = spec->resources.memory_bytes;
   want.vram_bytes = spec->resources.vram_bytes;
   want.network = spec->limits.network;
+  want.attested = spec->placement.attested;
+  want.labels = spec->placement.labels;
+  want.sites = spec->placement.sites;
   return want;
 }
 
 bool Fits(const Requirements& want, const DeviceRow& has) {
   return (want.backends & has.backends) != 0 && want.cpus <= has.cpus &&
          want.memory_bytes <= has.memory_bytes && want.vram_bytes <= has.vram_bytes &&
-         (!want.network || has.network_allowed);
+         (!want.network || has.network_allowed) &&
+         (!want.attested || has.attestation != Attestation::kUnattested) &&
+         (want.sites.empty() || Contains(want.sites, has.site)) &&
+         std::all_of(want.labels.begin(), want.labels.end(),
+                     [&](const std::string& label) { return Contains(has.labels, label); });
 }
 
 std::string Misfit(const Requirements& want, const DeviceRow& has) {
@@ -58,6 +69,17 @@ std::string Misfit(const Requirements& want, const DeviceRow& has) {
   if (want.network && !has.network_allowed) {
     return "its owner does not let jobs use the network";
   }
+  if (want.attested && has.attestation == Attestation::kUnattested) {
+    return "it is unattested";
+  }
+  if (!want.sites.empty() && !Contains(want.sites, has.site)) {
+    const std::string sites = fmt::format("{}", fmt::join(want.sites, " or "));
+    return has.site.empty() ? fmt::format("it stands nowhere that is known, not in {}", sites)
+                            : fmt::format("it stands in {}, not in {}", has.site, sites);
+  }
+  for (const std::string& label : want.labels) {
+    if (!Contains(has.labels, label)) return fmt::format("it has no label {}", label);
+  }
   return "";
 }
 
@@ -67,8 +89,8 @@ double Fit(const Requirements& want, const DeviceRow& has) {
 }
 
 double Unlikeness(const DeviceRow& a, const DeviceRow& b) {
-  return (a.site != b.site ? 0.5 : 0) + (a.backends != b.backends ? 0.25 : 0) +
-         (a.version != b.version ? 0.25 : 0);
+  return (a.site != b.site ? 0.4 : 0) + (a.backends != b.backends ? 0.2 : 0) +
+         (a.drivers != b.drivers ? 0.2 : 0) + (a.version != b.version ? 0.2 : 0);
 }
 
 }  // namespace corpgrid::core

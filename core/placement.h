@@ -3,6 +3,7 @@
 #include <compare>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/rows.h"
 #include "job/spec.h"
@@ -17,6 +18,9 @@ struct Requirements {
   uint64_t memory_bytes = 0;
   uint64_t vram_bytes = 0;
   bool network = false;
+  bool attested = false;
+  std::vector<std::string> labels = {};  // all of them
+  std::vector<std::string> sites = {};   // one of them; none: any
 
   static Requirements Of(const job::JobSpec& spec);
   auto operator<=>(const Requirements&) const = default;
@@ -41,7 +45,7 @@ struct Weights {
 double Fit(const Requirements& want, const DeviceRow& has);
 
 // How unlike two devices are, 0..1, so that one cause cannot spoil both of their results: their
-// sites, backends and versions.
+// sites, backends, drivers and versions.
 double Unlikeness(const DeviceRow& a, const DeviceRow& b);
 
 // The terms that are the same whatever the shard, each 0..1 and 1 the best.

@@ -37,6 +37,12 @@ struct JoinTokenRow {
   std::string idempotency_key;
 };
 
+// What speaks for it that a device runs the program that it should.
+enum class Attestation : uint8_t {
+  kUnattested,
+  kMeasured,  // its agent says that it is a program which the operator knows
+};
+
 struct DeviceRow {
   DeviceId id;
   std::string public_key;  // 32 bytes
@@ -49,8 +55,13 @@ struct DeviceRow {
   uint64_t vram_bytes = 0;
   uint32_t backends = 0;  // bit set of job::Backend
   bool network_allowed = false;
-  bool drained = false;  // it gets no more work
-  bool trusted = false;  // the operator answers for its results
+  bool drained = false;                  // it gets no more work
+  bool trusted = false;                  // the operator answers for its results
+  std::vector<std::string> labels = {};  // that its owner gave it, in order
+  std::string drivers = "";              // what computes, in which version, below the programs
+  std::string program =
+      "";  // BLAKE3 of the agent's program as it measured itself; empty: it did not
+  Attestation attestation = Attestation::kUnattested;
 };
 
 // What a device's results were worth so far.

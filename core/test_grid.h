@@ -90,7 +90,7 @@ class TestGrid : public TestRows {
   std::vector<Lease> PollFor(DeviceId device, uint32_t shards, std::vector<AttemptId> held = {}) {
     return Apply(Poll{.device = device,
                       .max_shards = shards,
-                      .power = Power::kMains,
+                      .condition = Power::kMains,
                       .held = std::move(held)})
         .leases;
   }

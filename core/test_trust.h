@@ -25,7 +25,7 @@ class GridTrustTest : public ::testing::Test, protected TestGrid {
   DeviceId JoinTrusted(const std::string& owner) {
     const DeviceId id = Join(owner);
     Apply(TrustDevice{.device = id});
-    Apply(Heartbeat{.device = id, .power = Power::kMains, .attempts = {}});
+    Apply(Heartbeat{.device = id, .condition = Power::kMains, .attempts = {}});
     return id;
   }
 

@@ -49,6 +49,7 @@ class JobFileReader : private MapReader {
          {"retries",
           [&](const YamlNode& n) { Set(n, "retries", NumberOf(n), file_.fields.retries); }},
          {"checkpoint", [&](const YamlNode& n) { ReadCheckpoint(n); }},
+         {"placement", [&](const YamlNode& n) { ReadPlacement(n); }},
          {"priority",
           [&](const YamlNode& n) { Set(n, "priority", SignedOf(n), file_.fields.priority); }},
          {"after", [&](const YamlNode& n) { ReadAfter(n); }},
@@ -253,6 +254,15 @@ class JobFileReader : private MapReader {
              {"every", [&](const YamlNode& n) {
                 Set(n, "checkpoint.every", DurationOf(n), to.every_ms, usual.every_ms);
               }}});
+  }
+
+  void ReadPlacement(const YamlNode& node) {
+    Placement& to = file_.fields.placement;
+    ReadMap(node, "placement",
+            {{"labels", [&](const YamlNode& n) { ReadList(n, "placement.labels", to.labels); }},
+             {"sites", [&](const YamlNode& n) { ReadList(n, "placement.sites", to.sites); }},
+             {"attested",
+              [&](const YamlNode& n) { Set(n, "placement.attested", BoolOf(n), to.attested); }}});
   }
 
   void ReadAfter(const YamlNode& node) {

@@ -122,5 +122,27 @@ TEST(JobFileTest, WhenAJobRuns) {
   });
 }
 
+TEST(JobFileTest, WhereAJobMayRun) {
+  const std::string job = "name: x\nrun: {command: [./t]}\n";
+  const auto file = ParseJobFile(
+      job + "placement: {labels: [os=debian12, fast-disk], sites: [Zürich], attested: true}",
+      "job.yaml");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(
+      file->fields.placement,
+      (Placement{.labels = {"os=debian12", "fast-disk"}, .sites = {"Zürich"}, .attested = true}));
+  CheckAfterHead({
+      {"placement: {labels: fast-disk}",
+       "job.yaml:3:21: placement.labels: expected a list, got \"fast-disk\"; write it as "
+       "[\"fast-disk\"]"},
+      {"placement: {labels: [a, \"b c\"]}",
+       "job.yaml:3:21: placement.labels: a label has 1 to 64 letters, digits and \"-_./=\", and "
+       "begins with a letter or a digit, as in os=debian12; got \"b c\""},
+      {"placement: {sites: [a, a]}", "job.yaml:3:20: placement.sites: \"a\" is listed twice"},
+      {"labels: [a]",
+       "job.yaml:3:1: unknown key \"labels\"; did you mean \"labels:\" under \"placement:\"?"},
+  });
+}
+
 }  // namespace
 }  // namespace corpgrid::job

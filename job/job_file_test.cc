@@ -92,7 +92,7 @@ job.yaml:2:1: unknown key "bundel"; did you mean "bundle:"?
 job.yaml:3:7: unknown key "cmd" under "run:"; did you mean "command:"?
 job.yaml:4:9: shards: expected a number from 1 to 10000000, got 0
 job.yaml:5:1: unknown key "cpus"; did you mean "cpus:" under "resources:"?
-job.yaml:6:1: unknown key "zebra", expected one of name, bundle, run, shards, inputs, outputs, env, resources, redundancy, limits, retries, checkpoint, priority, after, deadline, project
+job.yaml:6:1: unknown key "zebra", expected one of name, bundle, run, shards, inputs, outputs, env, resources, redundancy, limits, retries, checkpoint, placement, priority, after, deadline, project
 job.yaml:7:16: limits.wall: expected a time with its unit, as in 10min (ms, s, min, h, d), got "10 minutes"; did you mean 10min?
 job.yaml:7:28: unknown key "retries" under "limits:"; did you mean "retries:" at the top level?
 job.yaml:7:49: limits.network: expected true or false, got "yes"; did you mean true?

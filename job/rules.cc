@@ -6,6 +6,7 @@
 #include "fmt/format.h"
 #include "job/max_error_rules.h"
 #include "job/order_rules.h"
+#include "job/placement_rules.h"
 #include "job/spec.h"
 #include "job/suggest.h"
 #include "job/text.h"
@@ -49,6 +50,7 @@ class Rules {
     Checkpoint();
     CheckOrder(fields_, &problems_);
     CheckMaxError(fields_, &problems_);
+    CheckPlacement(fields_, &problems_);
     return std::move(problems_);
   }
 

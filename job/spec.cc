@@ -16,8 +16,8 @@ namespace {
 constexpr std::string_view kDomain = "corpgrid job spec";
 // A spec has the oldest version that can say what it asks for: its bytes and its hash stay what
 // they were, and a program too old for it says so. Version 2 has `checkpoint` at its end, version 3
-// behind it what a validator other than kExact needs, and when the job runs, version 4 its project
-// and `max_error`.
+// behind it what a validator other than kExact needs, and when the job runs, version 4 its project,
+// `max_error` and its placement.
 constexpr uint32_t kVersion = 1;
 constexpr uint32_t kVersionWithCheckpoint = 2;
 constexpr uint32_t kVersionWithOrder = 3;
@@ -88,7 +88,10 @@ uint32_t VersionOf(std::string_view bytes) {
 
 // The oldest that can say what `fields` ask for.
 uint32_t VersionFor(const JobFields& fields) {
-  if (fields.project != kDefaultProject || fields.redundancy.max_error != 0) return kNewestVersion;
+  if (fields.project != kDefaultProject || fields.redundancy.max_error != 0 ||
+      fields.placement != Placement()) {
+    return kNewestVersion;
+  }
   if (fields.redundancy.validator != Validator::kExact || fields.priority != 0 ||
       !fields.after.empty() || fields.deadline_ms != 0) {
     return kVersionWithOrder;
@@ -149,6 +152,9 @@ JobFields ReadFields(Reader& reader, uint32_t version) {
   if (version == kNewestVersion) {
     fields.project = reader.Text();
     fields.redundancy.max_error = std::bit_cast<double>(reader.Number());
+    fields.placement.labels = ReadTexts(reader);
+    fields.placement.sites = ReadTexts(reader);
+    fields.placement.attested = reader.Bool();
   }
   return fields;
 }
@@ -179,6 +185,8 @@ absl::StatusOr<JobSpec> JobSpec::Make(JobFields fields) {
   if (!problems.empty()) return absl::InvalidArgumentError(message);
   // Any of them will do, so their order says nothing and must not change the bytes.
   std::sort(fields.resources.backends.begin(), fields.resources.backends.end());
+  std::sort(fields.placement.labels.begin(), fields.placement.labels.end());
+  std::sort(fields.placement.sites.begin(), fields.placement.sites.end());
   // Nor what another validator would need.
   Redundancy& redundancy = fields.redundancy;
   if (redundancy.validator != Validator::kNumeric) redundancy.tolerance = {};
@@ -231,6 +239,9 @@ std::string JobSpec::Encode() const {
   }
   if (version == kNewestVersion) {
     encoder.Add(fields_.project).Add(std::bit_cast<uint64_t>(redundancy.max_error));
+    add_texts(fields_.placement.labels);
+    add_texts(fields_.placement.sites);
+    encoder.AddSigned(fields_.placement.attested);
   }
   return encoder.bytes();
 }

@@ -88,6 +88,15 @@ struct Checkpoint {
   bool operator==(const Checkpoint&) const = default;
 };
 
+// Which devices may run the job, of those that can.
+struct Placement {
+  std::vector<std::string> labels;  // that a device must have, all of them; in order
+  std::vector<std::string> sites;   // where it may stand; in order, none: anywhere
+  bool attested = false;            // its agent has to be a program that the operator knows
+
+  bool operator==(const Placement&) const = default;
+};
+
 // Whose jobs are those that name no project; it is always there.
 inline constexpr std::string_view kDefaultProject = "default";
 
@@ -109,6 +118,7 @@ struct JobFields {
   std::vector<uint64_t> after;  // ids of jobs that must be done before it begins
   int64_t deadline_ms = 0;      // since its submission; 0: none
   std::string project = std::string(kDefaultProject);  // whose share and quotas it counts against
+  Placement placement = {};
 
   bool operator==(const JobFields&) const = default;
 };
@@ -123,6 +133,7 @@ class JobSpec {
   static constexpr uint32_t kMaxShardsWithMaxError = 100'000;  // all are held until its end
   static constexpr int32_t kMaxPriority = 1'000;               // and the lowest is its negative
   static constexpr size_t kMaxProjectBytes = 64;
+  static constexpr size_t kMaxLabels = 32;  // and sites
 
   // Errors: InvalidArgument with every broken rule, one a line.
   static absl::StatusOr<JobSpec> Make(JobFields fields);
@@ -153,6 +164,10 @@ std::vector<Problem> Problems(const JobFields& fields);
 // What is wrong with `name` as the name of a project; empty when nothing is. Letters, digits and
 // "-_.", so that it needs no quotes anywhere.
 std::string ProjectNameProblem(std::string_view name);
+
+// What is wrong with `label` as a device's label ("fast-disk", "os=debian12"); empty when nothing
+// is. Letters, digits and "-_./=", so that it needs no quotes anywhere.
+std::string LabelProblem(std::string_view label);
 
 // `text` with {shard}, {shards} and {input} replaced; "{{" and "}}" stand for braces. `fields` must
 // be valid.

@@ -155,6 +155,22 @@ TEST(JobSpecTest, OnlyWhoNamesAProjectNeedsVersion4) {
   }
 }
 
+TEST(JobSpecTest, OnlyWhoIsPlacedNeedsVersion4) {
+  JobFields fields = Small();
+  fields.placement = {.labels = {"b", "a"}, .sites = {"Zürich", "Bern"}, .attested = true};
+  const std::string bytes = JobSpec::Make(fields)->Encode();
+  EXPECT_TRUE(crypto::Decoder(bytes, "corpgrid job spec", 4).ok());
+  const Placement placement = (*JobSpec::Decode(bytes))->placement;
+  EXPECT_EQ(placement,
+            (Placement{.labels = {"a", "b"}, .sites = {"Bern", "Zürich"}, .attested = true}));
+  std::swap(fields.placement.labels[0], fields.placement.labels[1]);
+  EXPECT_EQ(JobSpec::Make(fields)->Encode(), bytes) << "their order says nothing";
+  fields.placement.attested = false;
+  EXPECT_NE(JobSpec::Make(fields)->Encode(), bytes);
+  fields.placement.labels.assign(JobSpec::kMaxLabels + 1, "");
+  EXPECT_FALSE(JobSpec::Make(fields).ok());
+}
+
 TEST(JobSpecTest, OnlyWhoAsksForABoundNeedsVersion4) {
   JobFields fields = Small();
   fields.limits.disk_bytes = 1 << 30;

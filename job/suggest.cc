@@ -49,6 +49,11 @@ constexpr auto kPaths = std::to_array<std::string_view>({
     "priority",
     "after",
     "deadline",
+    "project",
+    "placement",
+    "placement.labels",
+    "placement.sites",
+    "placement.attested",
 });
 
 // What other tools call it.

@@ -1,6 +1,7 @@
 #include "platform/device.h"
 
 #include <fmt/format.h>
+#include <gnu/libc-version.h>
 #include <sched.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
@@ -53,6 +54,16 @@ std::string OsName() {
   return name;
 }
 
+// By the kernel's own name for it; other architectures than x86 have no such line.
+std::string ProcessorName() {
+  const absl::StatusOr<std::string> text = ReadSmallFile("/proc/cpuinfo");
+  constexpr std::string_view kKey = "model name\t: ";
+  const size_t start = text.ok() ? text->find(kKey) : std::string::npos;
+  if (start == std::string::npos) return "";
+  const size_t begin = start + kKey.size();
+  return text->substr(begin, text->find('\n', begin) - begin);
+}
+
 }  // namespace
 
 absl::StatusOr<DeviceFacts> DiscoverDevice(const std::string& folder) {
@@ -75,6 +86,9 @@ absl::StatusOr<DeviceFacts> DiscoverDevice(const std::string& folder) {
   struct utsname system = {};
   if (uname(&system) != 0) return SystemError("uname", errno);
   facts.hostname = system.nodename;
+  const std::string processor = ProcessorName();
+  facts.drivers = fmt::format("{}, glibc {}", processor.empty() ? system.machine : processor,
+                              gnu_get_libc_version());
   facts.os = fmt::format("{}, {} {}", OsName(), system.sysname, system.release);
   return facts;
 }

@@ -31,6 +31,7 @@ class FolderTest : public testing::Test {
 
 using Power = FolderTest;
 using Cgroup = FolderTest;
+using Thermal = FolderTest;
 
 TEST_F(Power, DesktopWithoutSuppliesIsOnMains) {
   EXPECT_EQ(ReadPower(root_).source, PowerSource::kMains);
@@ -95,6 +96,33 @@ TEST(Device, CountsOnlyCpusThatTheMaskAllows) {
     EXPECT_EQ(DiscoverDevice("/")->cpus, 1u);
   });
   pinned.join();
+}
+
+TEST_F(Thermal, TheHottestSensorCounts) {
+  Write("hwmon0/temp1_input", "55000");
+  Write("hwmon0/temp1_crit", "100000");
+  Write("hwmon0/temp1_max", "60000");
+  EXPECT_DOUBLE_EQ(ReadThermalHeadroom(root_).value(), 0.75) << "the critical limit is the limit";
+  Write("hwmon1/temp3_input", "75000");
+  Write("hwmon1/temp3_max", "80000");
+  EXPECT_DOUBLE_EQ(ReadThermalHeadroom(root_).value(), 0.125);
+  Write("hwmon1/temp3_input", "81000");
+  EXPECT_DOUBLE_EQ(ReadThermalHeadroom(root_).value(), 0);
+  Write("hwmon1/temp3_input", "20000");
+  Write("hwmon0/temp1_input", "-5000");
+  EXPECT_DOUBLE_EQ(ReadThermalHeadroom(root_).value(), 1);
+}
+
+TEST_F(Thermal, WithoutASensorAndItsLimitNothingIsKnown) {
+  EXPECT_FALSE(ReadThermalHeadroom(root_ + "/absent").has_value());
+  Write("hwmon0/temp1_input", "55000");
+  EXPECT_FALSE(ReadThermalHeadroom(root_).has_value());
+  Write("hwmon0/temp1_crit", "0");
+  EXPECT_FALSE(ReadThermalHeadroom(root_).has_value());
+  Write("hwmon0/temp1_crit", "65261850");
+  EXPECT_FALSE(ReadThermalHeadroom(root_).has_value()) << "no limit, in some drivers";
+  Write("hwmon0/temp1_crit", "hot");
+  EXPECT_FALSE(ReadThermalHeadroom(root_).has_value());
 }
 
 }  // namespace

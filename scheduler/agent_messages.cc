@@ -4,7 +4,9 @@
 
 #include "base/status_macros.h"
 #include "crypto/signature.h"
+#include "job/placement_rules.h"
 #include "job/spec.h"
+#include "job/text.h"
 #include "rpc/registration.h"
 #include "scheduler/join_token.h"
 
@@ -27,22 +29,27 @@ std::string Bounded(const std::string& text, size_t max) { return text.substr(0,
 
 }  // namespace
 
-core::Power ToPower(const pb::PowerStatus& power) {
-  switch (power.source()) {
-    case pb::PowerStatus::MAINS:
-      return core::Power::kMains;
-    case pb::PowerStatus::BATTERY:
-      return core::Power::kBattery;
-    default:
-      return core::Power::kUnknown;
-  }
+core::Condition ToCondition(const pb::Condition& message) {
+  core::Condition condition;
+  if (message.source() == pb::Condition::MAINS) condition.power = core::Power::kMains;
+  if (message.source() == pb::Condition::BATTERY) condition.power = core::Power::kBattery;
+  // What is no number compares as false, and is not said then.
+  const double headroom = message.has_thermal_headroom() ? message.thermal_headroom() : -1;
+  if (headroom >= 0) condition.thermal_headroom = std::min(headroom, 1.0);
+  condition.closed = job::Printable(Bounded(message.closed(), 200));
+  return condition;
 }
 
-absl::StatusOr<core::RegisterDevice> CheckRegistration(const pb::RegisterAgentRequest& request) {
+absl::StatusOr<core::RegisterDevice> CheckRegistration(const pb::RegisterAgentRequest& request,
+                                                       const std::vector<std::string>& known) {
   ASSIGN_OR_RETURN(const auto key, crypto::PublicKey::FromRaw(request.public_key()));
   RETURN_IF_ERROR(crypto::Verify(key, rpc::RegistrationStatement(request), request.signature()));
-  core::RegisterDevice command;
   const pb::DeviceInfo& info = request.info();
+  if (info.labels_size() > 0 || !info.drivers().empty() || !info.program().empty()) {
+    RETURN_IF_ERROR(
+        crypto::Verify(key, rpc::FullRegistrationStatement(request), request.full_signature()));
+  }
+  core::RegisterDevice command;
   command.device.public_key = request.public_key();
   command.device.name = Bounded(info.name(), 100);
   command.device.site = Bounded(info.site(), 100);
@@ -52,6 +59,13 @@ absl::StatusOr<core::RegisterDevice> CheckRegistration(const pb::RegisterAgentRe
   command.device.vram_bytes = info.vram_bytes();
   command.device.backends = BackendBits(info);
   command.device.network_allowed = info.network_allowed();
+  ASSIGN_OR_RETURN(command.device.labels,
+                   job::CheckLabels({info.labels().begin(), info.labels().end()}));
+  command.device.drivers = job::Printable(Bounded(info.drivers(), 200));
+  command.device.program = Bounded(info.program(), 32);
+  if (std::find(known.begin(), known.end(), command.device.program) != known.end()) {
+    command.device.attestation = core::Attestation::kMeasured;
+  }
   if (!request.join_token().empty()) {
     ASSIGN_OR_RETURN(command.join_secret_hash, JoinSecretHash(request.join_token()));
   }

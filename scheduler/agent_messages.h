@@ -10,12 +10,13 @@
 // The agents' messages as the core's commands, and its replies as messages. Any thread.
 namespace corpgrid::scheduler {
 
-core::Power ToPower(const corpgrid::v1::PowerStatus& power);
+core::Condition ToCondition(const corpgrid::v1::Condition& message);
 
-// The command of a request that its device signed. Errors: InvalidArgument, and PermissionDenied
+// The command of a request that its device signed. `known` are the programs that its agent may say
+// it is to be attested (rpc::Measure). Errors: InvalidArgument, and PermissionDenied
 // when it did not.
 absl::StatusOr<core::RegisterDevice> CheckRegistration(
-    const corpgrid::v1::RegisterAgentRequest& request);
+    const corpgrid::v1::RegisterAgentRequest& request, const std::vector<std::string>& known);
 
 void FillTicket(const JobInfo& info, corpgrid::v1::JobTicket* ticket);
 void FillStops(const std::vector<core::Stop>& stops, corpgrid::v1::HeartbeatResponse* response);

@@ -46,7 +46,7 @@ grpc::ServerUnaryReactor* AgentService::RegisterAgent(grpc::CallbackServerContex
                                                       const pb::RegisterAgentRequest* request,
                                                       pb::RegisterAgentResponse* response) {
   // It authenticates by its signature: whoever made it holds the device's key.
-  auto command = CheckRegistration(*request);
+  auto command = CheckRegistration(*request, known_programs_);
   auto* reactor = context->DefaultReactor();
   if (!command.ok()) {
     reactor->Finish(rpc::ToGrpc(command.status()));
@@ -98,7 +98,7 @@ grpc::ServerUnaryReactor* AgentService::PollJobs(grpc::CallbackServerContext* co
   if (older) older->Finish(grpc::Status(grpc::StatusCode::ABORTED, "the device polls again"));
   core::Poll command{.device = device,
                      .max_shards = request->max_shards(),
-                     .power = ToPower(request->power()),
+                     .condition = ToCondition(request->condition()),
                      .held = {}};
   command.held.reserve(static_cast<size_t>(request->held_attempts_size()));
   for (const uint64_t id : request->held_attempts()) command.held.push_back(AttemptId{id});
@@ -190,7 +190,7 @@ grpc::ServerUnaryReactor* AgentService::Heartbeat(grpc::CallbackServerContext* c
     return reactor;
   }
   core::Heartbeat command{
-      .device = agent->device, .power = ToPower(request->power()), .attempts = {}};
+      .device = agent->device, .condition = ToCondition(request->condition()), .attempts = {}};
   for (const pb::AttemptProgress& progress : request->attempts()) {
     command.attempts.push_back({AttemptId{progress.attempt_id()}, progress.fraction()});
   }

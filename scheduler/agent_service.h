@@ -36,14 +36,15 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Re
   // All must outlive the service.
   AgentService(const Authenticator* authenticator, SessionTable* sessions, GrantTable* grants,
                objects::ObjectStore* objects, CoreLoop* loop, const Clock* clock,
-               core::GridConfig config)
+               core::GridConfig config, std::vector<std::string> known_programs)
       : authenticator_(authenticator),
         sessions_(sessions),
         grants_(grants),
         objects_(objects),
         loop_(loop),
         clock_(clock),
-        config_(config) {}
+        config_(config),
+        known_programs_(std::move(known_programs)) {}
 
   grpc::ServerUnaryReactor* RegisterAgent(grpc::CallbackServerContext* context,
                                           const corpgrid::v1::RegisterAgentRequest* request,
@@ -88,6 +89,7 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Re
   CoreLoop* const loop_;
   const Clock* const clock_;
   const core::GridConfig config_;
+  const std::vector<std::string> known_programs_;
 
   absl::Mutex mutex_;
   std::map<DeviceId, std::shared_ptr<PollReactor>> polls_ ABSL_GUARDED_BY(mutex_);

@@ -65,6 +65,16 @@ const char* ToText(core::AttemptState state) {
   return "unknown";
 }
 
+// The charge is not kept.
+void FillCondition(const core::Condition& condition, pb::Condition* out) {
+  out->set_source(condition.power == core::Power::kBattery ? pb::Condition::BATTERY
+                  : condition.power == core::Power::kMains ? pb::Condition::MAINS
+                                                           : pb::Condition::UNKNOWN);
+  out->set_charge_percent(-1);
+  if (condition.thermal_headroom >= 0) out->set_thermal_headroom(condition.thermal_headroom);
+  out->set_closed(condition.closed);
+}
+
 std::string KeyText(const std::string& raw) {
   const auto key = crypto::PublicKey::FromRaw(raw);
   return key.ok() ? key->ToText() : "";
@@ -163,6 +173,9 @@ void DeviceToMessage(const core::DeviceView& view, pb::Device* out) {
   info->set_memory_bytes(row.memory_bytes);
   info->set_vram_bytes(row.vram_bytes);
   info->set_network_allowed(row.network_allowed);
+  info->mutable_labels()->Assign(row.labels.begin(), row.labels.end());
+  info->set_drivers(row.drivers);
+  info->set_program(row.program);
   for (const job::Backend backend : {job::Backend::kCpu, job::Backend::kCuda, job::Backend::kVulkan,
                                      job::Backend::kOpenCl, job::Backend::kMetal}) {
     if (row.backends >> static_cast<unsigned>(backend) & 1)
@@ -181,15 +194,14 @@ void DeviceToMessage(const core::DeviceView& view, pb::Device* out) {
   out->set_leases_expired(view.reputation.expired);
   out->set_results_refused(view.reputation.refused);
   out->set_device_faults(view.reputation.faults);
-  out->mutable_power()->set_source(view.power == core::Power::kBattery ? pb::PowerStatus::BATTERY
-                                   : view.power == core::Power::kMains ? pb::PowerStatus::MAINS
-                                                                       : pb::PowerStatus::UNKNOWN);
-  out->mutable_power()->set_charge_percent(-1);
+  FillCondition(view.condition, out->mutable_condition());
   out->set_public_key(KeyText(row.public_key));
   out->set_trust(std::string(core::ToText(view.tier)));
   out->set_reputation(view.mean);
   out->set_reputation_at_least(view.lower_bound);
   out->set_trusted(row.trusted);
+  const bool measured = row.attestation == core::Attestation::kMeasured;
+  out->set_attestation(measured ? "measured" : "unattested");
   out->set_results_checked(view.reputation.checked);
 }
 

@@ -69,6 +69,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
       : options_(options),
         config_{.heartbeat_ms = options.heartbeat_ms,
                 .grace_heartbeats = options.grace_heartbeats,
+                .weights = options.weights,
                 .audit_rate = options.audit_rate,
                 .keep_jobs_ms = options.keep_jobs_ms} {}
 
@@ -239,9 +240,9 @@ absl::Status RunningScheduler::Start() {
 
   RETURN_IF_ERROR(ReconcileStaging(objects_.get(), *store_, loop_->grid()));
   const crypto::Hash join_key = crypto::KeyedBlake3(secret, "join tokens");
-  agent_service_ =
-      std::make_unique<AgentService>(authenticator_.get(), &sessions_, grants_.get(),
-                                     objects_.get(), loop_.get(), &SystemClock(), config_);
+  agent_service_ = std::make_unique<AgentService>(authenticator_.get(), &sessions_, grants_.get(),
+                                                  objects_.get(), loop_.get(), &SystemClock(),
+                                                  config_, options_.known_programs);
   objects_service_ =
       std::make_unique<ObjectsService>(authenticator_.get(), grants_.get(), objects_.get());
   validator_ = std::make_unique<Validator>(options_.validator, objects_.get());

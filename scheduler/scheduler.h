@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/placement.h"
 #include "store/follower.h"
 
 namespace corpgrid::scheduler {
@@ -20,6 +21,8 @@ struct Options {
   int grace_heartbeats = 4;
   int64_t keep_jobs_ms = 0;  // after their end; 0: for ever
   double audit_rate = 0.05;  // core::GridConfig
+  core::Weights weights = {};
+  std::vector<std::string> known_programs = {};  // that attested agents are; rpc::Measure, raw
   // Starts a process that calls ServeValidator (scheduler/validator_child.h); empty: jobs with
   // validator programs are refused.
   std::vector<std::string> validator = {};

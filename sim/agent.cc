@@ -28,9 +28,12 @@ const core::Lease* Loot::Any(uint32_t agent, Random* random) const {
   return owner == agent ? nullptr : &lease;
 }
 
-core::Power Agent::power() const {
-  if (!knows_power_) return core::Power::kUnknown;
-  return now_ms() < battery_until_ms_ ? core::Power::kBattery : core::Power::kMains;
+core::Condition Agent::condition() const {
+  if (!knows_power_) return {};
+  core::Condition condition =
+      now_ms() < battery_until_ms_ ? core::Power::kBattery : core::Power::kMains;
+  if (now_ms() < closed_until_ms_) condition.closed = "outside its owner's hours";
+  return condition;
 }
 
 void Agent::WakeAt(int64_t ms) {
@@ -113,7 +116,7 @@ void Agent::Poll() {
   if (held_.size() >= capacity) return;
   core::Poll body{.device = {},
                   .max_shards = static_cast<uint32_t>(capacity - held_.size()),
-                  .power = power(),
+                  .condition = condition(),
                   .held = {}};
   if (knows_held_) {
     for (const Held& held : held_) body.held.push_back(held.lease.attempt);
@@ -124,7 +127,7 @@ void Agent::Poll() {
 
 void Agent::Beat() {
   if (!Due(&heartbeat_)) return;
-  core::Heartbeat body{.device = {}, .power = power(), .attempts = {}};
+  core::Heartbeat body{.device = {}, .condition = condition(), .attempts = {}};
   for (const Held& held : held_) {
     body.attempts.push_back({held.lease.attempt, knows_progress_ ? 0.5 : -1});
   }

@@ -97,7 +97,7 @@ class Agent {
   void Take(const std::vector<core::Lease>& leases);
   void Judge(const std::vector<core::Verdict>& verdicts);
   void StopWork(const std::vector<core::Stop>& stops);
-  core::Power power() const;
+  core::Condition condition() const;
 
   const Parts parts_;
   const uint32_t index_;
@@ -125,6 +125,7 @@ class Agent {
   int64_t slept_at_ms_ = 0;
   int64_t asleep_until_ms_ = 0;
   int64_t battery_until_ms_ = 0;
+  int64_t closed_until_ms_ = 0;
   int64_t next_wake_ms_ = -1;  // of the event that is under way
 };
 

@@ -19,6 +19,9 @@ void Agent::Trouble() {
   if (faults.Strike(Fault::kOnBattery)) {
     battery_until_ms_ = now_ms() + random.Between(10'000, 900'000);
   }
+  if (faults.Strike(Fault::kHoursEnded)) {
+    closed_until_ms_ = now_ms() + random.Between(10'000, 3'600'000);
+  }
   if (faults.Strike(Fault::kDeviceSlept)) {
     slept_at_ms_ = now_ms();
     asleep_until_ms_ = now_ms() + random.Between(5'000, 1'800'000);
@@ -90,7 +93,7 @@ void Agent::Lose() {
 
 void Agent::CalmDown() {
   down_until_ms_ = 0;
-  battery_until_ms_ = 0;
+  battery_until_ms_ = closed_until_ms_ = 0;
   if (asleep_until_ms_ > now_ms()) asleep_until_ms_ = now_ms();
   for (Held& held : held_) {
     held.end_ms = std::min(held.end_ms, now_ms() + 60'000);

@@ -12,6 +12,10 @@ namespace {
 
 constexpr size_t kMaxMessages = 10;
 
+bool Has(const std::vector<std::string>& texts, const std::string& text) {
+  return std::find(texts.begin(), texts.end(), text) != texts.end();
+}
+
 }  // namespace
 
 bool Checker::Suits(const core::DeviceRow& has, const job::JobFields& wants) {
@@ -21,7 +25,11 @@ bool Checker::Suits(const core::DeviceRow& has, const job::JobFields& wants) {
   return backend && has.cpus >= wants.resources.cpus &&
          has.memory_bytes >= wants.resources.memory_bytes &&
          has.vram_bytes >= wants.resources.vram_bytes &&
-         (has.network_allowed || !wants.limits.network);
+         (has.network_allowed || !wants.limits.network) &&
+         (!wants.placement.attested || has.attestation == core::Attestation::kMeasured) &&
+         (wants.placement.sites.empty() || Has(wants.placement.sites, has.site)) &&
+         std::all_of(wants.placement.labels.begin(), wants.placement.labels.end(),
+                     [&](const std::string& label) { return Has(has.labels, label); });
 }
 
 Checker::Checker(World* world, const EventQueue* events, const core::GridConfig& config,
@@ -82,15 +90,15 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
     it->second.contact_ms = applied_ms_;
     return &it->second;
   };
-  const auto plug = [&](DeviceFact* device, core::Power power) {
+  const auto note = [&](DeviceFact* device, const core::Condition& condition) {
     if (!device) return;
-    device->power = power;
-    device->power_load = loads_;
+    device->condition = condition;
+    device->condition_load = loads_;
   };
   if (const auto* poll = std::get_if<core::Poll>(&request.body)) {
-    plug(hear(poll->device), poll->power);
+    note(hear(poll->device), poll->condition);
   } else if (const auto* beat = std::get_if<core::Heartbeat>(&request.body)) {
-    plug(hear(beat->device), beat->power);
+    note(hear(beat->device), beat->condition);
     for (const core::AttemptProgress& progress : beat->attempts) {
       const auto it = attempts_.find(progress.attempt);
       if (it != attempts_.end() && it->second.device == beat->device) {
@@ -148,8 +156,12 @@ void Checker::CheckLease(const core::Lease& lease) {
     return;
   }
   const DeviceFact& fact = device->second;
-  if (fact.power == core::Power::kBattery && fact.power_load == loads_) {
+  const bool known = fact.condition_load == loads_;
+  if (known && fact.condition.power == core::Power::kBattery) {
     Fail(fmt::format("attempt {} was leased to a device on battery", lease.attempt.value));
+  }
+  if (known && !fact.condition.closed.empty()) {
+    Fail(fmt::format("attempt {} was leased outside its owner's hours", lease.attempt.value));
   }
   if (fact.applied.drained) {
     Fail(fmt::format("attempt {} was leased to a device that is drained", lease.attempt.value));
@@ -211,8 +223,10 @@ void Checker::ReleasedStops(const core::Heartbeat& beat, const std::vector<core:
                                      [&](const auto& stop) { return stop.attempt == id; });
     const auto it = attempts_.find(id);
     const bool own = it != attempts_.end() && it->second.device == beat.device;
-    // A device on battery may be told to stop what is its own.
-    if (own && IsLive(it->second.state) && stopped && beat.power != core::Power::kBattery &&
+    // A device on battery, or closed, may be told to stop what is its own.
+    const bool lent =
+        beat.condition.power != core::Power::kBattery && beat.condition.closed.empty();
+    if (own && IsLive(it->second.state) && stopped && lent &&
         !MayBeGivenBack(devices_.at(beat.device), it->second)) {
       Fail(fmt::format("attempt {} was stopped under a live lease", id.value));
     }

@@ -28,8 +28,8 @@ namespace corpgrid::sim {
 //  - a shard is decided once, by equal (or, for a numeric job, close) results of as many different
 //  owners as its job asks for,
 //    each of which its device really signed and uploaded under its own live lease;
-//  - a lease is given to a device that suits the job and is neither on battery nor drained, never
-//  twice at the same
+//  - a lease is given to a device that suits the job and is neither on battery, nor closed, nor
+//  drained, never twice at the same
 //    time to one owner for a shard; it ends when its time is over, not before, and never comes
 //    back;
 //  - no job that was accepted is lost, doubled or ended without a reason; none begins before those
@@ -105,11 +105,11 @@ class Checker {
     uint32_t agent = 0;
     core::DeviceRow row;      // in the store
     core::DeviceRow applied;  // in the core's memory
-    core::Power power = core::Power::kUnknown;
-    uint64_t power_load = 0;     // the load since which the power is known
-    uint64_t drained_round = 0;  // when it was drained last
-    uint64_t trust_round = 0;    // when it was trusted or no more, last
-    int trust_changes = 0;       // in that round
+    core::Condition condition = {};
+    uint64_t condition_load = 0;  // the load since which that is known
+    uint64_t drained_round = 0;   // when it was drained last
+    uint64_t trust_round = 0;     // when it was trusted or no more, last
+    int trust_changes = 0;        // in that round
     int64_t contact_ms = 0;
     std::vector<AttemptId> running;  // its leases
   };

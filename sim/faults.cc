@@ -21,6 +21,7 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kAgentCrashed, "agent crashed", 300},
     {Fault::kDeviceSlept, "device slept", 200},
     {Fault::kOnBattery, "device on battery", 200},
+    {Fault::kHoursEnded, "owner's hours ended", 100},
     {Fault::kOtherVersion, "agent of another version", 100},
     {Fault::kDeviceFault, "device fault", 3'000},
     {Fault::kBundleCorrupted, "bundle corrupted", 2'000},

@@ -21,6 +21,7 @@ enum class Fault : uint8_t {
   kAgentCrashed,
   kDeviceSlept,  // and goes on where it was when it wakes
   kOnBattery,
+  kHoursEnded,       // its owner lends it no longer, for a while
   kOtherVersion,     // the agent is replaced by a version that knows fewer or more fields
   kDeviceFault,      // the device gives an attempt up
   kBundleCorrupted,  // the device blames itself, or the job, for a bundle that it got broken
@@ -66,7 +67,7 @@ enum class Fault : uint8_t {
   kJobRemoved,      // whether it has ended or not
   kProjectChanged,  // its weight or a quota, whatever it uses
   kProjectRemoved,
-  kTrustEnded,      // for a while, of a device that runs audits
+  kTrustEnded,  // for a while, of a device that runs audits
   kCount,
 };
 

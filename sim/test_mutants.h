@@ -160,8 +160,24 @@ struct ConcealsWrongOnes : Seams {
 
 struct IgnoresBatteries : Seams {
   void BeforeApply(Body* body) override {
-    if (auto* poll = std::get_if<core::Poll>(body)) poll->power = core::Power::kMains;
-    if (auto* beat = std::get_if<core::Heartbeat>(body)) beat->power = core::Power::kMains;
+    if (auto* poll = std::get_if<core::Poll>(body)) poll->condition.power = core::Power::kMains;
+    if (auto* beat = std::get_if<core::Heartbeat>(body)) {
+      beat->condition.power = core::Power::kMains;
+    }
+  }
+};
+
+struct IgnoresHours : Seams {
+  void BeforeApply(Body* body) override {
+    if (auto* poll = std::get_if<core::Poll>(body)) poll->condition.closed.clear();
+    if (auto* beat = std::get_if<core::Heartbeat>(body)) beat->condition.closed.clear();
+  }
+};
+
+struct BelievesInLabels : Seams {
+  void BeforeApply(Body* body) override {
+    auto* join = std::get_if<core::RegisterDevice>(body);
+    if (join) join->device.labels = {"fast-disk"};
   }
 };
 
@@ -296,8 +312,39 @@ Mutant Make(std::string name, Args... args) {
   return {std::move(name), [args...] { return std::make_unique<T>(args...); }};
 }
 
-inline std::vector<Mutant> Mutants() {
+// What is read back from the store is not what was written.
+inline std::vector<Mutant> ForgettingMutants() {
   return {
+      Make<Forgets>("ForgetsTheLog",
+                    [](core::Snapshot* snapshot) {
+                      snapshot->meta.audit_size = 0;
+                      snapshot->meta.audit_frontier.clear();
+                    }),
+      Make<Forgets>("TrustsEverybody",
+                    [](core::Snapshot* s) {
+                      for (core::DeviceRow& device : s->devices) device.trusted = true;
+                    }),
+      Make<Forgets>("ForgetsAudits",
+                    [](core::Snapshot* s) {
+                      for (core::ShardRow& shard : s->shards) shard.audit = core::AuditState::kNone;
+                    }),
+      Make<Forgets>("TimeGoesBack", [](core::Snapshot* s) { s->meta.time_ms /= 2; }),
+      Make<Forgets>("GivesNumbersTwice",
+                    [](core::Snapshot* s) {
+                      s->meta.next_attempt = std::max<uint64_t>(s->meta.next_attempt, 4) - 3;
+                    }),
+      Make<Forgets>("ForgetsOldKeys", [](core::Snapshot* s) { s->finished.clear(); }),
+      Make<Forgets>("ForgetsALease",
+                    [](core::Snapshot* s) {
+                      if (!s->attempts.empty()) s->attempts.pop_back();
+                    }),
+      Make<Forgets>("ForgetsCheckpoints", [](core::Snapshot* s) { s->checkpoints.clear(); }),
+      Make<Forgets>("ForgetsVotes", [](core::Snapshot* s) { s->results.clear(); }),
+  };
+}
+
+inline std::vector<Mutant> Mutants() {
+  std::vector<Mutant> mutants = {
       Make<RepliesBeforeTheCommit>("RepliesBeforeTheCommit"),
       Make<LosesResults>("LosesResults"),
       Make<LosesProgress>("LosesProgress"),
@@ -312,11 +359,6 @@ inline std::vector<Mutant> Mutants() {
       Make<DeletesObjectsEarly>("DeletesObjectsEarly"),
       Make<RemovesWhatIsDone>("RemovesWhatIsDone"),
       Make<KeepsRemovedRows>("KeepsRemovedRows"),
-      Make<Forgets>("ForgetsTheLog",
-                    [](core::Snapshot* snapshot) {
-                      snapshot->meta.audit_size = 0;
-                      snapshot->meta.audit_frontier.clear();
-                    }),
       Make<TakesAllForClose>("TakesAllForClose"),
       Make<LosesAnswers>("LosesAnswers"),
       Make<MixesCheckpointsUp>("MixesCheckpointsUp"),
@@ -340,31 +382,15 @@ inline std::vector<Mutant> Mutants() {
       Make<NeverDrains>("NeverDrains"),
       Make<HearsOfNoTrust>("HearsOfNoTrust"),
       Make<ConcealsWrongOnes>("ConcealsWrongOnes"),
-      Make<Forgets>("TrustsEverybody",
-                    [](core::Snapshot* s) {
-                      for (core::DeviceRow& device : s->devices) device.trusted = true;
-                    }),
-      Make<Forgets>("ForgetsAudits",
-                    [](core::Snapshot* s) {
-                      for (core::ShardRow& shard : s->shards) shard.audit = core::AuditState::kNone;
-                    }),
       Make<IgnoresBatteries>("IgnoresBatteries"),
+      Make<IgnoresHours>("IgnoresHours"),
+      Make<BelievesInLabels>("BelievesInLabels"),
       Make<BelievesInLargeDevices>("BelievesInLargeDevices"),
       Make<KeepsOutputsTwice>("KeepsOutputsTwice"),
       Make<DropsTheWinner>("DropsTheWinner"),
-      Make<Forgets>("TimeGoesBack", [](core::Snapshot* s) { s->meta.time_ms /= 2; }),
-      Make<Forgets>("GivesNumbersTwice",
-                    [](core::Snapshot* s) {
-                      s->meta.next_attempt = std::max<uint64_t>(s->meta.next_attempt, 4) - 3;
-                    }),
-      Make<Forgets>("ForgetsOldKeys", [](core::Snapshot* s) { s->finished.clear(); }),
-      Make<Forgets>("ForgetsALease",
-                    [](core::Snapshot* s) {
-                      if (!s->attempts.empty()) s->attempts.pop_back();
-                    }),
-      Make<Forgets>("ForgetsCheckpoints", [](core::Snapshot* s) { s->checkpoints.clear(); }),
-      Make<Forgets>("ForgetsVotes", [](core::Snapshot* s) { s->results.clear(); }),
   };
+  for (Mutant& mutant : ForgettingMutants()) mutants.push_back(std::move(mutant));
+  return mutants;
 }
 
 }  // namespace corpgrid::sim

@@ -104,6 +104,11 @@ void World::Refit(uint32_t device, Random* random) {
     info.vram_bytes = kGiB << random->Between(2, 5);
   }
   info.network_allowed = random->Below(4) != 0;
+  info.labels.clear();
+  if (random->Below(2) == 0) info.labels.emplace_back("fast-disk");
+  info.drivers = fmt::format("driver {}", random->Below(2));
+  info.attestation =
+      random->Below(3) == 0 ? core::Attestation::kUnattested : core::Attestation::kMeasured;
 }
 
 job::JobFields World::NewTarget() {
@@ -153,6 +158,9 @@ uint32_t World::NewJob() {
   fields.redundancy.distinct = devices_count ? job::Distinct::kDevice : job::Distinct::kOwner;
   if (random_.Below(8) == 0) fields.resources.memory_bytes = 6 * kGiB;
   if (random_.Below(10) == 0) fields.limits.network = true;
+  if (random_.Below(10) == 0) fields.placement.labels = {"fast-disk"};
+  if (random_.Below(20) == 0) fields.placement.sites = {"site-0", "site-2"};
+  if (random_.Below(20) == 0) fields.placement.attested = true;
   if (random_.Below(10) == 0) {
     fields.resources.backends = {job::Backend::kVulkan};
     fields.resources.vram_bytes = 4 * kGiB;

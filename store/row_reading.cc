@@ -3,6 +3,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "crypto/encoding.h"
 #include "store/rows.h"
@@ -44,6 +45,12 @@ std::vector<job::Output> ColumnReader::Outputs() {
   }
   if (!decoder.Finish().ok()) damaged_ = true;
   return outputs;
+}
+
+std::vector<std::string> ColumnReader::Texts() {
+  const std::string text = Text();
+  if (text.empty()) return {};
+  return absl::StrSplit(text, ',');
 }
 
 std::vector<DeviceId> ColumnReader::Devices() {
@@ -101,6 +108,10 @@ absl::Status Read(const Columns& columns, core::DeviceRow* row) {
   row->network_allowed = read.Signed() != 0;
   row->drained = read.Signed() != 0;
   row->trusted = read.Signed() != 0;
+  row->labels = read.Texts();
+  row->drivers = read.Text();
+  row->program = read.Text();
+  row->attestation = read.OneOf(core::Attestation::kUnattested, core::Attestation::kMeasured);
   return read.status();
 }
 

@@ -1,6 +1,7 @@
 #include "store/row_values.h"
 
 #include "crypto/encoding.h"
+#include "fmt/format.h"
 
 namespace corpgrid::store {
 
@@ -18,6 +19,10 @@ std::string EncodeDevices(const std::vector<DeviceId>& devices) {
   std::string text;
   for (const DeviceId id : devices) text += (text.empty() ? "" : ",") + id.ToString();
   return text;
+}
+
+std::string EncodeTexts(const std::vector<std::string>& texts) {
+  return fmt::format("{}", fmt::join(texts, ","));
 }
 
 }  // namespace corpgrid::store

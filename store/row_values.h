@@ -19,6 +19,9 @@ std::string EncodeOutputs(const std::vector<job::Output>& outputs);
 // "3,17".
 std::string EncodeDevices(const std::vector<DeviceId>& devices);
 
+// "fast-disk,os=debian12": of texts without commas.
+std::string EncodeTexts(const std::vector<std::string>& texts);
+
 template <typename Enum>
 int64_t AsNumber(Enum value) {
   return static_cast<int64_t>(value);
@@ -37,9 +40,11 @@ auto WithValues(const core::JoinTokenRow& row, const Use& use) {
 
 template <typename Use>
 auto WithValues(const core::DeviceRow& row, const Use& use) {
+  const std::string labels = EncodeTexts(row.labels);
   return use(row.id.value, Blob{row.public_key}, row.name, row.owner, row.site, row.version,
              row.cpus, row.memory_bytes, row.vram_bytes, row.backends, row.network_allowed,
-             row.drained, row.trusted);
+             row.drained, row.trusted, labels, row.drivers, Blob{row.program},
+             AsNumber(row.attestation));
 }
 
 template <typename Use>

@@ -35,6 +35,7 @@ class ColumnReader {
     return first;
   }
   std::vector<job::Output> Outputs();
+  std::vector<std::string> Texts();  // as EncodeTexts wrote them
   std::vector<DeviceId> Devices();
 
   // DataLoss when a value could not be what was written.

@@ -219,12 +219,21 @@ CREATE TABLE changes (
 );
 )sql";
 
+// What placement goes by. Devices tell it when they register again.
+constexpr std::string_view kPlacement = R"sql(
+ALTER TABLE devices ADD COLUMN labels TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN drivers TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN program BYTEA NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN attestation SMALLINT NOT NULL DEFAULT 0;
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kFirst},      Migration{.version = 4, .sql = kCheckpoints},
     Migration{.version = 5, .sql = kLeader},     Migration{.version = 6, .sql = kEvidence},
     Migration{.version = 7, .sql = kAuditLog},   Migration{.version = 8, .sql = kDrainAndDeadlines},
     Migration{.version = 9, .sql = kProjects},   Migration{.version = 11, .sql = kRemoval},
-    Migration{.version = 12, .sql = kFollowers}, Migration{.version = 13, .sql = kTrust}};
+    Migration{.version = 12, .sql = kFollowers}, Migration{.version = 13, .sql = kTrust},
+    Migration{.version = 15, .sql = kPlacement}};
 
 }  // namespace
 

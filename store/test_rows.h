@@ -21,7 +21,11 @@ inline core::DeviceRow TestDevice(uint64_t n) {
           .backends = 0xffffffff,
           .network_allowed = true,
           .drained = true,
-          .trusted = true};
+          .trusted = true,
+          .labels = {"fast-disk", "os=debian12"},
+          .drivers = "a processor, glibc 2.36",
+          .program = std::string(31, '\xfe') + '\0',
+          .attestation = core::Attestation::kMeasured};
 }
 
 inline core::ReputationRow TestReputation(uint64_t n) {

@@ -90,7 +90,7 @@ class BatteryTest(GridTest):
     def test_it_gets_work_again_when_it_is_plugged_in(self):
         for name in self.power:
             self.plug(name, False)
-        wait(lambda: all(d["power"]["source"] == "battery" for d in self.grid.devices()), 20,
+        wait(lambda: all(d["condition"]["source"] == "battery" for d in self.grid.devices()), 20,
              "the devices to say so")
         job_id = self.grid.submit(self.grid.job_file(["true"], shards=4))
         time.sleep(3)

@@ -68,7 +68,7 @@ class Rogue {
                                  .count());
     request.set_nonce(crypto::RandomBytes(16));
     request.set_signature(key_.Sign(rpc::RegistrationStatement(request)));
-    request.mutable_power()->set_source(pb::PowerStatus::MAINS);
+    request.mutable_condition()->set_source(pb::Condition::MAINS);
     grpc::ClientContext context;
     RETURN_IF_ERROR(rpc::FromGrpc(scheduler_->RegisterAgent(&context, request, &registration_)));
     Say(fmt::format("registered as {}", registration_.device_id()));
@@ -78,7 +78,7 @@ class Rogue {
   // Leases that were not given before.
   absl::StatusOr<std::vector<Work>> Poll(uint32_t max_shards) {
     pb::PollJobsRequest request;
-    request.mutable_power()->set_source(pb::PowerStatus::MAINS);
+    request.mutable_condition()->set_source(pb::Condition::MAINS);
     request.set_max_shards(max_shards);
     request.set_wait_ms(2000);
     for (const uint64_t attempt : held_) request.add_held_attempts(attempt);

@@ -62,7 +62,7 @@ inline corpgrid::v1::RegisterAgentResponse Register(SchedulerStub* stub, const s
   request.mutable_info()->add_backends("cpu");
   request.set_join_token(token);
   request.set_signature(key.Sign(rpc::RegistrationStatement(request)));
-  request.mutable_power()->set_source(corpgrid::v1::PowerStatus::MAINS);
+  request.mutable_condition()->set_source(corpgrid::v1::Condition::MAINS);
   corpgrid::v1::RegisterAgentResponse reply;
   grpc::ClientContext context;
   rpc::PrepareCall(&context, kCallMs, rpc::kSessionKey, "");
