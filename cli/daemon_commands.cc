@@ -46,7 +46,7 @@ absl::StatusOr<std::string> FindRunner() {
 // came first.
 absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> StartOrStandBy(
     scheduler::Options options, const sigset_t& stops, std::unique_ptr<store::Follower>* follower) {
-  constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 250'000'000};
+  constexpr timespec kPause = {.tv_sec = 0, .tv_nsec = 100'000'000};
   bool said_ready = false;
   for (absl::Status said;;) {
     options.follower = follower->get();
@@ -61,7 +61,7 @@ absl::StatusOr<std::unique_ptr<scheduler::Scheduler>> StartOrStandBy(
     }
     said = why;
     if (!*follower || (*follower)->ended()) {
-      *follower = std::make_unique<store::Follower>(options.store);
+      *follower = std::make_unique<store::Follower>(options.store, scheduler::ConfigOf(options));
       said_ready = false;
     }
     if ((*follower)->ready() && !std::exchange(said_ready, true)) {

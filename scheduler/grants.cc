@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "crypto/signature.h"
 #include "fmt/format.h"
+#include "spdlog/spdlog.h"
 
 namespace corpgrid::scheduler {
 namespace {
@@ -71,9 +72,29 @@ bool GrantTable::End(AttemptId attempt) {
   return touched;
 }
 
-void GrantTable::Clear() {
+void GrantTable::Reset(std::vector<core::Lease> leases) {
+  std::unordered_map<AttemptId, Grant> grants;
+  grants.reserve(leases.size());
+  std::shared_ptr<const JobInfo> job;  // Leases of one job follow each other.
+  for (core::Lease& lease : leases) {
+    if (!job || job->row.id != lease.shard.job) {
+      auto found = Job(lease.shard.job);
+      if (!found.ok()) {
+        spdlog::error("job {}: {}", lease.shard.job.value, found.status().ToString());
+        continue;
+      }
+      job = *std::move(found);
+    }
+    grants.emplace(lease.attempt, Grant{.device = lease.device,
+                                        .shard = lease.shard,
+                                        .token = std::move(lease.token),
+                                        .job = job,
+                                        .checkpoint = lease.checkpoint,
+                                        .staged = {},
+                                        .touched = true});
+  }
   absl::MutexLock lock(&mutex_);
-  grants_.clear();
+  grants_ = std::move(grants);
 }
 
 absl::StatusOr<Grant> GrantTable::Check(AttemptId attempt, DeviceId device,

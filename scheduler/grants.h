@@ -54,7 +54,9 @@ class GrantTable {
   void Add(const core::Lease& lease, std::shared_ptr<const JobInfo> job);
   // Ends a grant; true when something may be staged under it.
   bool End(AttemptId attempt);
-  void Clear();
+  // Makes these all that there are. Something may be staged under each. A lease whose job cannot be
+  // read gets none.
+  void Reset(std::vector<core::Lease> leases);
 
   // A copy of the grant. Errors: PermissionDenied when there is none, or it is another device's or
   // has another token.

@@ -66,12 +66,7 @@ absl::StatusOr<Key> LoadOrCreateSecret(const std::string& path) {
 class RunningScheduler final : public Scheduler, public EffectsListener {
  public:
   explicit RunningScheduler(const Options& options)
-      : options_(options),
-        config_{.heartbeat_ms = options.heartbeat_ms,
-                .grace_heartbeats = options.grace_heartbeats,
-                .weights = options.weights,
-                .audit_rate = options.audit_rate,
-                .keep_jobs_ms = options.keep_jobs_ms} {}
+      : options_(options), config_(ConfigOf(options)) {}
 
   ~RunningScheduler() override {
     RunningScheduler::Stop();
@@ -127,16 +122,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   }
 
   void OnReloaded(const core::Grid& grid) override {
-    grants_->Clear();
-    for (const core::Lease& lease : grid.LiveLeases()) {
-      auto job = grants_->Job(lease.shard.job);
-      if (!job.ok()) {
-        spdlog::error("job {}: {}", lease.shard.job.value, job.status().ToString());
-        continue;
-      }
-      grants_->Add(lease, *std::move(job));
-      grants_->Touch(lease.attempt);
-    }
+    grants_->Reset(grid.LiveLeases());
     if (const absl::Status status = RestoreStaged(grid); !status.ok()) {
       spdlog::error("what is staged is not known: {}", status.ToString());
     }
@@ -307,6 +293,14 @@ absl::Status RunningScheduler::Listen() {
 }
 
 }  // namespace
+
+core::GridConfig ConfigOf(const Options& options) {
+  return {.heartbeat_ms = options.heartbeat_ms,
+          .grace_heartbeats = options.grace_heartbeats,
+          .weights = options.weights,
+          .audit_rate = options.audit_rate,
+          .keep_jobs_ms = options.keep_jobs_ms};
+}
 
 absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Start(const Options& options) {
   auto scheduler = std::make_unique<RunningScheduler>(options);

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/grid_limits.h"
 #include "core/placement.h"
 #include "store/follower.h"
 
@@ -27,6 +28,8 @@ struct Options {
   // validator programs are refused.
   std::vector<std::string> validator = {};
 };
+
+core::GridConfig ConfigOf(const Options& options);
 
 // A whole scheduler: state, objects, and the four services on one port.
 class Scheduler {

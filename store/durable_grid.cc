@@ -103,6 +103,14 @@ absl::Status DurableGrid::CheckTree(const core::MetaRow& stored) const {
 }
 
 absl::StatusOr<bool> DurableGrid::Reload() {
+  if (!grid_) {
+    ASSIGN_OR_RETURN(grid_, store_->LoadBuilt());
+    if (grid_) {  // At the grid time that was committed last, from which it goes on.
+      committed_ = grid_->meta();
+      time_offset_ms_ = committed_.time_ms - clock_->MonotonicMs();
+      return false;
+    }
+  }
   ASSIGN_OR_RETURN(core::Snapshot snapshot, store_->Load());
   const core::MetaRow stored = snapshot.meta;
   if (grid_) RETURN_IF_ERROR(CheckTree(stored));

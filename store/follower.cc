@@ -23,6 +23,8 @@ constexpr absl::Duration kPause = absl::Milliseconds(100);
 // it is there.
 constexpr int64_t kFollowsMs = 10'000;
 constexpr int64_t kLoadsMs = 600'000;
+// When the leader has missed a renewal, and a takeover is likely.
+constexpr int64_t kLateMs = kRenewMs + 300;
 // By then the leader knows that it is followed.
 constexpr absl::Duration kNoticed = absl::Milliseconds(2 * kRenewMs);
 
@@ -44,6 +46,17 @@ class Follower::Reader final : public SqlStore {
   // Says that everything after `batch` is still to be read, and that this holds for `ms`.
   absl::Status Announce(uint64_t batch, int64_t ms) {
     return db_.Run(std::vector{AnnounceFollower(number_, batch, ms)});
+  }
+
+  // How long ago the leader showed itself, by the server's clock.
+  absl::StatusOr<int64_t> LeaseAgeMs() {
+    int64_t age_ms = 0;
+    RETURN_IF_ERROR(db_.Ask(fmt::format("SELECT {} - renewed_ms FROM leader", kNowMs), {},
+                            [&](const Columns& columns) {
+                              age_ms = columns.Int(0);
+                              return absl::OkStatus();
+                            }));
+    return age_ms;
   }
 
   void Leave() { db_.Run(std::vector{RemoveFollower(number_)}).IgnoreError(); }
@@ -85,13 +98,19 @@ class Follower::Reader final : public SqlStore {
   const int64_t number_ = static_cast<int64_t>(std::random_device()()) + 1;
 };
 
-Follower::Follower(std::string url) : url_(std::move(url)), thread_([this] { Run(); }) {}
+Follower::Follower(std::string url, const core::GridConfig& config)
+    : url_(std::move(url)), config_(config), thread_([this] { Run(); }) {}
 
 Follower::~Follower() { End(); }
 
 bool Follower::ready() const {
   absl::MutexLock lock(&mutex_);
   return ready_;
+}
+
+bool Follower::has_built() const {
+  absl::MutexLock lock(&mutex_);
+  return has_built_;
 }
 
 bool Follower::ended() const {
@@ -111,6 +130,7 @@ void Follower::Run() {
     said = status;
     mutex_.Lock();
     ready_ = status.ok() && rows_;
+    has_built_ = built_ != nullptr;
     mutex_.AwaitWithTimeout(absl::Condition(&ending_), kPause);
   }
 }
@@ -131,13 +151,27 @@ absl::Status Follower::Follow() {
       rows_.emplace(std::move(snapshot));
     }
     RETURN_IF_ERROR(reader_->Catch(&*rows_));
-    return reader_->Announce(rows_->meta().batch, kFollowsMs);
+    RETURN_IF_ERROR(reader_->Announce(rows_->meta().batch, kFollowsMs));
+    return BuildIfLate();
   };
   const absl::Status status = follow();
   if (absl::IsUnavailable(status)) reader_.reset();
   if (!status.ok() && !absl::IsUnavailable(status)) rows_.reset();  // to be read again
   if (!status.ok()) announced_.reset();
   return status;
+}
+
+absl::Status Follower::BuildIfLate() {
+  ASSIGN_OR_RETURN(const int64_t age_ms, reader_->LeaseAgeMs());
+  if (age_ms < kLateMs) {
+    built_.reset();  // The leader is there, and it would grow old.
+  } else if (!built_ || built_->meta().batch != rows_->meta().batch) {
+    built_.reset();
+    // Whoever takes over says what is wrong with the rows, if anything is.
+    absl::StatusOr<core::Grid> grid = core::Grid::Load(config_, rows_->ToSnapshot());
+    if (grid.ok()) built_ = std::make_unique<core::Grid>(*std::move(grid));
+  }
+  return absl::OkStatus();
 }
 
 void Follower::End() {
@@ -148,6 +182,14 @@ void Follower::End() {
   if (!thread_.joinable()) return;
   thread_.join();
   if (reader_) reader_->Leave();
+}
+
+std::unique_ptr<core::Grid> Follower::TakeOverBuilt() {
+  End();
+  if (taken_ || !built_ || !rows_ || !reader_ || !reader_->Catch(&*rows_).ok()) return nullptr;
+  if (built_->meta().batch != rows_->meta().batch) return nullptr;
+  taken_ = true;
+  return std::move(built_);
 }
 
 absl::StatusOr<core::Snapshot> Follower::TakeOver() {

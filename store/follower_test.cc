@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "store/changes.h"
+#include "store/durable_grid.h"
 #include "store/test_batches.h"
 #include "store/testing/postgres_server.h"
 
@@ -172,6 +173,72 @@ TEST_F(FollowerTest, AStoreThatWasNotReadYetIsLoaded) {
   leader_.reset();
   Follower follower(url_);
   EXPECT_EQ(Show(*(*OpenPostgres(url_, &follower))->Load()), loaded);
+}
+
+class SetClock final : public Clock {
+ public:
+  int64_t MonotonicMs() const override { return now_ms; }
+  int64_t WallMs() const override { return 0; }
+  int64_t now_ms = 1;
+};
+
+// A store with rows that a grid has made, whose leader is gone.
+class BuiltAheadTest : public ::testing::Test {
+ protected:
+  BuiltAheadTest() : url_(testing::PostgresServer::Shared().NewDatabase()) { CreateToken(1); }
+
+  // As a scheduler that starts, and ends in order.
+  void CreateToken(uint64_t number, Follower* follower = nullptr) {
+    store_ = *OpenPostgres(url_, follower);
+    grid_ = *DurableGrid::Load({}, store_.get(), &clock_, [] { return std::array<uint8_t, 32>{}; });
+    loaded_ms_ = grid_->grid().meta().time_ms;
+    clock_.now_ms += 5'000;
+    grid_->Apply({core::CreateJoinToken{TestToken(number)}});
+    EXPECT_TRUE(grid_->Commit().ok());
+    committed_ms_ = grid_->grid().meta().time_ms;
+    tokens_ = store_->Load()->join_tokens.size();
+    store_.reset();  // The lead is given up: the lease is as old as can be.
+  }
+
+  const std::string url_;
+  SetClock clock_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<DurableGrid> grid_;
+  int64_t loaded_ms_ = 0, committed_ms_ = 0;
+  size_t tokens_ = 0;
+};
+
+TEST_F(BuiltAheadTest, TheGridIsTakenAtTheTimeThatWasCommitted) {
+  Follower follower(url_);
+  Await([&] { return follower.has_built(); });
+  const int64_t committed_ms = committed_ms_;
+  clock_.now_ms = 77;  // another machine's
+  CreateToken(2, &follower);
+  EXPECT_TRUE(follower.ended());
+  EXPECT_EQ(loaded_ms_, committed_ms) << "grid time stands while nobody leads";
+  EXPECT_EQ(committed_ms_, committed_ms + 5'000);
+  EXPECT_EQ(tokens_, 2u);
+}
+
+TEST_F(BuiltAheadTest, WhatIsOlderThanTheLastCommitIsNotTaken) {
+  Follower follower(url_);
+  Await([&] { return follower.has_built(); });
+  CreateToken(2);
+  CreateToken(3, &follower);
+  EXPECT_EQ(tokens_, 3u);
+}
+
+TEST_F(BuiltAheadTest, WhatCannotBeBuiltIsFollowedAllTheSame) {
+  store_ = *OpenPostgres(url_);
+  core::WriteBatch batch = NumberedBatch(store_->Load()->meta, 1);  // of specs that are none
+  batch.meta = store_->Load()->meta;
+  ++batch.meta->batch;
+  ASSERT_TRUE(store_->Commit(batch).ok());
+  store_.reset();
+  Follower follower(url_);
+  Await([&] { return follower.ready(); });
+  EXPECT_FALSE(follower.has_built());
+  EXPECT_TRUE(follower.TakeOver().ok());
 }
 
 TEST(ChangesTest, OtherBytesAreRefused) {

@@ -241,6 +241,14 @@ absl::StatusOr<core::Snapshot> PostgresStore::Load() {
   return SqlStore::Load();
 }
 
+absl::StatusOr<std::unique_ptr<core::Grid>> PostgresStore::LoadBuilt() {
+  if (!follower_) return nullptr;
+  RETURN_IF_ERROR(RunLeading({}));
+  std::unique_ptr<core::Grid> grid = follower_->TakeOverBuilt();
+  if (grid) follower_ = nullptr;
+  return grid;
+}
+
 absl::Status PostgresStore::Ask(std::string_view sql, std::span<const int64_t> numbers,
                                 const OnRow& on_row) {
   return db_.Ask(sql, numbers, on_row);

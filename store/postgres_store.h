@@ -31,6 +31,7 @@ class PostgresStore final : public SqlStore {
   ~PostgresStore() override;
 
   absl::StatusOr<core::Snapshot> Load() override;
+  absl::StatusOr<std::unique_ptr<core::Grid>> LoadBuilt() override;
   absl::Status Standing() const override;
   int64_t Term() const override { return term_; }
 

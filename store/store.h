@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/grid.h"
 #include "core/rows.h"
 
 namespace corpgrid::store {
@@ -33,6 +34,10 @@ class Store {
   // shard's job, an attempt's shard and device, a result's attempt), Aborted for good once another
   // scheduler leads, Unavailable otherwise.
   virtual absl::Status Commit(const core::WriteBatch& batch) = 0;
+
+  // The grid of what Load would give, where it was built ahead; else null. To be asked before the
+  // first Load. Errors: those of Load.
+  virtual absl::StatusOr<std::unique_ptr<core::Grid>> LoadBuilt() { return nullptr; }
 
   // OK while no other scheduler can have written since the last call to this store. Unavailable
   // when that is not known: the lead ran out before it could be shown again. Aborted, which it
