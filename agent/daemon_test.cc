@@ -8,6 +8,7 @@
 
 #include "agent/testing.h"
 #include "rpc/connect.h"
+#include "rpc/protocol.h"
 #include "rpc/registration.h"
 
 // The whole agent but for its sandboxes, over a real connection.
@@ -21,9 +22,14 @@ class WireScheduler final : public pb::Scheduler::Service, public pb::Objects::S
  public:
   explicit WireScheduler(TestJob job) : job_(std::move(job)) {}
 
-  grpc::Status RegisterAgent(grpc::ServerContext*, const pb::RegisterAgentRequest* request,
+  grpc::Status RegisterAgent(grpc::ServerContext* context, const pb::RegisterAgentRequest* request,
                              pb::RegisterAgentResponse* reply) override {
     absl::MutexLock lock(&mutex);
+    ++asked;
+    const std::string protocol = speaks;
+    if (!protocol.empty()) context->AddInitialMetadata(rpc::kProtocolKey, protocol);
+    told = rpc::CallersProtocol(*context);
+    if (!refusal.ok()) return refusal;
     const auto key = crypto::PublicKey::FromRaw(request->public_key());
     if (refuse || !key.ok() ||
         !crypto::Verify(*key, rpc::RegistrationStatement(*request), request->signature()).ok()) {
@@ -101,6 +107,10 @@ class WireScheduler final : public pb::Scheduler::Service, public pb::Objects::S
   absl::Mutex mutex;
   size_t wanted = 0;
   bool refuse = false;
+  grpc::Status refusal;  // of registrations
+  std::string speaks;    // what it says of its protocol
+  rpc::ProtocolRange told;
+  std::atomic<int> asked = 0;
   std::atomic<int> heartbeats = 0;
   std::string session;
   std::vector<pb::RegisterAgentRequest> registered;
@@ -234,6 +244,61 @@ TEST_F(DaemonTest, EndsWhenItIsNotAdmitted) {
   StartAgent();
   agent_.join();
   EXPECT_TRUE(absl::IsPermissionDenied(status_));
+}
+
+TEST_F(DaemonTest, WorksWithASchedulerThatSaysNothingOfItsVersion) {
+  StartServer();
+  Want(10);
+  StartAgent();
+  EXPECT_TRUE(scheduler_.AwaitAccepted(10));
+  EXPECT_EQ(scheduler_.told, rpc::OurProtocol());
+}
+
+TEST_F(DaemonTest, WorksWithASchedulerOneVersionNewer) {
+  scheduler_.speaks = rpc::ProtocolRange{kProtocol, kProtocol + 1}.ToText();
+  StartServer();
+  Want(10);
+  StartAgent();
+  EXPECT_TRUE(scheduler_.AwaitAccepted(10));
+}
+
+// Both while it starts and when it had registered before.
+TEST_F(DaemonTest, WaitsForASchedulerWhoseVersionItSpeaks) {
+  scheduler_.speaks = rpc::ProtocolRange{kProtocol + 1, kProtocol + 2}.ToText();
+  StartServer();
+  Want(10);
+  StartAgent();
+  while (scheduler_.asked < 3 && !ended_) std::this_thread::yield();
+  ASSERT_FALSE(ended_);
+  const auto set = [&](const std::string& speaks, const grpc::Status& refusal) {
+    absl::MutexLock lock(&scheduler_.mutex);
+    scheduler_.speaks = speaks;
+    scheduler_.refusal = refusal;
+    scheduler_.session = "forgotten";
+    scheduler_.asked = 0;
+  };
+  set(rpc::OurProtocol().ToText(), grpc::Status::OK);
+  EXPECT_TRUE(scheduler_.AwaitAccepted(10));
+  set("", {grpc::StatusCode::FAILED_PRECONDITION, "upgrade the agent first"});
+  while (scheduler_.asked < 3 && !ended_) std::this_thread::yield();
+  ASSERT_FALSE(ended_);
+  Want(20);
+  set("", grpc::Status::OK);
+  EXPECT_TRUE(scheduler_.AwaitAccepted(20));
+}
+
+TEST_F(DaemonTest, WaitsForASchedulerThatStopsWhileItRegisters) {
+  scheduler_.refusal = grpc::Status::CANCELLED;
+  StartServer();
+  Want(10);
+  StartAgent();
+  while (scheduler_.asked < 3 && !ended_) std::this_thread::yield();
+  EXPECT_FALSE(ended_);
+  {
+    absl::MutexLock lock(&scheduler_.mutex);
+    scheduler_.refusal = grpc::Status::OK;
+  }
+  EXPECT_TRUE(scheduler_.AwaitAccepted(10));
 }
 
 TEST_F(DaemonTest, EndsSoonWhileTheSchedulerIsAway) {

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "rpc/connect.h"
+#include "rpc/protocol.h"
 #include "rpc/registration.h"
 #include "rpc/status.h"
 
@@ -15,6 +17,12 @@ constexpr int64_t kCallDeadlineMs = 10'000;
 constexpr size_t kNonceBytes = 16;
 constexpr int64_t kMinHeartbeatMs = 50;
 constexpr int64_t kMaxHeartbeatMs = 60'000;
+
+// One of the two is being upgraded: what is wrong now will be right, so that the agent waits, and
+// keeps what it has, as it does for a scheduler that is away.
+absl::Status Untimely(const absl::Status& status) {
+  return absl::UnavailableError(std::string(status.message()));
+}
 
 }  // namespace
 
@@ -61,11 +69,15 @@ absl::StatusOr<std::shared_ptr<const Registration>> Registrar::Register() {
   *request.mutable_condition() = condition_();
 
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::milliseconds(kCallDeadlineMs));
+  rpc::PrepareCall(&context, kCallDeadlineMs, rpc::kSessionKey, "");
   StopSignal::Scope scope(stop_, &context);
   corpgrid::v1::RegisterAgentResponse reply;
-  RETURN_IF_ERROR(rpc::FromGrpc(stub_->RegisterAgent(&context, request, &reply)));
+  const absl::Status status = rpc::FromGrpc(stub_->RegisterAgent(&context, request, &reply));
+  if (absl::IsFailedPrecondition(status)) return Untimely(status);
+  RETURN_IF_ERROR(status);
+  const absl::StatusOr<uint32_t> agreed =
+      rpc::AgreeOnProtocol(rpc::SchedulersProtocol(context), "agent", rpc::OurProtocol());
+  if (!agreed.ok()) return Untimely(agreed.status());
   const Registration registration{
       .grid_id = reply.grid_id(),
       .device = DeviceId{reply.device_id()},
@@ -73,10 +85,12 @@ absl::StatusOr<std::shared_ptr<const Registration>> Registrar::Register() {
       .session = reply.session(),
       .heartbeat_ms = std::clamp<int64_t>(reply.heartbeat_ms(), kMinHeartbeatMs, kMaxHeartbeatMs),
       .lease_ttl_ms = reply.lease_ttl_ms(),
-      .batch_signatures = reply.batch_signatures(),
+      .protocol = *agreed,
+      .batch_signatures = *agreed >= 2 || reply.batch_signatures(),
   };
-  spdlog::info("registered as device {} of {} in grid {}", registration.device.value,
-               registration.owner, registration.grid_id);
+  spdlog::info("registered as device {} of {} in grid {}, protocol version {}",
+               registration.device.value, registration.owner, registration.grid_id,
+               registration.protocol);
   return std::make_shared<const Registration>(registration);
 }
 

@@ -24,13 +24,15 @@ struct Registration {
   std::string session;
   int64_t heartbeat_ms = 0;
   int64_t lease_ttl_ms = 0;
+  uint32_t protocol = 1;          // the version that is spoken (rpc/protocol.h)
   bool batch_signatures = false;  // it takes one signature for all results of a call
 };
 
 using ConditionFunction = std::function<corpgrid::v1::Condition()>;
 
 // Keeps this device registered. A scheduler that restarted knows no sessions; the device then
-// registers again and goes on with what it holds. Any thread.
+// registers again and goes on with what it holds. One that speaks no version of our protocol, or
+// refuses ours, counts as Unavailable: it or this agent is about to be upgraded. Any thread.
 class Registrar {
  public:
   struct Device {

@@ -68,8 +68,8 @@ inline job::JobFields Fields(std::vector<std::string> command) {
 class FakeScheduler final : public SchedulerClient {
  public:
   absl::StatusOr<std::shared_ptr<const Registration>> CurrentRegistration() override {
-    return std::make_shared<const Registration>(
-        Registration{TestJob::kGrid, DeviceId{7}, "owner", "session", 20, 1000, batch_signatures});
+    return std::make_shared<const Registration>(Registration{
+        TestJob::kGrid, DeviceId{7}, "owner", "session", 20, 1000, 1, batch_signatures});
   }
   absl::StatusOr<corpgrid::v1::PollJobsResponse> Poll(corpgrid::v1::PollJobsRequest) override {
     return absl::UnimplementedError("the test gives the leases");

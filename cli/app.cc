@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/text.h"
-#include "base/version.h"
 #include "cli/commands.h"
 #include "cli/completion.h"
 #include "cli/data_folder.h"
@@ -88,7 +87,7 @@ int Run(const std::vector<std::string>& arguments) {
   tree.root.name("corpgrid");
   tree.root.footer(kRootExamples);
   tree.root.get_formatter()->label("REQUIRED", "(required)");
-  tree.root.set_version_flag("--version", fmt::format("corpgrid {}", kVersion));
+  tree.root.set_version_flag("--version", VersionText());
   AddDaemonCommands(tree);
   AddJobCommands(tree);
   AddDeviceCommands(tree);
@@ -97,6 +96,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddStoreCommands(tree);
   AddBackupCommands(tree);
   AddAuditCommands(tree);
+  AddVersionCommand(tree);
   AddCompletionCommands(tree);
 
   const std::vector<std::string> words(arguments.begin() + 1, arguments.end());

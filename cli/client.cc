@@ -16,6 +16,7 @@
 #include "corpgrid/v1/projects.grpc.pb.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
+#include "rpc/protocol.h"
 #include "rpc/status.h"
 #include "rpc/transfer.h"
 
@@ -83,8 +84,29 @@ const std::string& Client::address() const { return connection_->grid.address; }
 const std::string& Client::grid_id() const { return connection_->grid.grid_id; }
 rpc::ObjectsClient& Client::objects() { return *connection_->transfer; }
 
+absl::StatusOr<uint32_t> Client::Meet(int64_t patience_ms) {
+  absl::MutexLock lock(&meeting_);
+  if (protocol_ > 0) return protocol_;
+  rpc::ProtocolRange scheduler;
+  RETURN_IF_ERROR((CallUnmet<v1::GridInfoRequest, v1::GridInfoResponse>(
+                       &v1::Jobs::Stub::GridInfo, {}, patience_ms, &scheduler))
+                      .status());
+  ASSIGN_OR_RETURN(protocol_, rpc::AgreeOnProtocol(scheduler, "command line", rpc::OurProtocol()));
+  return protocol_;
+}
+
+absl::StatusOr<uint32_t> Client::Protocol() { return Meet(kChangePatienceMs); }
+
 template <typename Request, typename Response, typename Method>
 absl::StatusOr<Response> Client::Call(Method method, const Request& request, int64_t patience_ms) {
+  RETURN_IF_ERROR(Meet(patience_ms).status());
+  rpc::ProtocolRange scheduler;
+  return CallUnmet<Request, Response>(method, request, patience_ms, &scheduler);
+}
+
+template <typename Request, typename Response, typename Method>
+absl::StatusOr<Response> Client::CallUnmet(Method method, const Request& request,
+                                           int64_t patience_ms, rpc::ProtocolRange* scheduler) {
   Patience patience(patience_ms);
   while (true) {
     grpc::ClientContext context;
@@ -92,6 +114,7 @@ absl::StatusOr<Response> Client::Call(Method method, const Request& request, int
     Response response;
     const absl::Status status =
         rpc::FromGrpc((connection_->StubOf(method)->*method)(&context, request, &response));
+    if (status.ok()) *scheduler = rpc::SchedulersProtocol(context);
     if (status.ok()) return response;
     if (absl::IsDeadlineExceeded(status)) return Unreachable(status);
     if (!absl::IsUnavailable(status)) return status;
@@ -255,6 +278,7 @@ absl::StatusOr<v1::ProveInclusionResponse> Client::ProveInclusion(uint64_t index
 
 absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& events,
                                          const std::atomic<bool>& stop) {
+  RETURN_IF_ERROR(Meet(kWatchPatienceMs).status());
   v1::GetJobRequest request;
   request.set_job_id(job_id);
   Patience patience(kWatchPatienceMs);

@@ -6,15 +6,18 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "corpgrid/v1/audit.pb.h"
 #include "corpgrid/v1/jobs.pb.h"
 #include "corpgrid/v1/projects.pb.h"
 
 namespace corpgrid::rpc {
 class ObjectsClient;
-}
+struct ProtocolRange;
+}  // namespace corpgrid::rpc
 
 namespace corpgrid::cli {
 
@@ -33,6 +36,9 @@ class Client {
   const std::string& address() const;
   const std::string& grid_id() const;
 
+  // The version that is spoken with the scheduler (rpc/protocol.h); the first call of all asks for
+  // it. Errors: FailedPrecondition when there is none that both speak.
+  absl::StatusOr<uint32_t> Protocol();
   absl::StatusOr<corpgrid::v1::GridInfoResponse> GridInfo();
   absl::StatusOr<corpgrid::v1::SubmitResponse> Submit(const corpgrid::v1::SubmitRequest& request);
   absl::StatusOr<corpgrid::v1::ListJobsResponse> ListJobs(uint64_t before_id, uint32_t limit);
@@ -82,11 +88,19 @@ class Client {
  private:
   struct Connection;
   explicit Client(std::string data_folder);
+  // Makes sure that the scheduler understands this program, before it is asked for anything.
+  absl::StatusOr<uint32_t> Meet(int64_t patience_ms);
   template <typename Request, typename Response, typename Method>
   absl::StatusOr<Response> Call(Method method, const Request& request, int64_t patience_ms);
+  // The same with whoever answers; `scheduler` gets what that speaks.
+  template <typename Request, typename Response, typename Method>
+  absl::StatusOr<Response> CallUnmet(Method method, const Request& request, int64_t patience_ms,
+                                     rpc::ProtocolRange* scheduler);
 
   const std::string data_folder_;
   std::unique_ptr<Connection> connection_;
+  absl::Mutex meeting_;
+  uint32_t protocol_ ABSL_GUARDED_BY(meeting_) = 0;  // 0: not known yet
 };
 
 // Whether a job with this state has ended.

@@ -33,5 +33,9 @@ void AddStoreCommands(CommandTree& tree);
 void AddBackupCommands(CommandTree& tree);
 void AddAuditCommands(CommandTree& tree);
 void AddCompletionCommands(CommandTree& tree);
+void AddVersionCommand(CommandTree& tree);
+
+// What --version says.
+std::string VersionText();
 
 }  // namespace corpgrid::cli

@@ -26,6 +26,13 @@ std::string Joined(const Texts& texts) {
   return fmt::format("{}", fmt::join(texts, ", "));
 }
 
+// A scheduler of protocol version 1 says nothing of its devices' protocol.
+std::string VersionOf(const v1::Device& device) {
+  const std::string& version = device.info().version();
+  if (device.protocol() == 0) return version;
+  return fmt::format("{} (protocol {})", version, device.protocol());
+}
+
 absl::Status List(const Common& common) {
   ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
   ASSIGN_OR_RETURN(const v1::ListDevicesResponse list, client->ListDevices());
@@ -44,6 +51,7 @@ absl::Status List(const Common& common) {
                {"RUNNING", true},
                {"RESULTS", true},
                {"TROUBLE", true},
+               {"VERSION"},
                {"LAST SEEN"}});
   for (const v1::Device& device : list.devices()) {
     const v1::DeviceInfo& info = device.info();
@@ -52,7 +60,7 @@ absl::Status List(const Common& common) {
                   device.state(), std::to_string(info.cpus()), FormatBytes(info.memory_bytes()),
                   std::to_string(device.attempts_running()),
                   std::to_string(device.results_agreed()), std::to_string(Trouble(device)),
-                  FormatAgo(device.last_seen_ms_ago())});
+                  VersionOf(device), FormatAgo(device.last_seen_ms_ago())});
   }
   Print(table.empty()
             ? "no devices yet: `corpgrid token create` makes the token that one joins with\n"
@@ -125,7 +133,7 @@ absl::Status Show(const Common& common, const std::string& wanted) {
                           device.results_disagreed(), device.results_refused()));
   details.Add("losses", fmt::format("{} leases ran out, {} faults of the device",
                                     device.leases_expired(), device.device_faults()));
-  details.Add("version", info.version());
+  details.Add("version", VersionOf(device));
   if (!info.program().empty()) {
     details.Add("program", fmt::format("{} ({})", absl::BytesToHexString(info.program()),
                                        device.attestation()));

@@ -237,6 +237,13 @@ absl::StatusOr<PreparedJob> PrepareJob(const std::string& file, const Overrides&
 absl::StatusOr<Submission> SubmitJob(Client& client, const crypto::KeyPair& key,
                                      const PreparedJob& job, const std::string& idempotency_key,
                                      const StageProgress& progress) {
+  ASSIGN_OR_RETURN(const uint32_t protocol, client.Protocol());
+  if (job.spec.Protocol() > protocol) {
+    return absl::FailedPreconditionError(fmt::format(
+        "the scheduler speaks protocol version {}; this job asks for what is known from "
+        "version {} on: upgrade the scheduler first",
+        protocol, job.spec.Protocol()));
+  }
   const std::string upload_id = UploadId(idempotency_key, job);
   RETURN_IF_ERROR(Upload(client, job, upload_id, progress));
   v1::SubmitRequest request;

@@ -47,6 +47,10 @@ class LossyGrid {
  private:
   struct Jobs final : v1::Jobs::Service {
     explicit Jobs(LossyGrid* grid) : grid(grid) {}
+    grpc::Status GridInfo(grpc::ServerContext*, const v1::GridInfoRequest*,
+                          v1::GridInfoResponse*) override {
+      return grpc::Status::OK;
+    }
     grpc::Status Submit(grpc::ServerContext*, const v1::SubmitRequest* request,
                         v1::SubmitResponse* response) override {
       grpc::ClientContext context;

@@ -172,6 +172,7 @@ Reply Grid::Do(const RegisterDevice& c, Effects* effects) {
   device.reputation.device = row.id;
   Hear(device);
   effects->rows.devices.push_back(row);
+  TakeBackNotUnderstood(device, effects);
   if (device.wants > 0) Offer(device, effects);  // It may be able to do more than before.
   return Registered{row.id, row.owner};
 }

@@ -172,6 +172,8 @@ class Grid : public GridLimits, GridTypes {
   static bool TakesWork(const Device& device);
   void Wait(Device& device);
   void StopWaiting(Device& device);
+  // grid_versions.cc
+  void TakeBackNotUnderstood(Device& device, Effects* effects);
   // Match for a device that waits: what it gets answers its poll.
   void Offer(Device& device, Effects* effects);
   // The open shard that `device` may take, of at most kMaxCandidates the one that keeps its

@@ -37,6 +37,7 @@ Requirements Requirements::Of(const job::JobSpec& spec) {
   want.memory_bytes = spec->resources.memory_bytes;
   want.vram_bytes = spec->resources.vram_bytes;
   want.network = spec->limits.network;
+  want.protocol = spec.Protocol();
   want.attested = spec->placement.attested;
   want.labels = spec->placement.labels;
   want.sites = spec->placement.sites;
@@ -46,7 +47,7 @@ Requirements Requirements::Of(const job::JobSpec& spec) {
 bool Fits(const Requirements& want, const DeviceRow& has) {
   return (want.backends & has.backends) != 0 && want.cpus <= has.cpus &&
          want.memory_bytes <= has.memory_bytes && want.vram_bytes <= has.vram_bytes &&
-         (!want.network || has.network_allowed) &&
+         (!want.network || has.network_allowed) && want.protocol <= has.protocol &&
          (!want.attested || has.attestation != Attestation::kUnattested) &&
          (want.sites.empty() || Contains(want.sites, has.site)) &&
          std::all_of(want.labels.begin(), want.labels.end(),
@@ -68,6 +69,13 @@ std::string Misfit(const Requirements& want, const DeviceRow& has) {
   }
   if (want.network && !has.network_allowed) {
     return "its owner does not let jobs use the network";
+  }
+  if (want.protocol > has.protocol) {
+    return fmt::format(
+        "its agent speaks protocol version {} and understands such jobs from version {} on; "
+        "upgrade "
+        "the agent",
+        has.protocol, want.protocol);
   }
   if (want.attested && has.attestation == Attestation::kUnattested) {
     return "it is unattested";

@@ -18,6 +18,7 @@ struct Requirements {
   uint64_t memory_bytes = 0;
   uint64_t vram_bytes = 0;
   bool network = false;
+  uint32_t protocol = 1;  // from which on agents understand its spec
   bool attested = false;
   std::vector<std::string> labels = {};  // all of them
   std::vector<std::string> sites = {};   // one of them; none: any

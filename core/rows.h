@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "base/version.h"
 #include "crypto/hash.h"
 #include "job/statement.h"
 
@@ -62,6 +63,7 @@ struct DeviceRow {
   std::string program =
       "";  // BLAKE3 of the agent's program as it measured itself; empty: it did not
   Attestation attestation = Attestation::kUnattested;
+  uint32_t protocol = kProtocol;  // the newest version that its agent speaks (rpc/protocol.h)
 };
 
 // What a device's results were worth so far.

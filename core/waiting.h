@@ -78,16 +78,17 @@ class WaitingDevices {
   struct Class {
     uint32_t backends = 0, cpus = 0, memory = 0, vram = 0;
     bool network = false;
+    uint32_t protocol = 1;
 
     static Class Of(const DeviceRow& row) {
-      return {row.backends, Bucket(row.cpus), Bucket(row.memory_bytes), Bucket(row.vram_bytes),
-              row.network_allowed};
+      return {row.backends,           Bucket(row.cpus),    Bucket(row.memory_bytes),
+              Bucket(row.vram_bytes), row.network_allowed, row.protocol};
     }
     // False only when no device of the class fits.
     bool MayFit(const Requirements& want) const {
       return (want.backends & backends) != 0 && Bucket(want.cpus) <= cpus &&
              Bucket(want.memory_bytes) <= memory && Bucket(want.vram_bytes) <= vram &&
-             (!want.network || network);
+             (!want.network || network) && want.protocol <= protocol;
     }
     auto operator<=>(const Class&) const = default;
   };

@@ -246,6 +246,9 @@ std::string JobSpec::Encode() const {
   return encoder.bytes();
 }
 
+// Programs of protocol version 1 read another version 4, or none.
+uint32_t JobSpec::Protocol() const { return VersionFor(fields_) <= kVersionWithOrder ? 1 : 2; }
+
 absl::StatusOr<JobSpec> JobSpec::Decode(std::string_view bytes) {
   const uint32_t version = VersionOf(bytes);
   Reader reader(bytes, version);

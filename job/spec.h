@@ -143,6 +143,10 @@ class JobSpec {
   // Reads Encode()'s bytes and applies Make()'s rules. Errors: InvalidArgument.
   static absl::StatusOr<JobSpec> Decode(std::string_view bytes);
 
+  // The protocol version (base/version.h) from which on programs read Encode()'s bytes: not to be
+  // sent to an older one.
+  uint32_t Protocol() const;
+
   const JobFields& operator*() const { return fields_; }
   const JobFields* operator->() const { return &fields_; }
   bool operator==(const JobSpec&) const = default;

@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "fmt/format.h"
 #include "nlohmann/json.hpp"
+#include "rpc/protocol.h"
 
 namespace corpgrid::rpc {
 namespace {
@@ -112,6 +113,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& addres
 void PrepareCall(grpc::ClientContext* context, int64_t deadline_ms, const char* key,
                  const std::string& secret) {
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(deadline_ms));
+  TellProtocol(context);
   if (!secret.empty()) context->AddMetadata(key, secret);
 }
 

@@ -40,7 +40,8 @@ absl::Status CheckLoopback(const std::string& address);
 // A channel to `address`; it connects when first used and again whenever the connection is lost.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& address);
 
-// Prepares a call: deadline and the metadata entry (`key`, `secret`).
+// Prepares a call: deadline, what this program speaks (rpc/protocol.h), and the metadata entry
+// (`key`, `secret`).
 void PrepareCall(grpc::ClientContext* context, int64_t deadline_ms, const char* key,
                  const std::string& secret);
 

@@ -15,6 +15,9 @@ absl::Status FromGrpc(const grpc::Status& status) {
       status.error_message() == kNoThread) {
     return absl::UnavailableError("the server has no thread left for this call");
   }
+  if (status.error_code() == grpc::StatusCode::CANCELLED) {
+    return absl::UnavailableError("the call was cancelled; the server is stopping");
+  }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 

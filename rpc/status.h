@@ -8,7 +8,8 @@ namespace corpgrid::rpc {
 
 // The two libraries use the same codes; the message travels unchanged. But a server that is too
 // busy for a call is Unavailable here: ResourceExhausted is what a caller asked too much of, for
-// good.
+// good. So is a call that was cancelled: a server that stops cancels those that still come, and a
+// caller that cancels its own knows it.
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);
 

@@ -65,5 +65,11 @@ TEST(StatusTest, KeepsCodeAndMessage) {
   EXPECT_EQ(FromGrpc(grpc::Status::OK), absl::OkStatus());
 }
 
+// An agent took it for a refusal and ended, when the scheduler was stopped for an upgrade while it
+// registered.
+TEST(StatusTest, ACallThatAStoppingServerCancelsIsUnavailable) {
+  EXPECT_EQ(FromGrpc(grpc::Status::CANCELLED).code(), absl::StatusCode::kUnavailable);
+}
+
 }  // namespace
 }  // namespace corpgrid::rpc

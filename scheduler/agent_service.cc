@@ -48,10 +48,14 @@ grpc::ServerUnaryReactor* AgentService::RegisterAgent(grpc::CallbackServerContex
   // It authenticates by its signature: whoever made it holds the device's key.
   auto command = CheckRegistration(*request, known_programs_);
   auto* reactor = context->DefaultReactor();
-  if (!command.ok()) {
-    reactor->Finish(rpc::ToGrpc(command.status()));
+  const rpc::ProtocolRange theirs = rpc::CallersProtocol(*context);
+  rpc::TellProtocol(context);
+  const absl::Status status = command.ok() ? CheckProtocol(*request, theirs) : command.status();
+  if (!status.ok()) {
+    reactor->Finish(rpc::ToGrpc(status));
     return reactor;
   }
+  command->device.protocol = theirs.newest;
   loop_->Ask<core::Registered>(
       *std::move(command),
       [this, reactor, request, response](const absl::StatusOr<core::Registered>& registered) {
@@ -59,6 +63,20 @@ grpc::ServerUnaryReactor* AgentService::RegisterAgent(grpc::CallbackServerContex
         reactor->Finish(rpc::ToGrpc(registered.status()));
       });
   return reactor;
+}
+
+// Its agent asks again and again: the log tells of it once.
+absl::Status AgentService::CheckProtocol(const pb::RegisterAgentRequest& request,
+                                         const rpc::ProtocolRange& theirs) {
+  const absl::StatusOr<uint32_t> agreed = rpc::AgreeOnProtocol(rpc::OurProtocol(), "agent", theirs);
+  absl::MutexLock lock(&mutex_);
+  if (agreed.ok()) {
+    refused_.erase(request.public_key());
+  } else if (refused_.size() < kMaxRefusedNoted && refused_.insert(request.public_key()).second) {
+    spdlog::warn("device \"{}\" (version {}) cannot register: {}", request.info().name(),
+                 request.info().version(), std::string(agreed.status().message()));
+  }
+  return agreed.status();
 }
 
 void AgentService::FillRegistration(const pb::RegisterAgentRequest& request,
@@ -71,8 +89,8 @@ void AgentService::FillRegistration(const pb::RegisterAgentRequest& request,
   response->set_heartbeat_ms(static_cast<uint32_t>(config_.heartbeat_ms));
   response->set_lease_ttl_ms(static_cast<uint32_t>(config_.lease_ttl_ms()));
   response->set_batch_signatures(true);
-  spdlog::info("device {} \"{}\" of {} is here", registered.device.value, request.info().name(),
-               registered.owner);
+  spdlog::info("device {} \"{}\" of {} is here, version {}", registered.device.value,
+               request.info().name(), registered.owner, request.info().version());
 }
 
 grpc::ServerUnaryReactor* AgentService::PollJobs(grpc::CallbackServerContext* context,

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "audit/batch_signature.h"
 #include "base/clock.h"
 #include "corpgrid/v1/scheduler.grpc.pb.h"
+#include "rpc/protocol.h"
 #include "scheduler/authenticate.h"
 #include "scheduler/core_loop.h"
 #include "scheduler/grants.h"
@@ -32,6 +34,7 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Re
   static constexpr size_t kMaxResults = audit::kMaxBatch;  // in one call
   static constexpr size_t kMaxHeld = 4096;
   static constexpr uint32_t kMaxWaitMs = 60'000;
+  static constexpr size_t kMaxRefusedNoted = 1000;
 
   // All must outlive the service.
   AgentService(const Authenticator* authenticator, SessionTable* sessions, GrantTable* grants,
@@ -78,6 +81,9 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Re
 
   // Takes the poll of `device` off the list if it is `poll` (any, when null).
   std::shared_ptr<PollReactor> TakePoll(DeviceId device, const PollReactor* poll);
+  // OK when this scheduler speaks a version of its protocol. Errors: FailedPrecondition.
+  absl::Status CheckProtocol(const corpgrid::v1::RegisterAgentRequest& request,
+                             const rpc::ProtocolRange& theirs);
   void FillRegistration(const corpgrid::v1::RegisterAgentRequest& request,
                         const core::Registered& registered,
                         corpgrid::v1::RegisterAgentResponse* response);
@@ -93,6 +99,7 @@ class AgentService final : public corpgrid::v1::Scheduler::WithCallbackMethod_Re
 
   absl::Mutex mutex_;
   std::map<DeviceId, std::shared_ptr<PollReactor>> polls_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> refused_ ABSL_GUARDED_BY(mutex_);  // keys of devices; the log has told
 };
 
 }  // namespace corpgrid::scheduler

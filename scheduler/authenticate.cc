@@ -5,6 +5,7 @@
 #include "base/status_macros.h"
 #include "crypto/signature.h"
 #include "rpc/connect.h"
+#include "rpc/protocol.h"
 
 namespace corpgrid::scheduler {
 namespace {
@@ -23,10 +24,12 @@ absl::StatusOr<AgentIdentity> Authenticator::AuthenticateAgent(
 }
 
 absl::Status Authenticator::AuthenticatePerson(const grpc::ServerContextBase& context) const {
-  if (crypto::EqualSecrets(Metadata(context, rpc::kTokenKey), person_token_))
-    return absl::OkStatus();
-  return absl::UnauthenticatedError(
-      "wrong or missing token: use the data folder of the person who started this grid (--data)");
+  if (!crypto::EqualSecrets(Metadata(context, rpc::kTokenKey), person_token_)) {
+    return absl::UnauthenticatedError(
+        "wrong or missing token: use the data folder of the person who started this grid (--data)");
+  }
+  return rpc::AgreeOnProtocol(rpc::OurProtocol(), "command line", rpc::CallersProtocol(context))
+      .status();
 }
 
 absl::StatusOr<Caller> Authenticator::AuthenticateAgentOrPerson(

@@ -21,6 +21,8 @@ class Authenticator {
 
   // Errors: Unauthenticated.
   absl::StatusOr<AgentIdentity> AuthenticateAgent(const grpc::ServerContextBase& context) const;
+  // Errors: Unauthenticated, and FailedPrecondition for a command line of which no protocol version
+  // is spoken here. (Agents' sessions began with that.)
   absl::Status AuthenticatePerson(const grpc::ServerContextBase& context) const;
   // Either; the error is that of the credential which is shown, of the agents' when none is.
   absl::StatusOr<Caller> AuthenticateAgentOrPerson(const grpc::ServerContextBase& context) const;

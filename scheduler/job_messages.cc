@@ -203,6 +203,7 @@ void DeviceToMessage(const core::DeviceView& view, pb::Device* out) {
   const bool measured = row.attestation == core::Attestation::kMeasured;
   out->set_attestation(measured ? "measured" : "unattested");
   out->set_results_checked(view.reputation.checked);
+  out->set_protocol(row.protocol);
 }
 
 }  // namespace corpgrid::scheduler

@@ -9,10 +9,12 @@
 #include "base/version.h"
 #include "crypto/signature.h"
 #include "fmt/format.h"
+#include "rpc/protocol.h"
 #include "rpc/status.h"
 #include "scheduler/grants.h"
 #include "scheduler/job_messages.h"
 #include "scheduler/join_token.h"
+#include "store/schema.h"
 
 namespace corpgrid::scheduler {
 namespace pb = corpgrid::v1;
@@ -34,8 +36,12 @@ grpc::Status JobsService::GridInfo(grpc::ServerContext* context, const pb::GridI
                                    pb::GridInfoResponse* response) {
   if (const auto who = authenticator_->AuthenticatePerson(*context); !who.ok())
     return rpc::ToGrpc(who);
+  rpc::TellProtocol(context);
   response->set_grid_id(loop_->grid_id());
   response->set_version(kVersion);
+  response->set_oldest_protocol(rpc::OurProtocol().oldest);
+  response->set_newest_protocol(rpc::OurProtocol().newest);
+  response->set_schema_version(store::SchemaVersion());
   return grpc::Status::OK;
 }
 

@@ -34,7 +34,7 @@ class TestAgent {
         stub_(pb::Scheduler::NewStub(channel)),
         objects_(pb::Objects::NewStub(channel)) {}
 
-  grpc::Status Register(const std::string& join_token) {
+  pb::RegisterAgentRequest Registration(const std::string& join_token) const {
     pb::RegisterAgentRequest request;
     request.set_public_key(std::string(key_.public_key().Raw()));
     request.mutable_info()->set_name("test");
@@ -43,6 +43,11 @@ class TestAgent {
     request.mutable_info()->add_backends("cpu");
     request.set_join_token(join_token);
     request.set_signature(key_.Sign(rpc::RegistrationStatement(request)));
+    return request;
+  }
+
+  grpc::Status Register(const std::string& join_token) {
+    const pb::RegisterAgentRequest request = Registration(join_token);
     grpc::ClientContext context;
     rpc::PrepareCall(&context, kCallMs, rpc::kSessionKey, "");
     return stub_->RegisterAgent(&context, request, &registered);

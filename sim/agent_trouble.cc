@@ -36,6 +36,11 @@ void Agent::Trouble() {
     knows_progress_ = random.Below(4) != 0;
     down_until_ms_ = now_ms() + random.Between(500, 5'000);
   }
+  if (faults.Strike(Fault::kMixedVersions)) {
+    Lose();
+    parts_.world->Upgrade(index_);
+    down_until_ms_ = now_ms() + random.Between(500, 5'000);
+  }
   if (faults.Strike(Fault::kStaleDeviceInfo)) {
     Lose();
     parts_.world->Refit(index_, &random);

@@ -26,6 +26,7 @@ bool Checker::Suits(const core::DeviceRow& has, const job::JobFields& wants) {
          has.memory_bytes >= wants.resources.memory_bytes &&
          has.vram_bytes >= wants.resources.vram_bytes &&
          (has.network_allowed || !wants.limits.network) &&
+         has.protocol >= World::ProtocolOf(wants) &&
          (!wants.placement.attested || has.attestation == core::Attestation::kMeasured) &&
          (wants.placement.sites.empty() || Has(wants.placement.sites, has.site)) &&
          std::all_of(wants.placement.labels.begin(), wants.placement.labels.end(),
@@ -146,6 +147,7 @@ void Checker::AppliedOne(const Request& request, const core::Effects& effects) {
 }
 
 void Checker::CheckLease(const core::Lease& lease) {
+  CheckUnderstood(lease);
   const bool again = attempts_.contains(lease.attempt) ||
                      std::find(fresh_.begin(), fresh_.end(), lease.attempt) != fresh_.end();
   if (again) return;

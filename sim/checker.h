@@ -28,8 +28,8 @@ namespace corpgrid::sim {
 //  - a shard is decided once, by equal (or, for a numeric job, close) results of as many different
 //  owners as its job asks for,
 //    each of which its device really signed and uploaded under its own live lease;
-//  - a lease is given to a device that suits the job and is neither on battery, nor closed, nor
-//  drained, never twice at the same
+//  - a lease is given to a device that suits the job, understands it and is neither on battery, nor
+//  closed, nor drained, never twice at the same
 //    time to one owner for a shard; it ends when its time is over, not before, and never comes
 //    back;
 //  - no job that was accepted is lost, doubled or ended without a reason; none begins before those
@@ -263,6 +263,7 @@ class Checker {
   void CheckFollows(const core::WriteBatch& batch);
   void CheckFollows(const JobTruth& job);
   void CheckDeadlines();
+  void CheckUnderstood(const core::Lease& lease);
   void HeardOfDeath(const core::ReportDeath& report);
   void Retire(AttemptId id);
 

@@ -1,4 +1,5 @@
-// Which job goes before which, when it has to end, and what may be taken from a device.
+// Which job goes before which, when it has to end, which devices understand it, and what may be
+// taken from one.
 
 #include <algorithm>
 
@@ -57,6 +58,17 @@ void Checker::CheckFollows(const JobTruth& job) {
       Fail(fmt::format("job {} began before job {} was done", job.id.value, id));
     }
   }
+}
+
+// Also of a lease that is given again, perhaps to an older agent than the first time.
+void Checker::CheckUnderstood(const core::Lease& lease) {
+  const auto device = devices_.find(lease.device);
+  const JobTruth* job = AppliedJob(lease.shard.job);
+  if (device == devices_.end() || !job) return;
+  const uint32_t needed = World::ProtocolOf(*job->spec);
+  if (device->second.applied.protocol >= needed) return;
+  Fail(fmt::format("attempt {} was leased to an agent of protocol version {}, but its job needs {}",
+                   lease.attempt.value, device->second.applied.protocol, needed));
 }
 
 void Checker::CheckDeadlines() {

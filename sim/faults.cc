@@ -23,6 +23,7 @@ constexpr std::array<Kind, kFaultKinds> kKinds = {{
     {Fault::kOnBattery, "device on battery", 200},
     {Fault::kHoursEnded, "owner's hours ended", 100},
     {Fault::kOtherVersion, "agent of another version", 100},
+    {Fault::kMixedVersions, "mixed versions", 300},
     {Fault::kDeviceFault, "device fault", 3'000},
     {Fault::kBundleCorrupted, "bundle corrupted", 2'000},
     {Fault::kAttemptHung, "attempt hung", 400},

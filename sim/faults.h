@@ -23,6 +23,7 @@ enum class Fault : uint8_t {
   kOnBattery,
   kHoursEnded,       // its owner lends it no longer, for a while
   kOtherVersion,     // the agent is replaced by a version that knows fewer or more fields
+  kMixedVersions,    // the agent is replaced by one of the protocol version before, or after
   kDeviceFault,      // the device gives an attempt up
   kBundleCorrupted,  // the device blames itself, or the job, for a bundle that it got broken
   kAttemptHung,      // the device is heard but never answers

@@ -8,6 +8,7 @@
 #include "sim/simulation.h"
 #include "sim/test_mutants.h"
 #include "sim/test_project_mutants.h"
+#include "sim/test_version_mutants.h"
 
 namespace corpgrid::sim {
 namespace {
@@ -50,6 +51,9 @@ INSTANTIATE_TEST_SUITE_P(Each, MutantTest, ::testing::ValuesIn(Mutants()),
                          [](const auto& info) { return info.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(OfProjects, MutantTest, ::testing::ValuesIn(ProjectMutants()),
+                         [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(OfVersions, MutantTest, ::testing::ValuesIn(VersionMutants()),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace

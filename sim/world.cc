@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/version.h"
 #include "fmt/format.h"
 
 namespace corpgrid::sim {
@@ -109,6 +110,18 @@ void World::Refit(uint32_t device, Random* random) {
   info.drivers = fmt::format("driver {}", random->Below(2));
   info.attestation =
       random->Below(3) == 0 ? core::Attestation::kUnattested : core::Attestation::kMeasured;
+}
+
+void World::Upgrade(uint32_t device) {
+  core::DeviceRow& info = devices_[device].info;
+  info.protocol = info.protocol == kProtocol ? kOldestProtocol : kProtocol;
+}
+
+// Not asked of the spec, which might be wrong.
+uint32_t World::ProtocolOf(const job::JobFields& fields) {
+  const bool is_new = fields.project != job::kDefaultProject || fields.redundancy.max_error != 0 ||
+                      fields.placement != job::Placement();
+  return is_new ? 2 : 1;
 }
 
 job::JobFields World::NewTarget() {

@@ -74,6 +74,12 @@ class World {
   // Other hardware or another version for a device.
   void Refit(uint32_t device, Random* random);
 
+  // An agent of the protocol version before for a device that has one of this version, or the
+  // reverse.
+  void Upgrade(uint32_t device);
+  // The oldest protocol version that knows all that `fields` ask for.
+  static uint32_t ProtocolOf(const job::JobFields& fields);
+
   // What the device tells of the shard in a world of liars; none: the truth.
   std::optional<job::Result> LieOf(uint32_t device, const JobTruth& job, ShardId shard) const;
   // What an honest device computes; `salt` makes the results of Nature::kRandom differ.

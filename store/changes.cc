@@ -15,7 +15,7 @@ constexpr std::string_view kDomain = "corpgrid changes";
 constexpr uint64_t kMaxRows = 10'000'000;  // of one class in one batch
 
 // Rows are as old as the schema.
-uint32_t Version() { return static_cast<uint32_t>(Migrations().back().version); }
+uint32_t Version() { return static_cast<uint32_t>(SchemaVersion()); }
 
 // Fields of an encoding as the columns of a row, which are read from the left, each once.
 class FieldColumns final : public Columns {

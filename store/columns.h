@@ -1,7 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
+
+#include "absl/status/status.h"
 
 namespace corpgrid::store {
 
@@ -14,5 +17,8 @@ class Columns {
   virtual int64_t Int(int column) const = 0;
   virtual std::string_view Bytes(int column) const = 0;  // of bytes or of text
 };
+
+// Hears of each row of an answer; an error ends the reading and is what the caller gets.
+using OnRow = std::function<absl::Status(const Columns&)>;
 
 }  // namespace corpgrid::store

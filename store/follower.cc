@@ -13,6 +13,8 @@
 #include "store/followed.h"
 #include "store/leader.h"
 #include "store/postgres.h"
+#include "store/postgres_store.h"
+#include "store/schema.h"
 #include "store/sql_store.h"
 
 namespace corpgrid::store {
@@ -23,10 +25,17 @@ constexpr absl::Duration kPause = absl::Milliseconds(100);
 // it is there.
 constexpr int64_t kFollowsMs = 10'000;
 constexpr int64_t kLoadsMs = 600'000;
+// Between looks whether a leader of another version has gone.
+constexpr absl::Duration kOtherVersionPause = absl::Seconds(10);
 // When the leader has missed a renewal, and a takeover is likely.
 constexpr int64_t kLateMs = kRenewMs + 300;
 // By then the leader knows that it is followed.
 constexpr absl::Duration kNoticed = absl::Milliseconds(2 * kRenewMs);
+
+// Its tables, or the rows that its leader writes down, are not as this program has them.
+bool IsOfOtherVersion(const absl::Status& status) {
+  return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status);
+}
 
 }  // namespace
 
@@ -41,6 +50,15 @@ class Follower::Reader final : public SqlStore {
     absl::StatusOr<core::Snapshot> snapshot = SqlStore::Load();
     RETURN_IF_ERROR(db_.RunScript("COMMIT"));
     return snapshot;
+  }
+
+  // FailedPrecondition when the tables are not the ones that this program would make.
+  absl::Status CheckSchema() {
+    ASSIGN_OR_RETURN(const std::vector<AppliedStep> applied, AppliedSteps(db_));
+    ASSIGN_OR_RETURN(const std::vector<Migration> missing, MissingSteps(Migrations(), applied));
+    if (missing.empty() && applied.size() == Migrations().size()) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        "the scheduler that leads is of another version; a takeover reads the whole state");
   }
 
   // Says that everything after `batch` is still to be read, and that this holds for `ms`.
@@ -131,7 +149,8 @@ void Follower::Run() {
     mutex_.Lock();
     ready_ = status.ok() && rows_;
     has_built_ = built_ != nullptr;
-    mutex_.AwaitWithTimeout(absl::Condition(&ending_), kPause);
+    mutex_.AwaitWithTimeout(absl::Condition(&ending_),
+                            IsOfOtherVersion(status) ? kOtherVersionPause : kPause);
   }
 }
 
@@ -142,6 +161,7 @@ absl::Status Follower::Follow() {
       reader_ = std::make_unique<Reader>(std::move(db));
     }
     if (!rows_ && !announced_) {
+      RETURN_IF_ERROR(reader_->CheckSchema());
       RETURN_IF_ERROR(reader_->Announce(0, kLoadsMs));
       announced_ = absl::Now();
     }
@@ -158,6 +178,8 @@ absl::Status Follower::Follow() {
   if (absl::IsUnavailable(status)) reader_.reset();
   if (!status.ok() && !absl::IsUnavailable(status)) rows_.reset();  // to be read again
   if (!status.ok()) announced_.reset();
+  if (IsOfOtherVersion(status) && reader_)
+    reader_->Leave();  // Nothing is to be written down for it.
   return status;
 }
 

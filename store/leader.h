@@ -19,6 +19,9 @@ namespace corpgrid::store {
 inline constexpr int64_t kRenewMs = 1000;
 inline constexpr int64_t kLeaseMs = 3000;
 
+// The step of the schema that made the leader row.
+inline constexpr int64_t kLeaderStep = 5;
+
 // The server's clock, in SQL.
 inline constexpr std::string_view kNowMs = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint";
 

@@ -1,5 +1,6 @@
 #include "store/postgres_store.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -97,28 +98,23 @@ absl::StatusOr<int64_t> OneNumber(Connection& db, std::string_view sql) {
   return number;
 }
 
-absl::StatusOr<int64_t> VersionOf(Connection& db) {
-  constexpr std::string_view kTables =
-      "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema()";
-  ASSIGN_OR_RETURN(const int64_t known,
-                   OneNumber(db, fmt::format("{} AND tablename = 'schema_version'", kTables)));
-  if (known > 0) return OneNumber(db, "SELECT MAX(version) FROM schema_version");
-  ASSIGN_OR_RETURN(const int64_t tables, OneNumber(db, kTables));
-  if (tables == 0) return 0;
-  return absl::FailedPreconditionError(
-      fmt::format("{}: the database holds another program's tables; make one of its own for the "
-                  "grid (CREATE DATABASE)",
-                  db.name()));
+// The same with the database's name.
+absl::Status Named(const Connection& db, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      fmt::format("{}: {}", db.name(), std::string(status.message())));
+}
+
+absl::StatusOr<std::vector<Migration>> MissingStepsOf(Connection& db,
+                                                      std::span<const Migration> migrations) {
+  ASSIGN_OR_RETURN(const std::vector<AppliedStep> applied, AppliedSteps(db));
+  absl::StatusOr<std::vector<Migration>> missing = MissingSteps(migrations, applied);
+  if (!missing.ok()) return Named(db, missing.status());
+  return missing;
 }
 
 absl::Status MigrateLocked(Connection& db, std::span<const Migration> migrations) {
-  ASSIGN_OR_RETURN(const int64_t version, VersionOf(db));
-  const absl::StatusOr<std::span<const Migration>> missing = MissingSteps(migrations, version);
-  if (!missing.ok()) {
-    return absl::Status(missing.status().code(),
-                        fmt::format("{}: {}", db.name(), std::string(missing.status().message())));
-  }
-  for (const Migration& step : *missing) RETURN_IF_ERROR(db.RunScript(ScriptOf(step)));
+  ASSIGN_OR_RETURN(const std::vector<Migration> missing, MissingStepsOf(db, migrations));
+  for (const Migration& step : missing) RETURN_IF_ERROR(db.RunScript(ScriptOf(step)));
   return absl::OkStatus();
 }
 
@@ -143,6 +139,14 @@ absl::Status WarnOfLoss(Connection& db) {
 
 }  // namespace
 
+absl::StatusOr<std::vector<AppliedStep>> AppliedSteps(Connection& db) {
+  absl::StatusOr<std::vector<AppliedStep>> applied = ReadAppliedSteps(
+      "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
+      [&](std::string_view sql, const OnRow& on_row) { return db.Ask(sql, {}, on_row); });
+  if (absl::IsFailedPrecondition(applied.status())) return Named(db, applied.status());
+  return applied;
+}
+
 absl::Status Migrate(Connection& db, std::span<const Migration> migrations) {
   // Schedulers that start at the same time take turns. Any number will do that no other program
   // uses; the lock ends with the session.
@@ -156,15 +160,23 @@ absl::Status Migrate(Connection& db, std::span<const Migration> migrations) {
 absl::StatusOr<std::unique_ptr<PostgresStore>> PostgresStore::Open(const std::string& url,
                                                                    Follower* follower) {
   ASSIGN_OR_RETURN(Connection db, Connection::Open(url));
-  RETURN_IF_ERROR(Migrate(db, Migrations()));
+  // A program that the store does not suit must not end the one that it suits.
+  ASSIGN_OR_RETURN(const std::vector<Migration> missing, MissingStepsOf(db, Migrations()));
+  const bool may_be_led = std::none_of(missing.begin(), missing.end(), [](const Migration& step) {
+    return step.version <= kLeaderStep;
+  });
+  if (!may_be_led) RETURN_IF_ERROR(Migrate(db, Migrations()));
   const int64_t start_ms = NowMs();
   ASSIGN_OR_RETURN(const int64_t token, TakeLeadership(db, std::nullopt));
   RETURN_IF_ERROR(WarnOfLoss(db));
   std::unique_ptr<PostgresStore> store(
       new PostgresStore(url, std::move(db), token, start_ms + kLeaseMs));
-  RETURN_IF_ERROR(store->ReadGridId());
   store->follower_ = follower;
   store->renewer_ = std::thread([raw = store.get()] { raw->RenewUntilClosed(); });
+  // Now that nobody else leads: the scheduler before never sees a schema that it does not know, and
+  // one that stands by and goes away again leaves the store as it was.
+  RETURN_IF_ERROR(Migrate(store->db_, Migrations()));
+  RETURN_IF_ERROR(store->ReadGridId());
   return store;
 }
 

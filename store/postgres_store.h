@@ -17,15 +17,18 @@
 
 namespace corpgrid::store {
 
-// Brings the database to the newest of `migrations`, each step in a transaction of its own. Errors:
-// FailedPrecondition when it is newer than all of them or some other program's.
+// As ReadAppliedSteps.
+absl::StatusOr<std::vector<AppliedStep>> AppliedSteps(postgres::Connection& db);
+
+// Makes those of `migrations` that the database lacks, each in a transaction of its own. Errors:
+// those of ReadAppliedSteps and MissingSteps (store/schema.h).
 absl::Status Migrate(postgres::Connection& db, std::span<const Migration> migrations);
 
 // The leader's store on a PostgreSQL server (store/leader.h). A commit is one round trip. A session
 // that was lost is opened again by the next call, unless another scheduler has taken over.
 class PostgresStore final : public SqlStore {
  public:
-  // `follower` as for store::Open.
+  // `follower` as for store::Open. Migrates once it leads.
   static absl::StatusOr<std::unique_ptr<PostgresStore>> Open(const std::string& url,
                                                              Follower* follower);
   ~PostgresStore() override;

@@ -67,7 +67,9 @@ std::vector<DeviceId> ColumnReader::Devices() {
 
 absl::Status ColumnReader::status() const {
   if (!damaged_) return absl::OkStatus();
-  return absl::DataLossError("the store holds a row that was never written");
+  return absl::DataLossError(
+      "the store holds a row that this program never writes: it is damaged, or a newer program "
+      "wrote it");
 }
 
 absl::Status Read(const Columns& columns, core::MetaRow* row) {
@@ -112,6 +114,7 @@ absl::Status Read(const Columns& columns, core::DeviceRow* row) {
   row->drivers = read.Text();
   row->program = read.Text();
   row->attestation = read.OneOf(core::Attestation::kUnattested, core::Attestation::kMeasured);
+  row->protocol = read.Small();
   return read.status();
 }
 

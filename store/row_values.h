@@ -44,7 +44,7 @@ auto WithValues(const core::DeviceRow& row, const Use& use) {
   return use(row.id.value, Blob{row.public_key}, row.name, row.owner, row.site, row.version,
              row.cpus, row.memory_bytes, row.vram_bytes, row.backends, row.network_allowed,
              row.drained, row.trusted, labels, row.drivers, Blob{row.program},
-             AsNumber(row.attestation));
+             AsNumber(row.attestation), row.protocol);
 }
 
 template <typename Use>

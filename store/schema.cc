@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
+#include "base/status_macros.h"
 #include "fmt/format.h"
 
 namespace corpgrid::store {
@@ -227,36 +229,89 @@ ALTER TABLE devices ADD COLUMN program BYTEA NOT NULL DEFAULT '';
 ALTER TABLE devices ADD COLUMN attestation SMALLINT NOT NULL DEFAULT 0;
 )sql";
 
+// What agents speak; those that are known before say it when they register again. And which steps
+// suit older programs (Migration::oldest_reader).
+constexpr std::string_view kProtocols = R"sql(
+ALTER TABLE devices ADD COLUMN protocol BIGINT NOT NULL DEFAULT 1;
+CREATE TABLE schema_readers (
+  version BIGINT PRIMARY KEY,
+  oldest BIGINT NOT NULL
+);
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kFirst},      Migration{.version = 4, .sql = kCheckpoints},
     Migration{.version = 5, .sql = kLeader},     Migration{.version = 6, .sql = kEvidence},
     Migration{.version = 7, .sql = kAuditLog},   Migration{.version = 8, .sql = kDrainAndDeadlines},
     Migration{.version = 9, .sql = kProjects},   Migration{.version = 11, .sql = kRemoval},
     Migration{.version = 12, .sql = kFollowers}, Migration{.version = 13, .sql = kTrust},
-    Migration{.version = 15, .sql = kPlacement}};
+    Migration{.version = 15, .sql = kPlacement}, Migration{.version = 16, .sql = kProtocols}};
 
 }  // namespace
 
 std::span<const Migration> Migrations() { return kMigrations; }
 
-absl::StatusOr<std::span<const Migration>> MissingSteps(std::span<const Migration> migrations,
-                                                        int64_t version) {
-  if (version > migrations.back().version) {
+int64_t SchemaVersion() { return kMigrations.back().version; }
+
+absl::StatusOr<std::vector<AppliedStep>> ReadAppliedSteps(std::string_view select_tables,
+                                                          const AskStore& ask) {
+  bool empty = true, has_steps = false, has_readers = false;
+  RETURN_IF_ERROR(ask(select_tables, [&](const Columns& columns) {
+    empty = false;
+    has_steps |= columns.Bytes(0) == "schema_version";
+    has_readers |= columns.Bytes(0) == "schema_readers";
+    return absl::OkStatus();
+  }));
+  if (!empty && !has_steps) {
     return absl::FailedPreconditionError(
-        fmt::format("the store's schema has version {}, this program knows up to {}: use a newer "
-                    "program",
-                    version, migrations.back().version));
+        "it holds another program's tables; give the grid a database of its own");
   }
-  const auto first = std::find_if(migrations.begin(), migrations.end(),
-                                  [&](const Migration& step) { return step.version > version; });
-  return std::span<const Migration>(first, migrations.end());
+  std::vector<AppliedStep> applied;
+  if (empty) return applied;
+  RETURN_IF_ERROR(ask(has_readers ? "SELECT v.version, COALESCE(r.oldest, 0) FROM schema_version v "
+                                    "LEFT JOIN schema_readers r ON r.version = v.version"
+                                  : "SELECT version, 0 FROM schema_version",
+                      [&](const Columns& columns) {
+                        applied.push_back({columns.Int(0), columns.Int(1)});
+                        return absl::OkStatus();
+                      }));
+  return applied;
+}
+
+absl::StatusOr<std::vector<Migration>> MissingSteps(std::span<const Migration> migrations,
+                                                    std::span<const AppliedStep> applied) {
+  const int64_t newest = migrations.back().version;
+  for (const AppliedStep& step : applied) {
+    const bool known =
+        std::any_of(migrations.begin(), migrations.end(),
+                    [&](const Migration& known_one) { return known_one.version == step.version; });
+    const bool suits = step.oldest_reader > 0 && step.oldest_reader <= newest;
+    if (known || suits) continue;
+    return absl::FailedPreconditionError(
+        fmt::format("the store's schema has version {}, this program knows up to {}{}: a newer "
+                    "program has used the store; use that one, or restore a backup from before",
+                    step.version, newest, step.version < newest ? ", but not that one" : ""));
+  }
+  std::vector<Migration> missing;
+  std::copy_if(migrations.begin(), migrations.end(), std::back_inserter(missing),
+               [&](const Migration& step) {
+                 return std::none_of(applied.begin(), applied.end(), [&](const AppliedStep& done) {
+                   return done.version == step.version;
+                 });
+               });
+  return missing;
 }
 
 std::string ScriptOf(const Migration& step) {
-  return fmt::format(
+  std::string script = fmt::format(
       "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY);\n{};\n"
       "INSERT INTO schema_version(version) VALUES({})",
       step.sql, step.version);
+  if (step.oldest_reader > 0) {
+    script += fmt::format(";\nINSERT INTO schema_readers(version, oldest) VALUES({}, {})",
+                          step.version, step.oldest_reader);
+  }
+  return script;
 }
 
 }  // namespace corpgrid::store

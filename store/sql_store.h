@@ -12,9 +12,6 @@
 
 namespace corpgrid::store {
 
-// Hears of each row of an answer; an error ends the reading and is what the caller gets.
-using OnRow = std::function<absl::Status(const Columns&)>;
-
 // What the stores on SQL databases have in common: all that is asked, in SQL that each of them
 // takes ($1, $2 … are its parameters, in the order of their first use).
 class SqlStore : public Store {

@@ -59,28 +59,15 @@ absl::Status WriteRow(Database& db, const Row& row) {
   return WriteRows(db, std::span<const Row>(&row, 1));
 }
 
-template <typename... Values>
-absl::StatusOr<int64_t> OneNumber(Database& db, std::string_view sql, const Values&... values) {
-  ASSIGN_OR_RETURN(Query query, db.Ask(sql, values...));
-  RETURN_IF_ERROR(query.Next().status());
-  return query.Int(0);
-}
-
-absl::StatusOr<int64_t> VersionOf(Database& db) {
-  ASSIGN_OR_RETURN(
-      const int64_t known,
-      OneNumber(db, "SELECT COUNT(*) FROM sqlite_master WHERE name = ?", "schema_version"));
-  if (known > 0) return OneNumber(db, "SELECT MAX(version) FROM schema_version");
-  ASSIGN_OR_RETURN(const int64_t tables, OneNumber(db, "SELECT COUNT(*) FROM sqlite_master"));
-  if (tables == 0) return 0;
-  return absl::FailedPreconditionError("the file is another program's SQLite database");
-}
-
 }  // namespace
 
 absl::Status Migrate(Database& db, std::span<const Migration> migrations) {
-  ASSIGN_OR_RETURN(const int64_t version, VersionOf(db));
-  ASSIGN_OR_RETURN(const std::span<const Migration> missing, MissingSteps(migrations, version));
+  ASSIGN_OR_RETURN(const std::vector<AppliedStep> applied,
+                   ReadAppliedSteps("SELECT name FROM sqlite_master",
+                                    [&](std::string_view sql, const OnRow& on_row) {
+                                      return ForEachRow(db, sql, {}, on_row);
+                                    }));
+  ASSIGN_OR_RETURN(const std::vector<Migration> missing, MissingSteps(migrations, applied));
   for (const Migration& step : missing) {
     RETURN_IF_ERROR(db.Transaction([&] { return db.RunScript(ScriptOf(step)); }));
   }

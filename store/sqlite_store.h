@@ -11,8 +11,8 @@
 
 namespace corpgrid::store {
 
-// Brings `db` to the newest of `migrations`, each step in a transaction of its own. Errors:
-// FailedPrecondition when it is newer than all of them or some other program's.
+// Makes those of `migrations` that `db` lacks, each in a transaction of its own. Errors: those of
+// ReadAppliedSteps and MissingSteps (store/schema.h).
 absl::Status Migrate(sqlite::Database& db, std::span<const Migration> migrations);
 
 class SqliteStore final : public SqlStore {

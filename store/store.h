@@ -73,12 +73,11 @@ class Store {
 absl::StatusOr<std::unique_ptr<Store>> OpenSqlite(const std::string& path);
 
 // A PostgreSQL database that exists, at postgres://USER@HOST:PORT/DATABASE; takes the lead. Its
-// tables are made when it is empty, migrated when they are older. Errors: AlreadyExists while
-// another scheduler leads, InvalidArgument for a URL that cannot be read, FailedPrecondition when
-// the database does not exist, is not in UTF-8, is newer than this program or another program's;
-// those of the server.
-// With a `follower` of the same database, which must outlive the store, the first Load ends that
-// and takes what it has kept.
+// tables are made when it is empty, and migrated, once it leads, when they are older. Errors:
+// AlreadyExists while another scheduler leads, InvalidArgument for a URL that cannot be read,
+// FailedPrecondition when the database does not exist, is not in UTF-8, is newer than this program
+// or another program's; those of the server. With a `follower` of the same database, which must
+// outlive the store, the first Load ends that and takes what it has kept.
 class Follower;
 absl::StatusOr<std::unique_ptr<Store>> OpenPostgres(const std::string& url,
                                                     Follower* follower = nullptr);

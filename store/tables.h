@@ -48,7 +48,8 @@ inline constexpr Table kTable<core::DeviceRow> = {
     .key = "id",
     .columns =
         "id, public_key, name, owner, site, version, cpus, memory_bytes, vram_bytes, "
-        "backends, network_allowed, drained, trusted, labels, drivers, program, attestation"};
+        "backends, network_allowed, drained, trusted, labels, drivers, program, attestation, "
+        "protocol"};
 
 template <>
 inline constexpr Table kTable<core::ReputationRow> = {

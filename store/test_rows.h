@@ -25,7 +25,8 @@ inline core::DeviceRow TestDevice(uint64_t n) {
           .labels = {"fast-disk", "os=debian12"},
           .drivers = "a processor, glibc 2.36",
           .program = std::string(31, '\xfe') + '\0',
-          .attestation = core::Attestation::kMeasured};
+          .attestation = core::Attestation::kMeasured,
+          .protocol = static_cast<uint32_t>(n + 3)};
 }
 
 inline core::ReputationRow TestReputation(uint64_t n) {

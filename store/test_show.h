@@ -9,9 +9,9 @@ namespace corpgrid::store {
 
 // All columns of a row, to be compared: the rows have no operator==.
 inline std::string Show(const core::DeviceRow& r) {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", r.id.value, r.public_key, r.name,
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {}", r.id.value, r.public_key, r.name,
                      r.owner, r.site, r.version, r.cpus, r.memory_bytes, r.vram_bytes, r.backends,
-                     r.network_allowed, r.drained);
+                     r.network_allowed, r.drained, r.trusted, r.protocol);
 }
 inline std::string Show(const core::ReputationRow& r) {
   return fmt::format("{} {} {} {} {} {} {} {} {}", r.device.value, r.agreed, r.disagreed, r.expired,

@@ -136,6 +136,8 @@ class Grid:
         self.data.mkdir(mode=0o711)
         self.agents, self.slots = agents, slots
         self.running = {}  # name -> Popen
+        self.bins = {}  # name -> the folder with its programs, where that is another than BIN
+        self.envs = {}  # name -> its environment, beside ours
         self.adopted = []  # what else the test runs, with its Popen as .process
         # Ends the daemons' groups when this process is killed, which closes the pipe.
         self.watchdog = subprocess.Popen(["/bin/sh", "-c", WATCHDOG], stdin=subprocess.PIPE,
@@ -151,17 +153,22 @@ class Grid:
         wait(lambda: len(self.devices()) >= self.agents, 30, "the agents to register")
         return self
 
+    def program(self, name):
+        """The program that runs as `name`: a daemon's, or "cli"."""
+        return self.bins.get(name, BIN) / "corpgrid"
+
     def spawn(self, name, args, env=None):
         with open(self.folder / f"{name}.log", "ab") as log:
             self.running[name] = subprocess.Popen(
                 [str(arg) for arg in args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **(env or {})}, start_new_session=True)
+                env={**os.environ, **self.envs.get(name, {}), **(env or {})},
+                start_new_session=True)
         self.watchdog.stdin.write(b"%d\n" % self.running[name].pid)
         self.watchdog.stdin.flush()
         return self.running[name]
 
-    def scheduler_command(self, listen):
-        return [BIN / "corpgrid", "scheduler", "--data", self.data, "--listen", listen]
+    def scheduler_command(self, listen, name="scheduler"):
+        return [self.program(name), "scheduler", "--data", self.data, "--listen", listen]
 
     def start_scheduler(self):
         process = self.spawn("scheduler", self.scheduler_command(self.address or "127.0.0.1:0"))
@@ -180,7 +187,7 @@ class Grid:
 
     def start_agent(self, name, owner=None):
         """Starts an agent; with an owner it joins, without it is one that ran before."""
-        args = [BIN / "corpgrid", "agent", "--data", self.agent_folder(name), "--scheduler",
+        args = [self.program(name), "agent", "--data", self.agent_folder(name), "--scheduler",
                 self.address, "--name", name, "--slots", self.slots]
         env = {}
         if owner:
@@ -269,9 +276,9 @@ class Grid:
     def cli(self, *args, timeout=60, stdin=None, env=None, data=None, json_output=True):
         """Runs a command; with --json unless told otherwise."""
         words = [*args, "--data", data or self.data] + (["--json"] if json_output else [])
-        done = subprocess.run([str(BIN / "corpgrid"), *map(str, words)], input=stdin, text=True,
+        done = subprocess.run([str(self.program("cli")), *map(str, words)], input=stdin, text=True,
                               capture_output=True, timeout=timeout, errors="replace",
-                              env={**os.environ, **(env or {})})
+                              env={**os.environ, **self.envs.get("cli", {}), **(env or {})})
         return Reply(done, words)
 
     def ok(self, *args, **options):

@@ -66,8 +66,8 @@ class PostgresGrid(Grid):
     """A grid whose schedulers are given a store; None: SQLite in the data folder."""
     store = None
 
-    def scheduler_command(self, listen):
-        command = super().scheduler_command(listen)
+    def scheduler_command(self, listen, name="scheduler"):
+        command = super().scheduler_command(listen, name)
         return command + (["--store", self.store] if self.store else [])
 
 
