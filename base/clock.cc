@@ -8,6 +8,10 @@ namespace {
 class MachineClock final : public Clock {
  public:
   int64_t MonotonicMs() const override { return Ms(std::chrono::steady_clock::now()); }
+  int64_t MonotonicUs() const override {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+  }
   int64_t WallMs() const override { return Ms(std::chrono::system_clock::now()); }
 
  private:

@@ -12,6 +12,9 @@ class Clock {
   // Milliseconds that never go back and never jump; the zero is arbitrary. Any thread.
   virtual int64_t MonotonicMs() const = 0;
 
+  // The same in microseconds, where the clock is that fine. Any thread.
+  virtual int64_t MonotonicUs() const { return MonotonicMs() * 1000; }
+
   // Milliseconds since 1970 as the machine believes them; only for what people read. Any thread.
   virtual int64_t WallMs() const = 0;
 };

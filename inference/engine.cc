@@ -1,0 +1,355 @@
+#include "inference/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "fmt/format.h"
+
+namespace corpgrid::inference {
+namespace {
+
+// A request that shares this much more with a prompt which is being computed than with what is
+// computed already waits for it.
+constexpr uint32_t kWorthWaitingFor = 16;
+
+uint32_t CommonPrefix(std::span<const Token> a, std::span<const Token> b) {
+  const size_t most = std::min(a.size(), b.size());
+  return static_cast<uint32_t>(
+      std::mismatch(a.begin(), a.begin() + static_cast<ptrdiff_t>(most), b.begin()).first -
+      a.begin());
+}
+
+}  // namespace
+
+// One answer of a request, from its arrival to its end. What is known of its tokens and not
+// computed is what it needs next: a prompt, the token that was just chosen, or after a preemption
+// all of it.
+struct Engine::Sequence {
+  uint64_t request = 0;
+  uint64_t age = 0;  // the smaller, the older
+  uint32_t choice = 0;
+  std::shared_ptr<const Request> spec;
+  std::shared_ptr<Listener> listener;
+  Sampler sampler{Sampling{}};
+  TextStream text{{}};
+  std::vector<Token> tokens;  // prompt and answer
+  uint32_t computed = 0;      // of them, that are in the slot
+  uint32_t slot = 0;
+  uint32_t max_tokens = 0;
+  Usage usage;
+  bool started = false;  // had a slot before
+  bool finished = false;
+
+  uint32_t pending() const { return static_cast<uint32_t>(tokens.size()) - computed; }
+  bool answering() const { return usage.answer_tokens > 0; }
+};
+
+Engine::Engine(Decoder* decoder, const Vocabulary* vocabulary, const Clock* clock,
+               StepBudget budget, uint32_t threads)
+    : decoder_(decoder),
+      vocabulary_(vocabulary),
+      clock_(clock),
+      budget_(budget),
+      shape_(decoder->shape()),
+      cache_(decoder),
+      most_running_(shape_.slots),
+      threads_(threads) {
+  CHECK_INVARIANT(budget.tokens >= shape_.slots && budget.prompt_tokens_beside_answers > 0);
+}
+
+Engine::~Engine() { FailAll(absl::CancelledError("the model is unloaded")); }
+
+absl::Status Engine::Check(const Request& request) const {
+  RETURN_IF_ERROR(request.sampling.Check(decoder_->vocabulary_size()));
+  const uint32_t room = std::min(shape_.cells_per_slot(), shape_.max_sequence);
+  if (request.prompt.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
+  if (request.prompt.size() >= room) {
+    return absl::InvalidArgumentError(
+        fmt::format("the prompt has {} tokens and the answer needs at least one; this model is "
+                    "loaded with a context of {} tokens",
+                    request.prompt.size(), room));
+  }
+  for (const Token token : request.prompt) {
+    if (token >= 0 && static_cast<uint32_t>(token) < decoder_->vocabulary_size()) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("the prompt has the token {}; this model's tokens are 0 to {}", token,
+                    decoder_->vocabulary_size() - 1));
+  }
+  if (request.choices == 0 || request.choices > Request::kMaxChoices) {
+    return absl::InvalidArgumentError(fmt::format("{} choices are asked for; 1 to {} are allowed",
+                                                  request.choices, Request::kMaxChoices));
+  }
+  if (request.stop.size() > Request::kMaxStops) {
+    return absl::InvalidArgumentError(fmt::format("{} stop strings are given; at most {} allowed",
+                                                  request.stop.size(), Request::kMaxStops));
+  }
+  for (const std::string& stop : request.stop) {
+    if (stop.size() <= Request::kMaxStopBytes) continue;
+    return absl::InvalidArgumentError(fmt::format("a stop string has {} bytes; at most {} allowed",
+                                                  stop.size(), Request::kMaxStopBytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Submit(uint64_t id, Request request, std::shared_ptr<Listener> listener) {
+  if (queue_.size() + request.choices > kMaxWaiting) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} answers wait for this model already; try again later", queue_.size()));
+  }
+  const auto prompt = static_cast<uint32_t>(request.prompt.size());
+  const uint32_t room = std::min(shape_.cells_per_slot(), shape_.max_sequence) - prompt;
+  const auto spec = std::make_shared<const Request>(std::move(request));
+  for (uint32_t choice = 0; choice < spec->choices; ++choice) {
+    auto sequence = std::make_unique<Sequence>();
+    Sampling sampling = spec->sampling;
+    sampling.seed = SeedOfChoice(sampling.seed, choice);
+    sequence->request = id;
+    sequence->age = ++ages_;
+    sequence->choice = choice;
+    sequence->spec = spec;
+    sequence->listener = listener;
+    sequence->sampler = Sampler(std::move(sampling));
+    sequence->text = TextStream(spec->stop);
+    sequence->tokens = spec->prompt;
+    sequence->max_tokens = spec->max_tokens == 0 ? room : std::min(room, spec->max_tokens);
+    sequence->usage.prompt_tokens = prompt;
+    queue_.Push(spec->client, sequence->age);
+    waiting_.emplace(sequence->age, std::move(sequence));
+  }
+  return absl::OkStatus();
+}
+
+void Engine::Cancel(uint64_t id) {
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    Sequence& sequence = *it->second;
+    if (sequence.request != id) {
+      ++it;
+      continue;
+    }
+    queue_.Remove(sequence.spec->client, sequence.age);
+    Finished(&sequence, Finish::kCancelled, absl::OkStatus());
+    it = waiting_.erase(it);
+  }
+  for (auto* list : {&preempted_, &running_}) {
+    for (const auto& sequence : *list) {
+      if (sequence->request == id) Finished(sequence.get(), Finish::kCancelled, absl::OkStatus());
+    }
+  }
+  RemoveFinished();
+}
+
+void Engine::FailAll(const absl::Status& status) {
+  for (auto& [age, sequence] : waiting_) {
+    queue_.Remove(sequence->spec->client, age);
+    Finished(sequence.get(), Finish::kFailed, status);
+  }
+  waiting_.clear();
+  for (auto* list : {&preempted_, &running_}) {
+    for (const auto& sequence : *list) Finished(sequence.get(), Finish::kFailed, status);
+  }
+  RemoveFinished();
+}
+
+bool Engine::Step() {
+  Admit();
+  if (running_.empty()) return false;
+  std::vector<uint32_t> shares = Plan();
+  MakeRoom(&shares);
+  const absl::Status status = Compute(shares);
+  ++stats_.steps;
+  if (!status.ok()) Recover(shares, status);
+  RemoveFinished();
+  return true;
+}
+
+void Engine::Recover(const std::vector<uint32_t>& shares, const absl::Status& status) {
+  const bool full = absl::IsResourceExhausted(status) && running_.size() > 1;
+  for (size_t i = 0; i < running_.size(); ++i) {
+    if (shares[i] == 0) continue;
+    cache_.Clear(running_[i]->slot);
+    running_[i]->computed = 0;
+    if (!full) Finished(running_[i].get(), Finish::kFailed, status);
+  }
+  if (!full) return;
+  // The memory is fuller than we count it to be: fewer at once, until one of them has ended.
+  PreemptYoungest();
+  most_running_ = static_cast<uint32_t>(running_.size());
+}
+
+bool Engine::HasPlace() const { return cache_.idle_slots() > 0 && running_.size() < most_running_; }
+
+void Engine::Admit() {
+  // Those that gave way come first: they are older than all that never ran.
+  while (!preempted_.empty() && CanStart(*preempted_.front())) {
+    auto sequence = std::move(preempted_.front());
+    preempted_.erase(preempted_.begin());
+    CHECK_INVARIANT(Start(std::move(sequence)));
+  }
+  while (preempted_.empty() && HasPlace()) {
+    const auto age = queue_.Take([this](uint64_t item) { return CanStart(*waiting_.at(item)); });
+    if (!age) return;
+    auto node = waiting_.extract(*age);
+    CHECK_INVARIANT(Start(std::move(node.mapped())));
+  }
+}
+
+bool Engine::CanStart(const Sequence& sequence) const {
+  if (!HasPlace()) return false;
+  const uint32_t reusable = cache_.Reusable(sequence.tokens);
+  if (shape_.layout == KvShape::Layout::kShared && !running_.empty()) {
+    // Every running answer needs a cell for its next token, too.
+    const uint32_t needed = static_cast<uint32_t>(sequence.tokens.size()) - reusable + 1 +
+                            static_cast<uint32_t>(running_.size());
+    if (needed > cache_.RoomWithoutReuse()) return false;
+  }
+  if (!shape_.reuses_prefixes) return true;
+  for (const auto& other : running_) {
+    if (other->pending() <= 1) continue;
+    if (CommonPrefix(other->tokens, sequence.tokens) >= reusable + kWorthWaitingFor) return false;
+  }
+  return true;
+}
+
+bool Engine::Start(std::unique_ptr<Sequence> sequence) {
+  const auto taken = cache_.Take(sequence->tokens);
+  if (!taken) return false;
+  sequence->slot = taken->slot;
+  sequence->computed = taken->reused;
+  stats_.reused_tokens += taken->reused;
+  if (!sequence->started) sequence->usage.reused_tokens = taken->reused;
+  sequence->started = true;
+  const auto place =
+      std::upper_bound(running_.begin(), running_.end(), sequence->age,
+                       [](uint64_t age, const auto& other) { return age < other->age; });
+  running_.insert(place, std::move(sequence));
+  return true;
+}
+
+std::vector<uint32_t> Engine::Plan() {
+  std::vector<Pending> pending;
+  pending.reserve(running_.size());
+  for (const auto& sequence : running_) {
+    pending.push_back({sequence->pending(), sequence->answering()});
+  }
+  return PlanStep(pending, budget_);
+}
+
+void Engine::MakeRoom(std::vector<uint32_t>* shares) {
+  if (shape_.layout == KvShape::Layout::kStreams) return;  // each has its own
+  const auto needed = [&] {
+    uint32_t sum = 0;
+    for (const uint32_t share : *shares) sum += share;
+    return sum;
+  };
+  while (needed() > cache_.RoomInAll()) {
+    if (cache_.Evict()) continue;
+    CHECK_INVARIANT(running_.size() > 1);  // one alone fits: Check()
+    PreemptYoungest();
+    *shares = Plan();
+  }
+}
+
+void Engine::PreemptYoungest() {
+  auto youngest = std::move(running_.back());
+  running_.pop_back();
+  cache_.Clear(youngest->slot);
+  cache_.Release(youngest->slot);
+  youngest->computed = 0;
+  ++stats_.preemptions;
+  const auto place =
+      std::upper_bound(preempted_.begin(), preempted_.end(), youngest->age,
+                       [](uint64_t age, const auto& other) { return age < other->age; });
+  preempted_.insert(place, std::move(youngest));
+}
+
+absl::Status Engine::Compute(const std::vector<uint32_t>& shares) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < running_.size(); ++i) {
+    if (shares[i] > 0) order.push_back(i);
+  }
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return running_[a]->slot < running_[b]->slot; });
+  std::vector<Row> rows;
+  std::vector<size_t> last_rows(running_.size());
+  for (const size_t i : order) {
+    const Sequence& sequence = *running_[i];
+    for (uint32_t n = 0; n < shares[i]; ++n) {
+      const uint32_t position = sequence.computed + n;
+      const bool last = position + 1 == sequence.tokens.size();
+      rows.push_back({sequence.tokens[position], position, sequence.slot, last});
+    }
+    last_rows[i] = rows.size() - 1;
+  }
+  decoder_->SetThreads(threads_.Choose(static_cast<uint32_t>(rows.size())));
+  const int64_t start_us = clock_->MonotonicUs();
+  RETURN_IF_ERROR(decoder_->Decode(rows));
+  threads_.Took(clock_->MonotonicUs() - start_us);
+  for (const size_t i : order) Advance(running_[i].get(), shares[i], last_rows[i]);
+  return absl::OkStatus();
+}
+
+void Engine::Advance(Sequence* sequence, uint32_t count, size_t last_row) {
+  cache_.Append(sequence->slot, std::span(sequence->tokens).subspan(sequence->computed, count));
+  stats_.computed_tokens += count;
+  queue_.Charge(sequence->spec->client, count);
+  sequence->computed += count;
+  if (sequence->pending() == 0) AddToken(sequence, decoder_->Logits(last_row));
+}
+
+void Engine::AddToken(Sequence* sequence, std::span<const float> logits) {
+  Delta delta;
+  delta.choice = sequence->choice;
+  delta.token = sequence->sampler.Sample(logits, sequence->usage.answer_tokens);
+  const Token token = delta.token.chosen.token;
+  if (vocabulary_->IsEnd(token) && !sequence->spec->ignore_end) {
+    Finished(sequence, Finish::kStop, absl::OkStatus());
+    return;
+  }
+  sequence->sampler.Accept(token);
+  sequence->tokens.push_back(token);
+  ++sequence->usage.answer_tokens;
+  ++stats_.answer_tokens;
+  delta.text = sequence->text.Push(vocabulary_->Piece(token));
+  sequence->listener->OnDelta(delta);
+  if (sequence->text.stopped()) {
+    Finished(sequence, Finish::kStop, absl::OkStatus());
+  } else if (sequence->usage.answer_tokens >= sequence->max_tokens) {
+    Finished(sequence, Finish::kLength, absl::OkStatus());
+  }
+}
+
+void Engine::Finished(Sequence* sequence, Finish finish, absl::Status status) {
+  if (sequence->finished) return;
+  sequence->finished = true;
+  End end;
+  end.choice = sequence->choice;
+  end.finish = finish;
+  end.text = sequence->text.Finish();
+  end.status = std::move(status);
+  end.usage = sequence->usage;
+  sequence->listener->OnEnd(end);
+}
+
+void Engine::RemoveFinished() {
+  for (auto* list : {&preempted_, &running_}) {
+    for (const auto& sequence : *list) {
+      if (!sequence->finished) continue;
+      queue_.Ended(sequence->spec->client);
+      if (list == &running_) cache_.Release(sequence->slot);
+      most_running_ = shape_.slots;
+    }
+    std::erase_if(*list, [](const auto& sequence) { return sequence->finished; });
+  }
+}
+
+const EngineStats& Engine::stats() {
+  stats_.running = static_cast<uint32_t>(running_.size());
+  stats_.waiting = static_cast<uint32_t>(waiting_.size() + preempted_.size());
+  stats_.used_cells = cache_.used_cells();
+  stats_.all_cells = shape_.cells;
+  return stats_;
+}
+
+}  // namespace corpgrid::inference

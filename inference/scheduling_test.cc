@@ -1,0 +1,113 @@
+// The parts of the schedule that know nothing of a model: the step's plan, the queue, the threads.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "inference/fair_queue.h"
+#include "inference/step_plan.h"
+#include "inference/thread_tuner.h"
+
+namespace corpgrid::inference {
+namespace {
+
+using ::testing::ElementsAre;
+
+bool Any(uint64_t) { return true; }
+
+TEST(StepPlanTest, AnswersComeFirstAndPromptsGetWhatIsLeftInOrder) {
+  const StepBudget budget = {.tokens = 20, .prompt_tokens_beside_answers = 10};
+  EXPECT_THAT(PlanStep(std::vector<Pending>{{30, false}, {1, true}, {4, false}, {1, true}}, budget),
+              ElementsAre(10, 1, 0, 1));
+  EXPECT_THAT(PlanStep(std::vector<Pending>{{5, false}, {4, false}, {30, false}}, budget),
+              ElementsAre(5, 4, 11));
+  EXPECT_THAT(PlanStep(std::vector<Pending>{{1, false}, {1, true}}, budget), ElementsAre(1, 1));
+  EXPECT_THAT(PlanStep(std::vector<Pending>{{30, true}, {1, true}}, budget), ElementsAre(10, 1));
+}
+
+TEST(FairQueueTest, TheClientThatGotLeastIsNext) {
+  FairQueue queue;
+  for (uint64_t item = 1; item <= 3; ++item) queue.Push("a", item);
+  EXPECT_EQ(queue.Take(Any), 1u);
+  queue.Charge("a", 100);
+  queue.Push("b", 10);  // begins level with a
+  queue.Push("b", 11);
+  EXPECT_EQ(queue.Take(Any), 2u);
+  queue.Charge("a", 1);
+  EXPECT_EQ(queue.Take(Any), 10u);
+  queue.Charge("b", 200);
+  EXPECT_EQ(queue.Take(Any), 3u);
+  EXPECT_EQ(queue.Take(Any), 11u);
+  EXPECT_EQ(queue.Take(Any), std::nullopt);
+}
+
+TEST(FairQueueTest, WhatCannotStartIsPassedOverAndWhatIsRemovedIsGone) {
+  FairQueue queue;
+  for (uint64_t item = 1; item <= 3; ++item) queue.Push("a", item);
+  EXPECT_EQ(queue.Take([](uint64_t item) { return item != 1; }), 2u);
+  EXPECT_TRUE(queue.Remove("a", 1));
+  EXPECT_FALSE(queue.Remove("a", 1));
+  EXPECT_FALSE(queue.Remove("b", 1));
+  EXPECT_EQ(queue.size(), 1u);
+  EXPECT_EQ(queue.Take(Any), 3u);
+}
+
+TEST(FairQueueTest, AClientThatWasAwayGainsNothingByIt) {
+  FairQueue queue;
+  queue.Push("a", 1);
+  queue.Push("b", 2);
+  EXPECT_EQ(queue.Take(Any), 1u);
+  EXPECT_EQ(queue.Take(Any), 2u);
+  queue.Charge("a", 1000);
+  queue.Ended("b");  // and is forgotten
+  queue.Push("b", 3);
+  queue.Charge("b", 1);
+  queue.Push("a", 4);
+  EXPECT_EQ(queue.Take(Any), 4u);
+}
+
+// Runs steps that take what `cost` says of their number of threads.
+uint32_t Settle(ThreadTuner* tuner, int steps, const std::function<int64_t(uint32_t)>& cost) {
+  uint32_t last = 0;
+  std::map<uint32_t, int> counts;
+  for (int i = 0; i < steps; ++i) {
+    const uint32_t threads = tuner->Choose(8);
+    tuner->Took(cost(threads));
+    if (i >= steps / 2) ++counts[threads];
+  }
+  for (const auto& [threads, count] : counts) {
+    if (count > counts[last]) last = threads;
+  }
+  return last;
+}
+
+TEST(ThreadTunerTest, FollowsTheLoadOfTheMachine) {
+  ThreadTuner tuner(8);
+  const auto idle = [](uint32_t threads) { return 8000 / threads; };
+  const auto busy = [](uint32_t threads) { return threads > 2 ? 90000 : 8000 / threads; };
+  EXPECT_EQ(tuner.Choose(8), 8u);
+  EXPECT_EQ(Settle(&tuner, 400, idle), 8u);
+  EXPECT_EQ(Settle(&tuner, 1000, busy), 2u);
+  EXPECT_EQ(Settle(&tuner, 4000, idle), 8u);
+}
+
+TEST(ThreadTunerTest, TriesRarelyWhatWasMuchSlower) {
+  ThreadTuner tuner(2);
+  int slow = 0;
+  for (int i = 0; i < 4000; ++i) {
+    const uint32_t threads = tuner.Choose(8);
+    slow += threads == 1 ? 1 : 0;
+    tuner.Took(threads == 1 ? 2000 : 1000);
+  }
+  EXPECT_LT(slow, 40);  // a hundredth
+  EXPECT_GT(slow, 0);
+}
+
+TEST(ThreadTunerTest, OneThreadIsOne) {
+  ThreadTuner tuner(1);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(tuner.Choose(8), 1u);
+    tuner.Took(10);
+  }
+}
+
+}  // namespace
+}  // namespace corpgrid::inference

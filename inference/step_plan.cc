@@ -1,0 +1,24 @@
+#include "inference/step_plan.h"
+
+#include <algorithm>
+
+namespace corpgrid::inference {
+
+std::vector<uint32_t> PlanStep(std::span<const Pending> sequences, const StepBudget& budget) {
+  std::vector<uint32_t> shares(sequences.size());
+  uint32_t left = budget.tokens;
+  for (size_t i = 0; i < sequences.size() && left > 0; ++i) {
+    if (!sequences[i].answering || sequences[i].tokens != 1) continue;
+    shares[i] = 1;
+    --left;
+  }
+  if (left < budget.tokens) left = std::min(left, budget.prompt_tokens_beside_answers);
+  for (size_t i = 0; i < sequences.size() && left > 0; ++i) {
+    if (shares[i] > 0) continue;
+    shares[i] = std::min(sequences[i].tokens, left);
+    left -= shares[i];
+  }
+  return shares;
+}
+
+}  // namespace corpgrid::inference

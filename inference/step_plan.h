@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace corpgrid::inference {
+
+// How many tokens one step may compute.
+struct StepBudget {
+  uint32_t tokens = 512;
+  // Of prompts, while answers go on: their next tokens wait for this step.
+  uint32_t prompt_tokens_beside_answers = 256;
+};
+
+// A sequence as the plan sees it.
+struct Pending {
+  uint32_t tokens = 0;     // known and not computed yet, at least 1
+  bool answering = false;  // its prompt was computed before
+};
+
+// How many tokens of each sequence the next step computes; 0: it waits. `sequences` are the oldest
+// first. The next token of each answer comes first, so that no prompt holds up an answer by more
+// than its share of a step; what is left of the budget goes to prompts in order.
+std::vector<uint32_t> PlanStep(std::span<const Pending> sequences, const StepBudget& budget);
+
+}  // namespace corpgrid::inference

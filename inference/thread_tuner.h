@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace corpgrid::inference {
+
+// Chooses how many threads compute a step. Threads wait for each other many times a step, so on a
+// machine that others use, fewer may be faster: where two processes keep two cores busy, one thread
+// generates 15 times as many tokens as two. It goes by what steps take, and now and then tries
+// another number. One thread at a time.
+class ThreadTuner {
+ public:
+  explicit ThreadTuner(uint32_t max_threads);
+
+  // For a step that computes so many rows.
+  uint32_t Choose(uint32_t rows);
+
+  // The step that Choose() was asked about last took so long.
+  void Took(int64_t us);
+
+ private:
+  // Steps of alike size, for which the same number is best.
+  struct Size {
+    uint32_t best = 0;      // candidate
+    double us_per_row = 0;  // that it takes; 0: not known
+    uint32_t trying = 0;
+    uint32_t tries_left = 0;
+    uint32_t until_next_try = 0;
+    uint32_t pause = 0;      // between tries: longer the clearer they turn out
+    double at_last_try = 0;  // the best one's time then: when it changes much, so did the load
+    double tried = 0;        // mean of the tries
+  };
+
+  void StartTry(Size* size);
+  void EndTry(Size* size);
+
+  std::vector<uint32_t> candidates_;  // descending: all, half of them, …, 1
+  Size sizes_[12];
+  Size* current_ = nullptr;
+  uint32_t rows_ = 0;
+};
+
+}  // namespace corpgrid::inference
