@@ -15,7 +15,12 @@ build=(
 test=("${build[@]}" clang-format-19 libbenchmark-dev libgmock-dev libgtest-dev postgresql)
 fuzz=("${build[@]}" clang libclang-rt-dev)
 lint=("${test[@]}" clang clang-tidy shellcheck)
+suite=forky  # where what this release does not have comes from
 blake3=.deps/blake3
+# What corpgrid-worker hosts models with, and what its tests and benchmarks compare it to.
+inference_packages=(libllama-dev libggml-dev libggml0-backend-vulkan libminja-dev
+  llama.cpp-tools llama.cpp-tools-extra llama.cpp-tests)
+inference=.deps/inference
 apt_options=(-qq -o DPkg::Lock::Timeout=300)
 
 fail() {
@@ -66,47 +71,87 @@ own_mirror() {
       '$1 == own || $1 == "stable" {print $2; exit}' || true
 }
 
-# libblake3 is younger than Debian 12 and 13. Its two packages need nothing newer than what these
-# have, so they are unpacked into .deps/ from the release that has them; the system's own package
-# sources stay as they are (docs/decisions/0001-private-blake3.md).
-fetch_blake3() {
-  local suite=forky keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  local mirror folder library signed_by="" package
+# Some libraries are younger than Debian 12 and 13. They are unpacked into a folder of .deps/ from the
+# release that has them; the system's own package sources stay as they are
+# (docs/decisions/0001-private-blake3.md, 0020-private-inference.md).
+
+# Makes an apt configuration of its own in a new folder $fetch, which goes with this script, and
+# `private`, the options that choose it.
+open_newer_release() {
+  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror signed_by=""
+  if [ -n "${fetch:-}" ]; then return; fi
   mkdir -p .deps
-  folder=$(mktemp -d "$PWD/.deps/fetch.XXXXXX")
+  fetch=$(mktemp -d "$PWD/.deps/fetch.XXXXXX")
   # shellcheck disable=SC2064  # the folder of now is meant
-  trap "rm -rf '$folder'" EXIT
-  export TMPDIR=$folder  # apt's own temporary files, too
+  trap "rm -rf '$fetch'" EXIT
+  export TMPDIR=$fetch  # apt's own temporary files, too
   mirror=$(own_mirror)
   [ -n "$mirror" ] ||
-    fail "no package source of this system's own release found; libblake3-dev must be installed by hand"
-  mkdir -p "$folder"/{lists,cache/archives}/partial "$folder/debs" "$folder/root"
+    fail "no package source of this system's own release found, so none of $suite; by hand: $*"
+  mkdir -p "$fetch"/{lists,cache/archives}/partial "$fetch/debs"
   if [ -e "$keyring" ]; then signed_by="[signed-by=$keyring] "; fi
-  echo "deb $signed_by$mirror $suite main" >"$folder/sources.list"
-  local private=(-qq -o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=/dev/null
+  echo "deb $signed_by$mirror $suite main" >"$fetch/sources.list"
+  private=(-qq -o Dir::Etc::SourceList="$fetch/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
-    -o Dir::State::Lists="$folder/lists" -o Dir::Cache="$folder/cache" -o APT::Sandbox::User=root
+    -o Dir::State::Lists="$fetch/lists" -o Dir::Cache="$fetch/cache" -o APT::Sandbox::User=root
     -o APT::Default-Release= -o Acquire::Languages=none)
-  echo "setup: fetching libblake3 from $suite into $blake3"
   apt-get "${private[@]}" update || fail "the package lists of $suite could not be read"
-  library=$(apt-cache "${private[@]}" depends libblake3-dev |
-    awk '$1 == "Depends:" && /libblake3/ {print $2}')
-  (cd "$folder/debs" && apt-get "${private[@]}" download libblake3-dev "$library") ||
-    fail "libblake3 could not be downloaded"
-  for package in "$folder"/debs/*.deb; do
-    dpkg-deb -x "$package" "$folder/root"
-    dpkg-deb -W --showformat='${Package} ${Version}\n' "$package" >>"$folder/root/VERSIONS"
+}
+
+# The packages of the newer release that the given ones directly need and whose names match.
+needed_by() {
+  local pattern=$1
+  shift
+  apt-cache "${private[@]}" depends "$@" |
+    awk -v pattern="$pattern" '$1 == "Depends:" && $2 ~ pattern {print $2}' | sort -u
+}
+
+# fetch_private FOLDER PACKAGE…: unpacks packages of the newer release; FOLDER/VERSIONS lists them.
+fetch_private() {
+  local folder=$1 root=$fetch/root package
+  shift
+  echo "setup: fetching from $suite into $folder: $*"
+  rm -rf "$root" "$fetch"/debs/*
+  mkdir -p "$root"
+  (cd "$fetch/debs" && apt-get "${private[@]}" download "$@") ||
+    fail "these could not be downloaded from $suite: $*"
+  for package in "$fetch"/debs/*.deb; do
+    dpkg-deb -x "$package" "$root"
+    dpkg-deb -W --showformat='${Package} ${Version}\n' "$package" >>"$root/VERSIONS"
   done
-  rm -rf "$blake3"
-  mv "$folder/root" "$blake3"
+  rm -rf "$folder"
+  mv "$root" "$folder"
+}
+
+fetch_blake3() {
+  open_newer_release libblake3-dev
+  fetch_private "$blake3" libblake3-dev "$(needed_by '^libblake3' libblake3-dev)"
+}
+
+# Their packages need a newer C library: everything down to that, and its loader, comes along.
+fetch_inference() {
+  local packages=("${inference_packages[@]}") more count=0
+  open_newer_release "${packages[@]}"
+  while [ "$count" != "${#packages[@]}" ]; do
+    count=${#packages[@]}
+    more=$(needed_by '^(lib|zlib1g$)' "${packages[@]}")
+    mapfile -t packages < <(printf '%s\n' "${packages[@]}" "$more" | grep . | sort -u)
+  done
+  fetch_private "$inference" "${packages[@]}"
+}
+
+have_inference() {
+  [ -e /usr/include/llama.h ] || [ -e "$inference/usr/include/llama.h" ]
 }
 
 have_blake3() {
   [ -e /usr/include/blake3.h ] || [ -e "$blake3/usr/include/blake3.h" ]
 }
 
+hosts_models=yes
 case "${1:-}" in
-  build | test | lint | fuzz) declare -n chosen=$1 ;;
+  build | fuzz) declare -n chosen=$1 && hosts_models=no ;;  # neither makes corpgrid-worker
+  test | lint) declare -n chosen=$1 ;;
   all) chosen=("${lint[@]}" "${fuzz[@]}") ;;
   *) fail "usage: tools/setup.sh build|test|lint|fuzz|all" ;;
 esac
@@ -130,5 +175,13 @@ if ! have_blake3; then
     install_packages libblake3-dev
   else
     fetch_blake3
+  fi
+fi
+if [ $hosts_models = yes ] && ! have_inference; then
+  if apt-cache show libllama-dev >/dev/null 2>&1; then
+    need_privilege "${inference_packages[@]}"
+    install_packages "${inference_packages[@]}"
+  else
+    fetch_inference
   fi
 fi
