@@ -1,8 +1,10 @@
-# corpgrid_floor(NAME LIBRARIES … [PRECOMPILE header | PRECOMPILED_BY floor])
-# Makes corpgrid_NAME from NAME/*.cc and NAME_test from NAME/*_test.cc. A file named *_main.cc belongs to programs/.
-function(corpgrid_floor name)
+# corpgrid_floor(FOLDER LIBRARIES … [PRECOMPILE header | PRECOMPILED_BY floor])
+# Makes corpgrid_NAME, by the folder's own name, from FOLDER/*.cc and NAME_test from FOLDER/*_test.cc.
+# A file named *_main.cc belongs to programs/.
+function(corpgrid_floor folder)
   cmake_parse_arguments(arg "" "PRECOMPILE;PRECOMPILED_BY" "LIBRARIES" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${name}/*.cc)
+  get_filename_component(name ${folder} NAME)
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cc)
   set(tests ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   list(FILTER sources EXCLUDE REGEX "_(test|main)\\.cc$")

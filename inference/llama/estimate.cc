@@ -1,0 +1,75 @@
+#include "inference/llama/estimate.h"
+
+#include <llama.h>
+
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "base/status_macros.h"
+#include "inference/llama/library.h"
+
+namespace corpgrid::inference {
+namespace {
+
+// Measured: a worker that serves and has no model, with all backends loaded.
+constexpr uint64_t kProcessBytes = 48 << 20;
+
+struct ContextFree {
+  void operator()(llama_context* context) const { llama_free(context); }
+};
+
+// X of "… LABEL  X MiB …".
+std::optional<uint64_t> BytesAfter(std::string_view line, std::string_view label) {
+  const size_t at = line.find(label);
+  if (at == std::string_view::npos) return std::nullopt;
+  std::string_view rest = line.substr(at + label.size());
+  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
+  double mebibytes = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), mebibytes);
+  if (error != std::errc() ||
+      !std::string_view(end, rest.data() + rest.size() - end).starts_with(" MiB")) {
+    return std::nullopt;
+  }
+  return static_cast<uint64_t>(mebibytes * (1 << 20));
+}
+
+}  // namespace
+
+absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& lines) {
+  MemoryEstimate estimate;
+  for (const std::string& line : lines) {
+    // "llama_kv_cache: size = …", "llama_memory_recurrent: size = …", one for each kind of layer.
+    const bool memory = line.starts_with("llama_kv_cache") || line.starts_with("llama_memory");
+    estimate.kv_bytes += memory ? BytesAfter(line, ": size =").value_or(0) : 0;
+    for (const char* label : {"compute buffer size =", "output buffer size ="}) {
+      estimate.compute_bytes += BytesAfter(line, label).value_or(0);
+    }
+  }
+  if (estimate.kv_bytes == 0 || estimate.compute_bytes == 0) {
+    return absl::InternalError(
+        "the library does not tell the sizes of its buffers as it used to; this version of "
+        "CorpGrid does not know it");
+  }
+  return estimate;
+}
+
+absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
+                                              const DecoderOptions& options) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
+  RETURN_IF_ERROR(options.Check());
+  const LogCapture log;
+  const std::unique_ptr<llama_context, ContextFree> context(
+      llama_init_from_model(model->get(), ContextParams(options)));
+  if (!context) {
+    return absl::InvalidArgumentError("the model cannot be laid out: " +
+                                      log.LastError("no reason was given"));
+  }
+  ASSIGN_OR_RETURN(MemoryEstimate estimate, ReadBufferSizes(log.Lines()));
+  estimate.weight_bytes = model->facts().weight_bytes;
+  estimate.process_bytes = kProcessBytes;
+  return estimate;
+}
+
+}  // namespace corpgrid::inference

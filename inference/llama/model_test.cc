@@ -1,0 +1,116 @@
+#include "inference/llama/model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "base/testing/temp_folder.h"
+#include "inference/llama/estimate.h"
+#include "inference/llama/test_model.h"
+
+namespace corpgrid::inference {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr TestModel kShape = {.layers = 3, .embedding = 256, .type = "Q8_0"};
+
+class ModelTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new testing::TempFolder;
+    const absl::Status made = MakeTestModel(kShape, Path());
+    ASSERT_TRUE(made.ok()) << made;
+  }
+  static void TearDownTestSuite() { delete folder_; }
+  static std::string Path() { return *folder_ / "model.gguf"; }
+
+  static inline testing::TempFolder* folder_ = nullptr;
+};
+
+TEST_F(ModelTest, TellsWhatTheFileSaysWithAndWithoutWeights) {
+  for (const bool weights : {true, false}) {
+    const auto model = weights ? Model::Load(Path()) : Model::LoadFacts(Path());
+    ASSERT_TRUE(model.ok()) << model.status();
+    const ModelFacts& facts = (*model)->facts();
+    EXPECT_EQ(facts.name, "test");
+    EXPECT_EQ(facts.architecture, "llama");
+    EXPECT_EQ(facts.quantisation, "Q8_0");
+    EXPECT_EQ(facts.layers, 3u);
+    EXPECT_EQ(facts.embedding, 256u);
+    EXPECT_EQ(facts.heads, 4u);
+    EXPECT_EQ(facts.kv_heads, 2u);
+    EXPECT_EQ(facts.vocabulary, 320u);
+    EXPECT_EQ(facts.trained_context, 4096u);
+    EXPECT_THAT(facts.chat_template, HasSubstr("message.role"));
+    EXPECT_TRUE(facts.reuses_prefixes);
+    // Attention, feed-forward, norms; two matrices of tokens, the last norm.
+    const uint64_t layer = 256 * 256 * 2 + 256 * 128 * 2 + 3 * 256 * 128 + 2 * 256;
+    EXPECT_EQ(facts.parameters, 3 * layer + 2 * 320 * 256 + 256);
+    EXPECT_NEAR(static_cast<double>(facts.weight_bytes), 34.0 / 32 * facts.parameters, 8000);
+  }
+}
+
+TEST_F(ModelTest, TokensAreTheTextAgain) {
+  const auto model = Model::Load(Path());
+  ASSERT_TRUE(model.ok());
+  const auto text = [&](std::string_view words, bool special) {
+    std::string back;
+    const auto tokens = (*model)->Tokenize(words, /*add_start=*/true, special);
+    EXPECT_EQ(tokens->front(), 1);
+    for (const Token token : *tokens) back += (*model)->Piece(token);
+    return back;
+  };
+  EXPECT_EQ(text("hello </s> wörld 🙂", false), " hello </s> wörld 🙂");
+  EXPECT_EQ(text("a</s>", true), " a");  // a control token adds no text
+  EXPECT_TRUE((*model)->IsEnd(2));
+  EXPECT_FALSE((*model)->IsEnd(3));
+}
+
+TEST_F(ModelTest, SaysWhyAFileCannotBeLoaded) {
+  EXPECT_TRUE(absl::IsNotFound(Model::Load(*folder_ / "absent.gguf").status()));
+  EXPECT_THAT(Model::Load(folder_->path()).status().message(), HasSubstr("is no file"));
+  std::ifstream in(Path(), std::ios::binary);
+  const std::string good((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const auto load = [&](const std::string& bytes) {
+    const std::string path = *folder_ / "bad.gguf";
+    std::ofstream(path, std::ios::binary) << bytes;
+    return Model::Load(path).status();
+  };
+  for (const std::string& bad : {std::string(), std::string("no model at all, sorry"),
+                                 good.substr(0, 5000), good.substr(0, good.size() / 2)}) {
+    const absl::Status status = load(bad);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_THAT(status.message(), HasSubstr("cannot be loaded: "));
+    EXPECT_THAT(status.message(), ::testing::Not(HasSubstr("no reason")));
+  }
+}
+
+TEST_F(ModelTest, TheEstimateIsWhatTheLibraryLaysOut) {
+  const auto estimate = EstimateMemory(Path(), {.slots = 4, .context = 1024});
+  ASSERT_TRUE(estimate.ok()) << estimate.status();
+  // 16 bits for a key and a value of 2 of 4 heads, of 3 layers, 4096 tokens.
+  EXPECT_NEAR(static_cast<double>(estimate->kv_bytes), 2 * 2 * 128 * 3 * 4096.0, 1e4);
+  EXPECT_GT(estimate->compute_bytes, 1u << 20);
+  EXPECT_EQ(estimate->weight_bytes, (*Model::LoadFacts(Path()))->facts().weight_bytes);
+  const auto twice = EstimateMemory(Path(), {.slots = 4, .context = 2048});
+  EXPECT_NEAR(static_cast<double>(twice->kv_bytes), 2.0 * estimate->kv_bytes, 2e4);
+}
+
+TEST(EstimateTest, AddsUpEveryBufferAndKnowsWhenItWasToldNone) {
+  const auto sizes = ReadBufferSizes(
+      {"llama_kv_cache: size =    4.00 MiB (  1024 cells,   2 layers), K (f16):    2.00 MiB",
+       "llama_memory_recurrent: size =    1.50 MiB (     4 cells)",
+       "llama_context:        CPU  output buffer size =     0.50 MiB",
+       "sched_reserve:    Vulkan0 compute buffer size =     4.25 MiB",
+       "sched_reserve:        CPU compute buffer size =     2.25 MiB", "size = nothing MiB"});
+  ASSERT_TRUE(sizes.ok());
+  EXPECT_EQ(sizes->kv_bytes, 5632u << 10);
+  EXPECT_EQ(sizes->compute_bytes, 7u << 20);
+  EXPECT_FALSE(ReadBufferSizes({"something else entirely"}).ok());
+}
+
+}  // namespace
+}  // namespace corpgrid::inference
