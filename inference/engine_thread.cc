@@ -9,18 +9,22 @@ namespace corpgrid::inference {
 EngineThread::EngineThread(std::unique_ptr<Engine> engine)
     : engine_(std::move(engine)), thread_([this] { Run(); }) {}
 
-EngineThread::~EngineThread() {
+EngineThread::~EngineThread() { Stop(); }
+
+void EngineThread::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stop_ = true;
     wake_.Signal();
   }
-  thread_.join();
+  absl::MutexLock lock(&stopping_);
+  if (thread_.joinable()) thread_.join();
 }
 
 absl::StatusOr<uint64_t> EngineThread::Submit(Request request, std::shared_ptr<Listener> listener) {
   RETURN_IF_ERROR(engine_->Check(request));
   absl::MutexLock lock(&mutex_);
+  if (stop_) return absl::UnavailableError("the model is being unloaded");
   const uint64_t id = ++ids_;
   inbox_.push_back([this, id, request = std::move(request), listener = std::move(listener)] {
     const absl::Status status = engine_->Submit(id, request, listener);

@@ -17,11 +17,13 @@ namespace corpgrid::inference {
 class EngineThread {
  public:
   explicit EngineThread(std::unique_ptr<Engine> engine);
-  // Fails what is left.
   ~EngineThread();
 
-  // The request's number. What is wrong with it, when Engine::Check() does not allow it. From then
-  // on the listener hears of it.
+  // Fails what is left, and everything from then on; again does nothing. Not on a listener's call.
+  void Stop();
+
+  // The request's number. Errors: what is wrong with it, when Engine::Check() does not allow it;
+  // Unavailable after Stop(). From then on the listener hears of it.
   absl::StatusOr<uint64_t> Submit(Request request, std::shared_ptr<Listener> listener);
 
   // Nobody waits for the request any more; nothing happens when it has ended.
@@ -39,6 +41,7 @@ class EngineThread {
   std::vector<std::function<void()>> inbox_ ABSL_GUARDED_BY(mutex_);
   uint64_t ids_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Mutex stopping_;
   EngineStats stats_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

@@ -99,6 +99,11 @@ class TestDecoder final : public Decoder {
 // Each token is a letter.
 class TestVocabulary final : public Vocabulary {
  public:
+  absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text, bool, bool) const override {
+    std::vector<Token> tokens;
+    for (const char letter : text) tokens.push_back((letter - 'A') % TestDecoder::kVocabulary);
+    return tokens;
+  }
   std::string Piece(Token token) const override {
     return std::string(1, static_cast<char>('A' + token));
   }

@@ -2,6 +2,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
 
 namespace corpgrid::inference {
 
@@ -11,6 +15,12 @@ using Token = int32_t;  // an entry of the model's vocabulary
 class Vocabulary {
  public:
   virtual ~Vocabulary() = default;
+
+  // `special`: whether "<s>" and the like in the text stand for control tokens. The beginning that
+  // the model expects is added when `add_start`. Errors: InvalidArgument for a text too large,
+  // FailedPrecondition when the model has no tokenizer.
+  virtual absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text, bool add_start,
+                                                      bool special) const = 0;
 
   // The bytes that the token adds to a text; maybe a part of a character. Control tokens add none.
   virtual std::string Piece(Token token) const = 0;

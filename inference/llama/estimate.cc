@@ -13,8 +13,8 @@
 namespace corpgrid::inference {
 namespace {
 
-// Measured: a worker that serves and has no model, with all backends loaded.
-constexpr uint64_t kProcessBytes = 48 << 20;
+// Measured: a worker that serves and has no model, with a backend for the CPU.
+constexpr uint64_t kProcessBytes = 24 << 20;
 
 struct ContextFree {
   void operator()(llama_context* context) const { llama_free(context); }

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace corpgrid::inference {
+
+// What a model's file says of it.
+struct ModelFacts {
+  std::string name;
+  std::string architecture;
+  std::string quantisation;  // "Q8_0", "Q4_K - Medium"
+  uint64_t parameters = 0;
+  uint64_t weight_bytes = 0;
+  uint32_t trained_context = 0;  // tokens
+  uint32_t layers = 0;
+  uint32_t embedding = 0;
+  uint32_t heads = 0;
+  uint32_t kv_heads = 0;
+  uint32_t vocabulary = 0;
+  std::string chat_template;     // empty: none
+  bool reuses_prefixes = false;  // its memory is of keys and values alone, and can be cut
+};
+
+// The memory that a worker needs for a model.
+struct MemoryEstimate {
+  uint64_t weight_bytes = 0;
+  uint64_t kv_bytes = 0;       // keys and values, or what the architecture keeps instead
+  uint64_t compute_bytes = 0;  // what a step works in, and its logits
+  uint64_t process_bytes = 0;  // the worker without a model
+
+  uint64_t total_bytes() const { return weight_bytes + kv_bytes + compute_bytes + process_bytes; }
+};
+
+}  // namespace corpgrid::inference

@@ -1,0 +1,166 @@
+"""corpgrid-worker as a process: loads, answers, refuses, is killed, and ends only itself."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import unittest
+
+from grid import BIN, seeded, wait
+
+WORKER = BIN / "corpgrid-worker"
+
+
+class Worker:
+    def __init__(self, folder):
+        self.socket = folder / f"{len(list(folder.iterdir()))}.sock"
+        self.log = folder / f"{self.socket.name}.log"
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen([WORKER, "--socket", self.socket], stdout=log, stderr=log)
+        wait(lambda: "ready" in self.log.read_text() or self.process.poll() is not None, 30, "the worker")
+
+    def start(self, method, **request):
+        return subprocess.Popen([BIN / "worker_client", self.socket, method, json.dumps(request)],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def call(self, method, **request):
+        """The responses; or the error as a string."""
+        out, err = self.start(method, **request).communicate(timeout=120)
+        return err.strip() if err else [json.loads(line) for line in out.splitlines()]
+
+    def text(self, **request):
+        responses = self.call("Generate", **request)
+        assert isinstance(responses, list), responses
+        return "".join(part["text"] for r in responses for part in r["pieces"] + r["ends"])
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.wait(30)
+
+
+@unittest.skipUnless(WORKER.exists(), "built without the inference libraries")
+class WorkerTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="corpgrid-worker.", dir="/var/tmp")
+        cls.folder = pathlib.Path(cls.temporary.name)
+        cls.model = cls.folder / "model.gguf"
+        subprocess.run([BIN / "bench_make_model", cls.model, "Q8_0", "2", "64", "4", "2", "128", "400"], check=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def setUp(self):
+        self.workers = []
+
+    def tearDown(self):
+        for worker in self.workers:
+            worker.close()
+
+    def worker(self, load=True, **options):
+        worker = Worker(self.folder)
+        self.workers.append(worker)
+        if load:
+            loaded = worker.call("Load", path=str(self.model), threads=1, **options)
+            self.assertIsInstance(loaded, list, loaded)
+        return worker
+
+    def test_answers_and_ends_in_order(self):
+        worker = self.worker(sequences=4, context=512)
+        greedy = {"text": "once upon a time", "max_tokens": 20, "sampling": {"temperature": 0}, "ignore_end": True}
+        self.assertEqual(worker.text(**greedy), worker.text(**greedy))
+        drawn = {"text": "once", "max_tokens": 20, "ignore_end": True}
+        same = [worker.text(**drawn, sampling={"temperature": 1, "seed": 7}) for _ in range(2)]
+        self.assertEqual(*same)
+        self.assertNotEqual(same[0], worker.text(**drawn, sampling={"temperature": 1, "seed": 8}))
+        mode = worker.socket.stat().st_mode & 0o777
+        self.assertEqual(mode, 0o600, "others could ask, too")
+        worker.process.terminate()
+        self.assertEqual(worker.process.wait(30), 0)
+        self.assertFalse(worker.socket.exists())
+
+    def test_speaks_to_no_network(self):
+        worker = self.worker()
+        status = pathlib.Path(f"/proc/{worker.process.pid}/status").read_text()
+        self.assertIn("Seccomp:\t2", status)
+        descriptors = [os.readlink(d) for d in pathlib.Path(f"/proc/{worker.process.pid}/fd").iterdir()]
+        inodes = {d[8:-1] for d in descriptors if d.startswith("socket:")}
+        for table in ("tcp", "tcp6", "udp", "udp6"):
+            lines = pathlib.Path(f"/proc/{worker.process.pid}/net/{table}").read_text().splitlines()[1:]
+            self.assertFalse(inodes & {line.split()[9] for line in lines}, table)
+
+    def test_refuses_files_that_are_no_models(self):
+        random = seeded()
+        good = self.model.read_bytes()
+        bad = {"empty": b"", "text": b"no model\n" * 50, "short": good[:len(good) // 2], "header": good[:24],
+               "huge counts": good[:8] + struct.pack("<QQ", 1 << 60, 1 << 60) + good[24:]}
+        for number in range(12):  # whatever they say, a worker says so or ends alone
+            cut = bytearray(good)
+            for _ in range(random.randrange(1, 6)):
+                cut[random.randrange(4096)] = random.randrange(256)
+            bad[f"bytes {number}"] = bytes(cut)
+        for name, content in bad.items():
+            with self.subTest(name):
+                path = self.folder / "bad.gguf"
+                path.write_bytes(content)
+                worker = self.worker(load=False)
+                said = worker.call("Load", path=str(path), threads=1)
+                if not name.startswith("bytes"):
+                    self.assertIn("cannot be loaded: ", said)
+                if worker.process.poll() is None:
+                    self.assertIsInstance(worker.call("GetStats"), list)
+                else:
+                    self.assertRegex(worker.log.read_text(), "(?i)error|fail|assert|terminate|invalid")
+                worker.close()
+
+    def test_refuses_what_does_not_fit(self):
+        worker = self.worker(load=False)
+        said = worker.call("Load", path=str(self.model), context=4096, memory_limit_bytes=1 << 20)
+        self.assertRegex(said, "^8 .* needs about .* 1 MiB are allowed; load it with fewer sequences")
+        worker = self.worker(sequences=2, context=256)
+        said = worker.call("Generate", tokens={"tokens": [5] * 400})
+        self.assertRegex(said, "^3 the prompt has 400 tokens .* a context of 256 tokens")
+
+    def test_bytes_that_are_no_calls_end_nothing(self):
+        random = seeded()
+        worker = self.worker(sequences=2, context=256)
+        for _ in range(50):
+            with socket.socket(socket.AF_UNIX) as raw:
+                raw.connect(str(worker.socket))
+                start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" if random.random() < 0.5 else b""
+                raw.sendall(start + random.randbytes(random.randrange(1, 2000)))
+        self.assertTrue(worker.text(text="still there", max_tokens=3, ignore_end=True))
+
+    def test_a_client_that_goes_is_computed_for_no_more(self):
+        worker = self.worker(sequences=2, context=100_000)
+        client = worker.start("Generate", text="go on", ignore_end=True)
+        client.stdout.readline()
+        self.assertEqual(worker.call("GetStats")[0]["running"], 1)
+        client.kill()
+        client.communicate()
+        wait(lambda: worker.call("GetStats")[0]["running"] == 0, 30, "the end of the work")
+        self.assertLess(int(worker.call("GetStats")[0]["answer_tokens"]), 99_000)
+
+    def test_killed_workers_end_their_calls_and_no_other(self):
+        random = seeded()
+        other = self.worker(sequences=2, context=512)
+        for _ in range(5):
+            worker = self.worker(sequences=4, context=100_000)
+            clients = [worker.start("Generate", text=f"go on {n}", ignore_end=True) for n in range(4)]
+            for client in clients[:random.randrange(5)]:
+                client.stdout.readline()
+            worker.process.send_signal(random.choice([signal.SIGKILL, signal.SIGABRT]))
+            for client in clients:
+                _, err = client.communicate(timeout=60)
+                self.assertRegex(err, "^14 ", "Unavailable: ask again elsewhere")
+            self.assertLess(worker.process.wait(30), 0)
+        self.assertTrue(other.text(text="still there", max_tokens=3, ignore_end=True))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

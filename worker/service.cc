@@ -1,0 +1,135 @@
+#include "worker/service.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "fmt/format.h"
+#include "platform/memory.h"
+#include "rpc/status.h"
+#include "worker/generate_stream.h"
+#include "worker/messages.h"
+
+namespace corpgrid::worker {
+namespace {
+
+namespace pb = corpgrid::v1;
+
+grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context,
+                                    const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(rpc::ToGrpc(status));
+  return reactor;
+}
+
+// Where a request gives no seed.
+uint64_t SomeSeed() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
+
+}  // namespace
+
+WorkerService::WorkerService(ModelLoader loader, const Clock* clock)
+    : loader_(std::move(loader)), clock_(clock) {}
+
+WorkerService::~WorkerService() {
+  Stop();
+  if (loading_.joinable()) loading_.join();
+}
+
+void WorkerService::Stop() {
+  std::shared_ptr<Loaded> loaded;
+  {
+    absl::MutexLock lock(&mutex_);
+    asked_to_load_ = true;
+    loaded = loaded_;
+  }
+  if (loaded) loaded->engine->Stop();
+}
+
+grpc::ServerUnaryReactor* WorkerService::Load(grpc::CallbackServerContext* context,
+                                              const pb::LoadRequest* request,
+                                              pb::LoadResponse* response) {
+  absl::StatusOr<pb::LoadRequest> filled = FillIn(*request);
+  if (!filled.ok()) return FinishNow(context, filled.status());
+  absl::MutexLock lock(&mutex_);
+  if (asked_to_load_) {
+    return FinishNow(context,
+                     absl::FailedPreconditionError(
+                         "this worker was asked to load a model before; start another one"));
+  }
+  asked_to_load_ = true;
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  loading_ = std::thread([this, reactor, response, request = *std::move(filled)] {
+    const absl::StatusOr<std::shared_ptr<Loaded>> loaded = LoadNow(request);
+    if (loaded.ok()) Fill((*loaded)->model, response);
+    {
+      absl::MutexLock lock(&mutex_);
+      if (loaded.ok()) loaded_ = *loaded;
+    }
+    reactor->Finish(rpc::ToGrpc(loaded.status()));
+  });
+  return reactor;
+}
+
+absl::StatusOr<std::shared_ptr<WorkerService::Loaded>> WorkerService::LoadNow(
+    pb::LoadRequest request) {
+  auto loaded = std::make_shared<Loaded>();
+  ASSIGN_OR_RETURN(loaded->model, loader_(request));
+  const inference::StepBudget budget = {
+      .tokens = request.step_tokens(),
+      .prompt_tokens_beside_answers =
+          std::min(request.step_tokens_beside_answers(), request.step_tokens())};
+  loaded->engine = std::make_unique<inference::EngineThread>(std::make_unique<inference::Engine>(
+      loaded->model.decoder.get(), loaded->model.vocabulary.get(), clock_, budget,
+      request.threads()));
+  return loaded;
+}
+
+absl::StatusOr<std::shared_ptr<WorkerService::Loaded>> WorkerService::Current() const {
+  absl::MutexLock lock(&mutex_);
+  if (loaded_) return loaded_;
+  return absl::FailedPreconditionError(asked_to_load_
+                                           ? "the model is still being loaded, or could not be"
+                                           : "no model is loaded; call Load first");
+}
+
+grpc::ServerWriteReactor<pb::GenerateResponse>* WorkerService::Generate(
+    grpc::CallbackServerContext*, const pb::GenerateRequest* request) {
+  const auto loaded = Current();
+  if (!loaded.ok()) return GenerateStream::Fail(loaded.status());
+  const inference::Vocabulary& vocabulary = *(*loaded)->model.vocabulary;
+  absl::StatusOr<inference::Request> parsed = ToRequest(*request, vocabulary, SomeSeed());
+  if (!parsed.ok()) return GenerateStream::Fail(parsed.status());
+  auto stream = std::make_shared<GenerateStream>((*loaded)->engine.get(), &vocabulary);
+  stream->Start(*std::move(parsed), stream);
+  return stream.get();
+}
+
+grpc::ServerUnaryReactor* WorkerService::Tokenize(grpc::CallbackServerContext* context,
+                                                  const pb::TokenizeRequest* request,
+                                                  pb::TokenizeResponse* response) {
+  const auto loaded = Current();
+  if (!loaded.ok()) return FinishNow(context, loaded.status());
+  const auto tokens = (*loaded)->model.vocabulary->Tokenize(request->text(), request->add_start(),
+                                                            request->special());
+  if (tokens.ok()) response->mutable_tokens()->Add(tokens->begin(), tokens->end());
+  return FinishNow(context, tokens.status());
+}
+
+grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* context,
+                                                  const pb::GetStatsRequest*,
+                                                  pb::GetStatsResponse* response) {
+  const auto loaded = Current();
+  if (loaded.ok()) Fill((*loaded)->engine->stats(), response);
+  const absl::StatusOr<platform::MemoryUse> memory = platform::OwnMemory();
+  if (memory.ok()) {
+    response->set_resident_bytes(memory->resident_bytes);
+    response->set_peak_resident_bytes(memory->peak_bytes);
+  }
+  return FinishNow(context, absl::OkStatus());
+}
+
+}  // namespace corpgrid::worker

@@ -1,0 +1,213 @@
+#include "worker/service.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "base/testing/temp_folder.h"
+#include "inference/test_decoder.h"
+
+namespace corpgrid::worker {
+namespace {
+
+namespace pb = corpgrid::v1;
+using ::testing::HasSubstr;
+
+// A service behind a real socket, with a test's model: any path but "broken".
+class ServiceTest : public ::testing::Test {
+ protected:
+  ServiceTest() : service_([this](const auto& request) { return Host(request); }, &SystemClock()) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
+    builder.RegisterService(&service_);
+    server_ = builder.BuildAndStart();
+    stub_ = pb::Worker::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+  }
+  ~ServiceTest() override {
+    service_.Stop();
+    server_->Shutdown();
+  }
+
+  absl::StatusOr<HostedModel> Host(const pb::LoadRequest& request) {
+    if (request.path() == "broken") return absl::InvalidArgumentError("it is broken");
+    HostedModel model;
+    model.facts.name = "hash";
+    model.vocabulary = std::make_unique<inference::TestVocabulary>();
+    model.decoder = std::make_unique<inference::TestDecoder>(
+        inference::KvShape{.slots = request.sequences(),
+                           .cells = request.sequences() * request.context(),
+                           .max_sequence = request.context()});
+    return model;
+  }
+
+  grpc::Status Load(const std::string& path = "good", pb::LoadResponse* response = nullptr) {
+    pb::LoadRequest request;
+    request.set_path(path);
+    request.set_sequences(4);
+    request.set_context(200'000);
+    grpc::ClientContext context;
+    pb::LoadResponse ignored;
+    return stub_->Load(&context, request, response ? response : &ignored);
+  }
+
+  static pb::GenerateRequest Ask(std::initializer_list<int32_t> tokens, uint32_t max_tokens) {
+    pb::GenerateRequest request;
+    for (const int32_t token : tokens) request.mutable_tokens()->add_tokens(token);
+    request.set_max_tokens(max_tokens);
+    return request;
+  }
+
+  struct Answer {
+    grpc::Status status;
+    std::vector<int32_t> tokens;
+    std::string text;
+    std::vector<pb::AnswerEnd> ends;
+  };
+  Answer Generate(const pb::GenerateRequest& request) {
+    grpc::ClientContext context;
+    const auto stream = stub_->Generate(&context, request);
+    Answer answer;
+    pb::GenerateResponse response;
+    while (stream->Read(&response)) {
+      for (const pb::Piece& piece : response.pieces()) {
+        answer.tokens.push_back(piece.token().token());
+        answer.text += piece.text();
+      }
+      for (const pb::AnswerEnd& end : response.ends()) {
+        answer.text += end.text();
+        answer.ends.push_back(end);
+      }
+    }
+    answer.status = stream->Finish();
+    return answer;
+  }
+
+  pb::GetStatsResponse Stats() {
+    grpc::ClientContext context;
+    pb::GetStatsResponse response;
+    EXPECT_TRUE(stub_->GetStats(&context, {}, &response).ok());
+    return response;
+  }
+
+  testing::TempFolder folder_;
+  const std::string address_ = "unix:" + folder_ / "socket";
+  WorkerService service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<pb::Worker::Stub> stub_;
+};
+
+TEST_F(ServiceTest, StreamsAnAnswer) {
+  pb::LoadResponse loaded;
+  ASSERT_TRUE(Load("good", &loaded).ok());
+  EXPECT_EQ(loaded.facts().name(), "hash");
+  EXPECT_EQ(loaded.sequences(), 4u);
+  pb::GenerateRequest request = Ask({1, 2, 3}, 30);
+  const Answer answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.tokens, inference::TestDecoder::Answer({1, 2, 3}, 30));
+  ASSERT_EQ(answer.ends.size(), 1u);
+  EXPECT_EQ(answer.ends[0].prompt_tokens(), 3u);
+  EXPECT_EQ(answer.ends[0].answer_tokens(), answer.tokens.size());
+  request.clear_tokens();
+  request.set_text("BCD");  // the same tokens
+  EXPECT_EQ(Generate(request).text, answer.text);
+  EXPECT_GT(Stats().steps(), 0u);
+}
+
+TEST_F(ServiceTest, SaysWhatIsWrongWithACall) {
+  EXPECT_EQ(Generate(Ask({1}, 5)).status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(Load("").error_message(), HasSubstr("path is empty"));
+  ASSERT_TRUE(Load().ok());
+  EXPECT_THAT(Load().error_message(), HasSubstr("start another one"));
+  const auto message = [&](const pb::GenerateRequest& request) {
+    const grpc::Status status = Generate(request).status;
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    return status.error_message();
+  };
+  EXPECT_THAT(message({}), HasSubstr("there is no prompt"));
+  EXPECT_THAT(message(Ask({}, 5)), HasSubstr("there is no prompt"));
+  EXPECT_THAT(message(Ask({1000}, 5)), HasSubstr("token 1000"));
+  pb::GenerateRequest request = Ask({1}, 5);
+  request.mutable_sampling()->set_temperature(-2);
+  EXPECT_THAT(message(request), HasSubstr("temperature is -2"));
+  request = Ask({1}, 5);
+  request.set_choices(1000);
+  EXPECT_THAT(message(request), HasSubstr("1000 choices"));
+}
+
+TEST_F(ServiceTest, AModelThatCannotBeLoadedIsSaidSo) {
+  EXPECT_THAT(Load("broken").error_message(), HasSubstr("it is broken"));
+  EXPECT_EQ(Generate(Ask({1}, 5)).status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+}
+
+TEST_F(ServiceTest, ACancelledCallIsComputedNoMore) {
+  ASSERT_TRUE(Load().ok());
+  pb::GenerateRequest request = Ask({1}, 150'000);
+  request.set_ignore_end(true);
+  grpc::ClientContext context;
+  const auto stream = stub_->Generate(&context, request);
+  pb::GenerateResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(Stats().running(), 1u);
+  context.TryCancel();
+  while (stream->Read(&response)) {
+  }
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  while (Stats().running() > 0) std::this_thread::yield();
+  EXPECT_LT(Stats().answer_tokens(), 150'000u);
+}
+
+// Clients that come and go at random, some of them in the middle of a stream.
+TEST_F(ServiceTest, ManyClientsAtOnceGetTheirOwnAnswers) {
+  ASSERT_TRUE(Load().ok());
+  std::atomic<int> answered = 0;
+  std::vector<std::thread> clients;
+  for (uint32_t seed = 0; seed < 8; ++seed) {
+    clients.emplace_back([&, seed] {
+      std::mt19937 random(seed);
+      for (int i = 0; i < 25; ++i) {
+        const auto first = static_cast<int32_t>(random() % 49);
+        const auto second = static_cast<int32_t>(random() % 49);
+        const uint32_t most = 1 + random() % 40;
+        if (random() % 3 == 0) {
+          grpc::ClientContext context;
+          const auto stream = stub_->Generate(&context, Ask({first, second}, 10'000));
+          pb::GenerateResponse response;
+          stream->Read(&response);
+          context.TryCancel();
+          stream->Finish();
+          continue;
+        }
+        const Answer answer = Generate(Ask({first, second}, most));
+        EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+        EXPECT_EQ(answer.tokens, inference::TestDecoder::Answer({first, second}, most));
+        ++answered;
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_GT(answered, 80);
+  while (Stats().running() + Stats().waiting() > 0) std::this_thread::yield();
+}
+
+TEST_F(ServiceTest, StoppingEndsWhatRuns) {
+  ASSERT_TRUE(Load().ok());
+  pb::GenerateRequest request = Ask({1}, 150'000);
+  request.set_ignore_end(true);
+  grpc::ClientContext context;
+  const auto stream = stub_->Generate(&context, request);
+  pb::GenerateResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  service_.Stop();
+  while (stream->Read(&response)) {
+  }
+  EXPECT_THAT(stream->Finish().error_message(), HasSubstr("unloaded"));
+  EXPECT_EQ(Generate(Ask({1}, 5)).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+}  // namespace
+}  // namespace corpgrid::worker

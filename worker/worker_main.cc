@@ -1,0 +1,146 @@
+// corpgrid-worker: hosts one model on a Unix socket. A process of its own, because an inference
+// library that is not content ends its process; and linked with a C library of its own where the
+// system's is too old for that library (docs/decisions/0020).
+
+#include <fmt/format.h>
+#include <grpcpp/server_builder.h>
+#include <seccomp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <initializer_list>
+
+#include "CLI/CLI.hpp"
+#include "absl/synchronization/mutex.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "inference/llama/estimate.h"
+#include "inference/llama/library.h"
+#include "inference/llama/llama_decoder.h"
+#include "rpc/connect.h"
+#include "worker/service.h"
+
+namespace corpgrid::worker {
+namespace {
+
+namespace pb = corpgrid::v1;
+
+inference::DecoderOptions OptionsOf(const pb::LoadRequest& request) {
+  return {.slots = request.sequences(),
+          .context = request.context(),
+          .step_tokens = request.step_tokens(),
+          .threads = request.threads(),
+          .layout = request.shared_memory() ? inference::KvShape::Layout::kShared
+                                            : inference::KvShape::Layout::kStreams,
+          .full_precision = request.full_precision()};
+}
+
+absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
+  const inference::DecoderOptions options = OptionsOf(request);
+  HostedModel hosted;
+  ASSIGN_OR_RETURN(hosted.estimate, inference::EstimateMemory(request.path(), options));
+  if (request.memory_limit_bytes() > 0 &&
+      hosted.estimate.total_bytes() > request.memory_limit_bytes()) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and "
+        "{} are allowed; load it with fewer sequences or a shorter context",
+        request.path(), FormatBytes(hosted.estimate.total_bytes()),
+        FormatBytes(hosted.estimate.weight_bytes), FormatBytes(hosted.estimate.kv_bytes),
+        options.slots, options.context, FormatBytes(hosted.estimate.compute_bytes),
+        FormatBytes(request.memory_limit_bytes())));
+  }
+  ASSIGN_OR_RETURN(auto model, inference::Model::Load(request.path()));
+  ASSIGN_OR_RETURN(hosted.decoder, inference::LlamaDecoder::Create(model.get(), options));
+  hosted.facts = model->facts();
+  hosted.vocabulary = std::move(model);
+  hosted.library = inference::DescribeLibrary();
+  return hosted;
+}
+
+// Turns that a compute thread waits for the others before it sleeps.
+constexpr char kSpins[] = "20000";
+
+// How the compute threads wait for each other is read when their library starts: to set it, the
+// program starts itself again.
+void SetWaiting(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  setenv("GOMP_SPINCOUNT", kSpins, 1);
+  execv("/proc/self/exe", argv);
+}
+
+// From here on no socket of the internet's can be made, whatever a library may want.
+bool ForbidNetwork() {
+  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+  bool fine = filter != nullptr;
+  for (const int family : {AF_INET, AF_INET6, AF_PACKET}) {
+    fine = fine && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+                                    SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family))) == 0;
+  }
+  fine = fine && seccomp_load(filter) == 0;
+  seccomp_release(filter);
+  return fine;
+}
+
+int Fail(const std::string& message) {
+  std::fprintf(stderr, "corpgrid-worker: %s\n", message.c_str());
+  return 1;
+}
+
+int Serve(const std::string& socket) {
+  sockaddr_un address;
+  if (socket.size() >= sizeof address.sun_path) {
+    return Fail(fmt::format("the socket's path has {} bytes; at most {} are possible",
+                            socket.size(), sizeof address.sun_path - 1));
+  }
+  sigset_t stop;
+  sigemptyset(&stop);
+  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&stop, signal);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  umask(0177);  // the socket is its owner's
+
+  WorkerService service(LoadModel, &SystemClock());
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
+  builder.RegisterService(&service);
+  builder.SetMaxReceiveMessageSize(rpc::kMaxMessageBytes);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (!server) return Fail(fmt::format("cannot listen on {}", socket));
+  std::printf("ready\n");
+  std::fflush(stdout);
+  int signal = 0;
+  sigwait(&stop, &signal);
+  service.Stop();
+  server->Shutdown(std::chrono::system_clock::now());
+  unlink(socket.c_str());
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  SetWaiting(argv);
+  CLI::App app("Hosts a model for the agent that started it. It says \"ready\" when it listens.",
+               "corpgrid-worker");
+  std::string socket;
+  app.add_option("--socket", socket, "Unix socket to listen on")->required();
+  CLI11_PARSE(app, argc, argv);
+  if (!ForbidNetwork()) return Fail("the kernel does not let this process give up the network");
+  if (const absl::Status status = inference::PrepareLibrary(); !status.ok()) {
+    return Fail(std::string(status.message()));
+  }
+  return Serve(socket);
+}
+
+}  // namespace
+}  // namespace corpgrid::worker
+
+int main(int argc, char** argv) {
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  return corpgrid::worker::Main(argc, argv);
+}
