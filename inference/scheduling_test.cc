@@ -89,6 +89,24 @@ TEST(ThreadTunerTest, FollowsTheLoadOfTheMachine) {
   EXPECT_EQ(Settle(&tuner, 4000, idle), 8u);
 }
 
+TEST(ThreadTunerTest, NoticesABusyMachineWithinAFewSteps) {
+  ThreadTuner tuner(2);
+  for (int i = 0; i < 2000; ++i) tuner.Took(tuner.Choose(8) == 2 ? 1000 : 2000);
+  int slow = 0;
+  for (int i = 0; i < 100; ++i) {
+    const bool two = tuner.Choose(8) == 2;
+    slow += two ? 1 : 0;
+    tuner.Took(two ? 30'000 : 2500);
+  }
+  EXPECT_LE(slow, 6);
+}
+
+TEST(ThreadTunerTest, WhatIsLearntOfOneSizeIsTheStartOfAnother) {
+  ThreadTuner tuner(4);
+  for (int i = 0; i < 200; ++i) tuner.Took(tuner.Choose(8) > 1 ? 9000 : 1000);
+  EXPECT_EQ(tuner.Choose(1), 1u);
+}
+
 TEST(ThreadTunerTest, TriesRarelyWhatWasMuchSlower) {
   ThreadTuner tuner(2);
   int slow = 0;

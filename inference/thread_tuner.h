@@ -6,9 +6,10 @@
 namespace corpgrid::inference {
 
 // Chooses how many threads compute a step. Threads wait for each other many times a step, so on a
-// machine that others use, fewer may be faster: where two processes keep two cores busy, one thread
-// generates 15 times as many tokens as two. It goes by what steps take, and now and then tries
-// another number. One thread at a time.
+// machine that others use, fewer may be faster: beside two busy compilers one thread generated 74
+// tokens a second on two cores, two threads 3. It goes by what steps take, and now and then tries
+// another number: soon when steps take much longer than they did, rarely where the others are
+// clearly slower. One thread at a time.
 class ThreadTuner {
  public:
   explicit ThreadTuner(uint32_t max_threads);
@@ -26,10 +27,10 @@ class ThreadTuner {
     double us_per_row = 0;  // that it takes; 0: not known
     uint32_t trying = 0;
     uint32_t tries_left = 0;
+    double tried = 0;  // mean of the tries
     uint32_t until_next_try = 0;
-    uint32_t pause = 0;      // between tries: longer the clearer they turn out
-    double at_last_try = 0;  // the best one's time then: when it changes much, so did the load
-    double tried = 0;        // mean of the tries
+    uint32_t pause = 0;  // between tries
+    bool known = false;
   };
 
   void StartTry(Size* size);
@@ -39,6 +40,7 @@ class ThreadTuner {
   Size sizes_[12];
   Size* current_ = nullptr;
   uint32_t rows_ = 0;
+  uint32_t last_best_ = 0;  // of any size: the machine's load is one
 };
 
 }  // namespace corpgrid::inference

@@ -1,0 +1,244 @@
+"""How fast a worker serves a model, as ratios to the library's own ceiling and to llama-server.
+
+One model of 254 M parameters (Q8_0, random weights, made on the spot) is served by corpgrid-worker through its socket
+and by llama-server over HTTP, and run by llama-batched-bench without any serving. One load generator asks both servers
+for the same greedy answers (bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
+a trial of its own. The cases' turns are interleaved; medians count. Other programs on the machine disturb this more
+than most measurements: threads that compute one step wait for each other many times.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from support.scheduler import cpu_seconds
+
+BIN = pathlib.Path(os.environ["CORPGRID_BIN"])
+PRIVATE = pathlib.Path(__file__).resolve().parent.parent / ".deps/inference/usr"
+MODEL = ["Q8_0", "16", "1024", "16", "8", "2816", "32000"]  # 254 M parameters
+CORES = len(os.sched_getaffinity(0))
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}
+# What llama-server is tried with: environment, threads, threads for prompts.
+SETTINGS = {"-t 2": ({}, 2, 2), "-t 1 -tb 2": ({}, 1, 2), "passive -t 2": (PASSIVE, 2, 2),
+            "passive -t 1 -tb 1": (PASSIVE, 1, 1)}
+
+
+def tool(name):
+    """The command of one of llama.cpp's programs, and the folder to run it in: it finds its backends there."""
+    if not PRIVATE.exists():
+        return [name], None
+    libraries = next(PRIVATE.glob("lib/*/libllama.so.0")).parent
+    loader = next(libraries.glob("ld-linux*.so.*"))
+    return [loader, "--library-path", f"{libraries}:{libraries}/llama", PRIVATE / "bin" / name], libraries / "ggml/backends0"
+
+
+class Worker:
+    def __init__(self, folder, model, slots, context):
+        self.address = f"unix:{folder}/worker-{slots}-{context}.sock"
+        self.log = open(folder / "worker.log", "a")
+        self.process = subprocess.Popen([BIN / "corpgrid-worker", "--socket", self.address[5:]],
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process.stdout.readline()
+        self.loaded = self.call("Load", path=str(model), sequences=slots, context=context)
+
+    def call(self, method, **request):
+        out = subprocess.run([BIN / "worker_client", self.address[5:], method, json.dumps(request)],
+                             capture_output=True, text=True)
+        if out.returncode != 0:
+            sys.exit(f"{method}: {out.stderr}")
+        return json.loads(out.stdout)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class LlamaServer:
+    def __init__(self, folder, model, slots, context, setting):
+        environment, threads, batch_threads = SETTINGS[setting]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = str(probe.getsockname()[1])
+        command, where = tool("llama-server")
+        self.log = open(folder / "llama-server.log", "a")
+        self.process = subprocess.Popen(
+            [*command, "-m", model, "--host", "127.0.0.1", "--port", self.address, "-np", str(slots),
+             "-c", str(slots * context), "-t", str(min(threads, CORES)), "-tb", str(min(batch_threads, CORES)),
+             "--no-ui", "--no-warmup", "--cache-ram", "0"],
+            cwd=where, env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.address}/health") as reply:
+                    if reply.status == 200:
+                        return
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    sys.exit(f"llama-server does not start: see {self.log.name}")
+                time.sleep(0.2)
+
+    close = Worker.close
+
+
+class Case:
+    """`load`: what bench_serve_load is asked for; `better`: whether more of `what` is better."""
+
+    def __init__(self, name, clients, load, context, what, more_is_better=True, ceiling=None, busy=0):
+        self.name, self.clients, self.load, self.context = name, clients, load, context
+        self.what, self.more_is_better, self.ceiling, self.busy = what, more_is_better, ceiling, busy
+        self.seen = {"worker": [], "llama-server": [], "library": []}
+
+    def median(self, who, what=None):
+        return statistics.median(turn[what or self.what] for turn in self.seen[who])
+
+    def best(self, trials):
+        return (max if self.more_is_better else min)(trials, key=lambda s: trials[s][self.what])
+
+
+def cases():
+    for clients in (1, 8, 16, 32):
+        yield Case(f"{clients} clients, prompts of 8 tokens", clients, [2, 8, 0, 64], 512, "answer_rate",
+                   ceiling=("8", "64", "speed_tg"))
+    yield Case("16 clients, prompts of 512 tokens", 16, [1, 512, 0, 64], 1024, "total_rate",
+               ceiling=("512", "64", "speed"))
+    yield Case("burst of 16 with 500 tokens in common", 16, [1, 520, 500, 8], 1024, "first_ms", more_is_better=False)
+    yield Case("8 streams while prompts of 2,000 tokens arrive", 8, [1, 8, 0, 160, "+", 2, 2000], 4096, "gap_p99_ms",
+               more_is_better=False)
+    yield Case("8 clients, two busy processes beside", 8, [1, 8, 0, 48], 512, "answer_rate", busy=2)
+
+
+class Busy:
+    def __init__(self, count):
+        self.processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+class Bench:
+    def __init__(self, folder, options):
+        self.folder, self.options, self.seed = folder, options, 1
+        self.model = folder / "model.gguf"
+        subprocess.run([BIN / "bench_make_model", self.model, *MODEL], check=True)
+
+    def ask(self, server, case):
+        self.seed += 1  # nobody has seen these prompts before
+        load = case.load[:case.load.index("+")] if "+" in case.load else case.load
+        others = case.load[case.load.index("+") + 1:] if "+" in case.load else []
+        arguments = [case.clients, *load, self.seed, *others]
+        before = cpu_seconds(server.process.pid)
+        out = subprocess.run([BIN / "bench_serve_load", server.address, *map(str, arguments)],
+                             capture_output=True, text=True)
+        if out.returncode != 0:
+            sys.exit(out.stderr)
+        turn = json.loads(out.stdout)
+        turn["cpu_ms"] = (cpu_seconds(server.process.pid) - before) * 1000 / turn["tokens"]
+        return turn
+
+    def library(self, case):
+        prompt, answer, what = case.ceiling
+        command, where = tool("llama-batched-bench")
+        out = subprocess.run(
+            [*command, "-m", self.model, "-c", str(case.clients * (int(prompt) + int(answer))), "-b", "2048",
+             "-ub", "512", "-npp", prompt, "-ntg", answer, "-npl", str(case.clients), "-t", str(CORES),
+             "-tb", str(CORES), "--output-format", "jsonl"], cwd=where, capture_output=True, text=True)
+        line = next(line for line in out.stdout.splitlines() if line.startswith("{"))
+        return {case.what: json.loads(line)[what]}
+
+    def slots(self, case):
+        return case.clients + (case.load[-2] if "+" in case.load else 0)
+
+    def measure(self, case):
+        """The worker, llama-server at its best setting and the library, in turns."""
+        with Busy(case.busy):
+            trials = {}
+            for setting in SETTINGS if not self.options.setting else ():
+                peer = LlamaServer(self.folder, self.model, self.slots(case), case.context, setting)
+                trials[setting] = self.ask(peer, case)
+                peer.close()
+            setting = self.options.setting or case.best(trials)
+            worker = Worker(self.folder, self.model, self.slots(case), case.context)
+            peer = LlamaServer(self.folder, self.model, self.slots(case), case.context, setting)
+            for server in (worker, peer):
+                self.ask(server, case)  # warm
+            for _ in range(self.options.turns):
+                case.seen["worker"].append(self.ask(worker, case))
+                case.seen["llama-server"].append(self.ask(peer, case))
+                if case.ceiling:
+                    case.seen["library"].append(self.library(case))
+            case.setting = setting
+            case.memory = worker.call("GetStats"), worker.loaded["estimate"]
+            worker.close()
+            peer.close()
+
+    def report(self, case):
+        unit = "ms" if case.what.endswith("ms") else "tokens/s"
+        print(f"{case.name}: {case.what}, {unit}; load {os.getloadavg()[0]:.1f}")
+        for who in ("worker", "llama-server", "library"):
+            if not case.seen[who]:
+                continue
+            detail = f" ({case.setting})" if who == "llama-server" else ""
+            more = "" if who == "library" else (
+                f"; first token {case.median(who, 'first_ms'):.0f} ms, between tokens {case.median(who, 'gap_ms'):.1f} "
+                f"ms, p99 {case.median(who, 'gap_p99_ms'):.1f} ms; CPU a token {case.median(who, 'cpu_ms'):.2f} ms")
+            if "+" in case.load:
+                more += f"; prompts {case.median(who, 'other_prompt_rate'):.0f} tokens/s"
+            print(f"  {who}{detail}: {case.median(who):.1f} {unit}{more}", flush=True)
+
+
+def ratios(done):
+    def ratio(name, number, over, aim, sign=">="):
+        case = done.get(number)
+        if case and case.seen[over]:
+            print(f"ratio {name} {case.median('worker') / case.median(over):.2f} (aim {sign} {aim})")
+
+    ratio("serve-vs-library", 2, "library", 0.95)
+    ratio("serve-512-vs-library", 4, "library", 0.95)
+    ratio("serve-single-vs-library", 0, "library", 0.95)
+    ratio("serve-vs-llama-server", 2, "llama-server", 1.05)
+    ratio("ttft-burst-vs-llama-server", 5, "llama-server", 0.5, "<=")
+    ratio("itl-p99-under-prefill-vs-llama-server", 6, "llama-server", 0.5, "<=")
+    if 6 in done:
+        rates = [done[6].median(who, "other_prompt_rate") for who in ("worker", "llama-server")]
+        print(f"ratio prompts-under-answers-vs-llama-server {rates[0] / max(rates[1], 1e-9):.2f} (aim >= 0.9)")
+    ratio("serve-on-busy-machine-vs-llama-server", 7, "llama-server", 1.1)
+    for case in done.values():
+        stats, estimate = case.memory
+        share = sum(map(int, estimate.values())) / int(stats["peak_resident_bytes"])
+        print(f"ratio estimate-vs-measured-memory {share:.2f} ({case.clients} x {case.context} tokens; aim 0.95 to 1.10)")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev bench serve", description=__doc__.splitlines()[0])
+    parser.add_argument("--turns", type=int, default=5, help="of which the median counts (default %(default)s)")
+    parser.add_argument("--case", type=int, action="append", help="only this one, from 0; may be repeated")
+    parser.add_argument("--setting", choices=SETTINGS, help="of llama-server, without a trial")
+    options = parser.parse_args()
+    if not (BIN / "corpgrid-worker").exists():
+        sys.exit("corpgrid-worker was not built: run ./dev setup, then ./dev build")
+    done = {}
+    with tempfile.TemporaryDirectory(prefix="corpgrid-bench.", dir="/var/tmp") as name:
+        bench = Bench(pathlib.Path(name), options)
+        for number, case in enumerate(cases()):
+            if options.case is None or number in options.case:
+                bench.measure(case)
+                bench.report(case)
+                done[number] = case
+    ratios(done)
+
+
+if __name__ == "__main__":
+    main()
