@@ -233,7 +233,7 @@ std::vector<uint32_t> Engine::Plan() {
   for (const auto& sequence : running_) {
     pending.push_back({sequence->pending(), sequence->answering()});
   }
-  return PlanStep(pending, budget_);
+  return PlanStep(pending, Paced(budget_, us_per_prompt_token_));
 }
 
 void Engine::MakeRoom(std::vector<uint32_t>* shares) {
@@ -285,7 +285,9 @@ absl::Status Engine::Compute(const std::vector<uint32_t>& shares) {
   decoder_->SetThreads(threads_.Choose(static_cast<uint32_t>(rows.size())));
   const int64_t start_us = clock_->MonotonicUs();
   RETURN_IF_ERROR(decoder_->Decode(rows));
-  threads_.Took(clock_->MonotonicUs() - start_us);
+  const int64_t took_us = clock_->MonotonicUs() - start_us;
+  threads_.Took(took_us);
+  if (rows.size() > order.size()) us_per_prompt_token_ = 1.0 * took_us / rows.size();
   for (const size_t i : order) Advance(running_[i].get(), shares[i], last_rows[i]);
   return absl::OkStatus();
 }

@@ -94,6 +94,7 @@ class Engine {
   std::unordered_map<uint64_t, std::unique_ptr<Sequence>> waiting_;  // by age
   std::vector<std::unique_ptr<Sequence>> preempted_;                 // the oldest first
   std::vector<std::unique_ptr<Sequence>> running_;                   // the oldest first
+  double us_per_prompt_token_ = 0;  // of the last step with a prompt; 0: there was none
   uint64_t ages_ = 0;
   EngineStats stats_;
 };

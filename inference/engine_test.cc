@@ -26,7 +26,7 @@ class EngineTest : public ::testing::Test {
   void Start(KvShape shape, StepBudget budget = {}) {
     engine_.reset();
     decoder_ = std::make_unique<TestDecoder>(shape);
-    engine_ = std::make_unique<Engine>(decoder_.get(), &vocabulary_, &SystemClock(), budget, 2);
+    engine_ = std::make_unique<Engine>(decoder_.get(), &vocabulary_, &clock_, budget, 2);
   }
 
   static Request Ask(std::vector<Token> prompt, uint32_t max_tokens = 20) {
@@ -65,6 +65,7 @@ class EngineTest : public ::testing::Test {
   }
 
   TestVocabulary vocabulary_;
+  SlowClock clock_;
   std::unique_ptr<TestDecoder> decoder_;
   std::unique_ptr<Engine> engine_;
   uint64_t ids_ = 0;

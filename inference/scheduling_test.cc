@@ -23,6 +23,14 @@ TEST(StepPlanTest, AnswersComeFirstAndPromptsGetWhatIsLeftInOrder) {
   EXPECT_THAT(PlanStep(std::vector<Pending>{{30, true}, {1, true}}, budget), ElementsAre(10, 1));
 }
 
+TEST(StepPlanTest, AQuickMachineComputesMoreOfPromptsBesideAnswers) {
+  const StepBudget budget = {.tokens = 512, .prompt_tokens_beside_answers = 64};
+  EXPECT_EQ(Paced(budget, 0).prompt_tokens_beside_answers, 64u);
+  EXPECT_EQ(Paced(budget, 5000).prompt_tokens_beside_answers, 64u);
+  EXPECT_EQ(Paced(budget, 500).prompt_tokens_beside_answers, 200u);
+  EXPECT_EQ(Paced(budget, 0.001).prompt_tokens_beside_answers, 512u);
+}
+
 TEST(FairQueueTest, TheClientThatGotLeastIsNext) {
   FairQueue queue;
   for (uint64_t item = 1; item <= 3; ++item) queue.Push("a", item);

@@ -3,6 +3,18 @@
 #include <algorithm>
 
 namespace corpgrid::inference {
+namespace {
+
+constexpr double kAnswersWaitUs = 100'000;
+
+}  // namespace
+
+StepBudget Paced(StepBudget budget, double us_per_token) {
+  const double most = us_per_token > 0 ? std::min(kAnswersWaitUs / us_per_token, 1e9) : 0;
+  budget.prompt_tokens_beside_answers = std::min(
+      budget.tokens, std::max(budget.prompt_tokens_beside_answers, static_cast<uint32_t>(most)));
+  return budget;
+}
 
 std::vector<uint32_t> PlanStep(std::span<const Pending> sequences, const StepBudget& budget) {
   std::vector<uint32_t> shares(sequences.size());

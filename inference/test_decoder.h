@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "inference/decoder.h"
 #include "inference/request.h"
 
@@ -94,6 +95,16 @@ class TestDecoder final : public Decoder {
   const KvShape shape_;
   std::vector<std::vector<Token>> slots_;
   std::map<size_t, std::vector<float>> logits_;
+};
+
+// A machine on which each step takes a second.
+class SlowClock final : public Clock {
+ public:
+  int64_t MonotonicMs() const override { return ++seconds_ * 1000; }
+  int64_t WallMs() const override { return 0; }
+
+ private:
+  mutable int64_t seconds_ = 0;
 };
 
 // Each token is a letter.
