@@ -85,6 +85,13 @@ absl::Status Engine::Check(const Request& request) const {
     return absl::InvalidArgumentError(fmt::format("{} stop strings are given; at most {} allowed",
                                                   request.stop.size(), Request::kMaxStops));
   }
+  if (!request.grammar.empty()) {
+    if (request.ignore_end) {
+      return absl::InvalidArgumentError(
+          "a grammar says where an answer ends: leave ignore_end out");
+    }
+    RETURN_IF_ERROR(vocabulary_->MakeFilter(request.grammar).status());
+  }
   for (const std::string& stop : request.stop) {
     if (stop.size() <= Request::kMaxStopBytes) continue;
     return absl::InvalidArgumentError(fmt::format("a stop string has {} bytes; at most {} allowed",
@@ -101,6 +108,11 @@ absl::Status Engine::Submit(uint64_t id, Request request, std::shared_ptr<Listen
   const auto prompt = static_cast<uint32_t>(request.prompt.size());
   const uint32_t room = std::min(shape_.cells_per_slot(), shape_.max_sequence) - prompt;
   const auto spec = std::make_shared<const Request>(std::move(request));
+  std::vector<std::unique_ptr<TokenFilter>> filters(spec->choices);
+  for (auto& filter : filters) {
+    if (spec->grammar.empty()) continue;
+    ASSIGN_OR_RETURN(filter, vocabulary_->MakeFilter(spec->grammar));
+  }
   for (uint32_t choice = 0; choice < spec->choices; ++choice) {
     auto sequence = std::make_unique<Sequence>();
     Sampling sampling = spec->sampling;
@@ -110,7 +122,7 @@ absl::Status Engine::Submit(uint64_t id, Request request, std::shared_ptr<Listen
     sequence->choice = choice;
     sequence->spec = spec;
     sequence->listener = listener;
-    sequence->sampler = Sampler(std::move(sampling));
+    sequence->sampler = Sampler(std::move(sampling), std::move(filters[choice]));
     sequence->text = TextStream(spec->stop);
     sequence->tokens = spec->prompt;
     sequence->max_tokens = spec->max_tokens == 0 ? room : std::min(room, spec->max_tokens);
@@ -303,7 +315,14 @@ void Engine::Advance(Sequence* sequence, uint32_t count, size_t last_row) {
 void Engine::AddToken(Sequence* sequence, std::span<const float> logits) {
   Delta delta;
   delta.choice = sequence->choice;
-  delta.token = sequence->sampler.Sample(logits, sequence->usage.answer_tokens);
+  std::optional<SampledToken> sampled =
+      sequence->sampler.Sample(logits, sequence->usage.answer_tokens);
+  if (!sampled) {
+    Finished(sequence, Finish::kFailed,
+             absl::InvalidArgumentError("the grammar allows none of the model's tokens here"));
+    return;
+  }
+  delta.token = *std::move(sampled);
   const Token token = delta.token.chosen.token;
   if (vocabulary_->IsEnd(token) && !sequence->spec->ignore_end) {
     Finished(sequence, Finish::kStop, absl::OkStatus());

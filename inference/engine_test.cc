@@ -293,6 +293,29 @@ TEST_F(EngineTest, SaysWhatIsWrongWithARequest) {
   EXPECT_THAT(engine_->Check(request).message(), HasSubstr("17 stop strings"));
 }
 
+TEST_F(EngineTest, AnAnswerIsOfItsGrammarAlsoWhenItHadToGiveWay) {
+  Start(Shared(4, 64), {.tokens = 16, .prompt_tokens_beside_answers = 8});
+  const std::string text = "THEQUICKBROWNFOXJUMPSOVERTHELAZYDOG";
+  std::vector<std::shared_ptr<TestListener>> all;
+  for (uint32_t i = 0; i < 4; ++i) {
+    Request request = Ask(Prompt(i + 1, 8), 50);
+    request.grammar = text;
+    all.push_back(Submit(request));
+  }
+  Run();
+  EXPECT_GT(engine_->stats().preemptions, 0u);
+  for (const auto& heard : all) {
+    EXPECT_EQ(heard->text[0], text);
+    EXPECT_EQ(heard->ends.at(0).finish, Finish::kStop);
+  }
+  Request request = Ask({1});
+  request.grammar = "!";
+  EXPECT_THAT(engine_->Check(request).message(), HasSubstr("no grammar"));
+  request.grammar = "A";
+  request.ignore_end = true;
+  EXPECT_THAT(engine_->Check(request).message(), HasSubstr("leave ignore_end out"));
+}
+
 TEST_F(EngineTest, AMemoryThatCannotBeCutGoesOnOnlyWhereItEnded) {
   KvShape shape = Streams(2, 200);
   shape.reuses_prefixes = false;

@@ -88,6 +88,7 @@ absl::Status Sampling::Check(uint32_t vocabulary_size) const {
 }
 
 void Sampler::Accept(Token token) {
+  if (filter_) filter_->Accept(token);
   if (sampling_.presence_penalty != 0 || sampling_.frequency_penalty != 0) ++counts_[token];
 }
 
@@ -102,14 +103,29 @@ std::span<const float> Sampler::Adjust(std::span<const float> logits) {
   return adjusted_;
 }
 
-SampledToken Sampler::Sample(std::span<const float> logits, uint32_t position) {
-  const std::span<const float> adjusted = Adjust(logits);
+std::optional<Token> Sampler::Choose(std::span<const float> logits, uint32_t position) {
+  const auto choose = [&](uint64_t seed) {
+    return sampling_.temperature == 0 ? Likeliest(logits) : Draw(logits, ChanceAt(seed, position));
+  };
+  const Token token = choose(sampling_.seed);
+  if (!filter_ || filter_->Allows(token)) return token;
+  // To ask about all tokens takes long. With a second draw among the allowed ones, their
+  // probabilities are as if those alone had been asked for from the start.
+  if (logits.data() != adjusted_.data()) adjusted_.assign(logits.begin(), logits.end());
+  filter_->Mask(adjusted_);
+  logits = adjusted_;
+  if (!std::isfinite(logits[Likeliest(logits)])) return std::nullopt;
+  return choose(~sampling_.seed);
+}
+
+std::optional<SampledToken> Sampler::Sample(std::span<const float> logits, uint32_t position) {
+  const std::optional<Token> token = Choose(Adjust(logits), position);
+  if (!token) return std::nullopt;
   SampledToken sampled;
-  sampled.chosen.token =
-      sampling_.temperature == 0 ? Likeliest(adjusted) : Draw(adjusted, position);
+  sampled.chosen.token = *token;
   if (!sampling_.logprobs) return sampled;
   const double sum = LogOfSum(logits, logits[Likeliest(logits)]);
-  const auto logprob = [&](Token token) { return static_cast<float>(logits[token] - sum); };
+  const auto logprob = [&](Token of) { return static_cast<float>(logits[of] - sum); };
   sampled.chosen.logprob = logprob(sampled.chosen.token);
   std::vector<Token> order(logits.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<Token>(i);
@@ -121,7 +137,7 @@ SampledToken Sampler::Sample(std::span<const float> logits, uint32_t position) {
   return sampled;
 }
 
-Token Sampler::Draw(std::span<const float> logits, uint32_t position) {
+Token Sampler::Draw(std::span<const float> logits, double chance) {
   const float most = logits[Likeliest(logits)];
   if (!std::isfinite(most)) return Likeliest(logits);
   const float scale = 1 / static_cast<float>(sampling_.temperature);
@@ -157,7 +173,7 @@ Token Sampler::Draw(std::span<const float> logits, uint32_t position) {
     candidates_.resize(count);
     sum = kept;
   }
-  double left = ChanceAt(sampling_.seed, position) * sum;
+  double left = chance * sum;
   for (const Candidate& candidate : candidates_) {
     left -= candidate.probability;
     if (left < 0) return candidate.token;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -8,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "inference/token.h"
+#include "inference/token_filter.h"
 
 namespace corpgrid::inference {
 
@@ -46,10 +49,13 @@ struct SampledToken {
 // that an answer that is computed again is the same. One thread at a time.
 class Sampler {
  public:
-  explicit Sampler(Sampling sampling) : sampling_(std::move(sampling)) {}
+  // `filter`: which tokens may come; null: all.
+  explicit Sampler(Sampling sampling, std::unique_ptr<TokenFilter> filter = nullptr)
+      : sampling_(std::move(sampling)), filter_(std::move(filter)) {}
 
-  // `position`: of the token to come, from the start of the answer.
-  SampledToken Sample(std::span<const float> logits, uint32_t position);
+  // `position`: of the token to come, from the start of the answer. Nothing when the filter allows
+  // no token.
+  std::optional<SampledToken> Sample(std::span<const float> logits, uint32_t position);
 
   // The answer goes on with `token`.
   void Accept(Token token);
@@ -61,9 +67,11 @@ class Sampler {
   };
 
   std::span<const float> Adjust(std::span<const float> logits);
-  Token Draw(std::span<const float> logits, uint32_t position);
+  std::optional<Token> Choose(std::span<const float> logits, uint32_t position);
+  Token Draw(std::span<const float> logits, double chance);
 
   Sampling sampling_;
+  std::unique_ptr<TokenFilter> filter_;
   std::unordered_map<Token, uint32_t> counts_;  // of the answer so far; only with penalties
   std::vector<float> adjusted_;
   std::vector<Candidate> candidates_;

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <map>
+#include <set>
 
 namespace corpgrid::inference {
 namespace {
@@ -13,11 +15,27 @@ using ::testing::HasSubstr;
 
 const std::vector<float> kLogits = {0.5f, 2.0f, 1.0f, 2.0f, -1.0f};
 
+// Allows the same tokens always.
+class TestFilter final : public TokenFilter {
+ public:
+  explicit TestFilter(std::set<Token> allowed) : allowed_(std::move(allowed)) {}
+  bool Allows(Token token) override { return allowed_.contains(token); }
+  void Mask(std::span<float> logits) override {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (!Allows(static_cast<Token>(i))) logits[i] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  void Accept(Token token) override { ASSERT_TRUE(Allows(token)); }
+
+ private:
+  const std::set<Token> allowed_;
+};
+
 std::map<Token, double> Shares(const Sampling& sampling, int draws = 20000) {
   Sampler sampler(sampling);
   std::map<Token, double> shares;
   for (int i = 0; i < draws; ++i) {
-    shares[sampler.Sample(kLogits, i).chosen.token] += 1.0 / draws;
+    shares[sampler.Sample(kLogits, i)->chosen.token] += 1.0 / draws;
   }
   return shares;
 }
@@ -25,10 +43,10 @@ std::map<Token, double> Shares(const Sampling& sampling, int draws = 20000) {
 TEST(SamplingTest, WithoutTemperatureTheFirstOfTheLikeliestIsChosen) {
   Sampling sampling;
   sampling.temperature = 0;
-  EXPECT_EQ(Sampler(sampling).Sample(kLogits, 0).chosen.token, 1);
+  EXPECT_EQ(Sampler(sampling).Sample(kLogits, 0)->chosen.token, 1);
   std::vector<float> many(1003, -3.0f);
   many[1001] = 1;
-  EXPECT_EQ(Sampler(sampling).Sample(many, 0).chosen.token, 1001);
+  EXPECT_EQ(Sampler(sampling).Sample(many, 0)->chosen.token, 1001);
 }
 
 TEST(SamplingTest, DrawsByTheModelsProbabilitiesAtTheTemperature) {
@@ -65,8 +83,8 @@ TEST(SamplingTest, ChanceIsAFunctionOfSeedAndPosition) {
   Sampler one(sampling), other(sampling);
   one.Sample(kLogits, 0);
   for (uint32_t position = 1; position < 50; ++position) {
-    EXPECT_EQ(one.Sample(kLogits, position).chosen.token,
-              other.Sample(kLogits, position).chosen.token);
+    EXPECT_EQ(one.Sample(kLogits, position)->chosen.token,
+              other.Sample(kLogits, position)->chosen.token);
   }
   EXPECT_EQ(ChanceAt(1, 2), ChanceAt(1, 2));
   EXPECT_NE(ChanceAt(1, 2), ChanceAt(2, 1));
@@ -81,22 +99,22 @@ TEST(SamplingTest, BiasAndPenaltiesMoveTheLogits) {
   Sampling sampling;
   sampling.temperature = 0;
   sampling.logit_bias = {{4, 100.0f}};
-  EXPECT_EQ(Sampler(sampling).Sample(kLogits, 0).chosen.token, 4);
+  EXPECT_EQ(Sampler(sampling).Sample(kLogits, 0)->chosen.token, 4);
   sampling.logit_bias = {{1, -100.0f}};
-  EXPECT_EQ(Sampler(sampling).Sample(kLogits, 0).chosen.token, 3);
+  EXPECT_EQ(Sampler(sampling).Sample(kLogits, 0)->chosen.token, 3);
   sampling.logit_bias.clear();
   sampling.presence_penalty = 0.6;
   Sampler presence(sampling);
   presence.Accept(1);
   presence.Accept(1);
-  EXPECT_EQ(presence.Sample(kLogits, 0).chosen.token, 3);
+  EXPECT_EQ(presence.Sample(kLogits, 0)->chosen.token, 3);
   presence.Accept(3);  // both are down to 1.4, still above 2's
-  EXPECT_EQ(presence.Sample(kLogits, 0).chosen.token, 1);
+  EXPECT_EQ(presence.Sample(kLogits, 0)->chosen.token, 1);
   sampling.presence_penalty = 0;
   sampling.frequency_penalty = 0.6;
   Sampler frequency(sampling);
   for (const Token token : {1, 1, 3, 3}) frequency.Accept(token);
-  EXPECT_EQ(frequency.Sample(kLogits, 0).chosen.token, 2);
+  EXPECT_EQ(frequency.Sample(kLogits, 0)->chosen.token, 2);
 }
 
 TEST(SamplingTest, LogprobsAreTheModelsOwn) {
@@ -105,7 +123,7 @@ TEST(SamplingTest, LogprobsAreTheModelsOwn) {
   sampling.logit_bias = {{4, 100.0f}};
   sampling.logprobs = true;
   sampling.top_logprobs = 2;
-  const SampledToken sampled = Sampler(sampling).Sample(kLogits, 0);
+  const SampledToken sampled = *Sampler(sampling).Sample(kLogits, 0);
   double sum = 0;
   for (const float logit : kLogits) sum += std::exp(logit);
   EXPECT_EQ(sampled.chosen.token, 4);
@@ -114,6 +132,26 @@ TEST(SamplingTest, LogprobsAreTheModelsOwn) {
   EXPECT_EQ(sampled.likeliest[0].token, 1);
   EXPECT_EQ(sampled.likeliest[1].token, 3);
   EXPECT_NEAR(sampled.likeliest[0].logprob, 2 - std::log(sum), 1e-5);
+}
+
+TEST(SamplingTest, AFilterKeepsTheShareOfWhatItAllows) {
+  Sampling sampling;
+  sampling.seed = 3;
+  Sampler sampler(sampling, std::make_unique<TestFilter>(std::set<Token>{0, 1, 4}));
+  std::map<Token, double> shares;
+  constexpr int kDraws = 20000;
+  for (int i = 0; i < kDraws; ++i) shares[sampler.Sample(kLogits, i)->chosen.token] += 1.0 / kDraws;
+  double sum = 0;
+  for (const Token token : {0, 1, 4}) sum += std::exp(kLogits[token]);
+  for (const Token token : {0, 1, 4}) {
+    EXPECT_NEAR(shares[token], std::exp(kLogits[token]) / sum, 0.012);
+  }
+  EXPECT_EQ(shares.size(), 3u);
+  Sampler none(sampling, std::make_unique<TestFilter>(std::set<Token>{}));
+  EXPECT_FALSE(none.Sample(kLogits, 0));
+  sampling.temperature = 0;
+  Sampler greedy(sampling, std::make_unique<TestFilter>(std::set<Token>{0, 2}));
+  EXPECT_EQ(greedy.Sample(kLogits, 0)->chosen.token, 2);
 }
 
 TEST(SamplingTest, SaysWhichFieldIsOutOfRange) {

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -11,6 +13,7 @@
 #include "base/clock.h"
 #include "inference/decoder.h"
 #include "inference/request.h"
+#include "inference/token_filter.h"
 
 namespace corpgrid::inference {
 
@@ -107,6 +110,28 @@ class SlowClock final : public Clock {
   mutable int64_t seconds_ = 0;
 };
 
+// Allows the letters of a text in their order, and then the end.
+class TestFilter final : public TokenFilter {
+ public:
+  explicit TestFilter(std::string text) : text_(std::move(text)) {}
+  bool Allows(Token token) override {
+    return token == (at_ < text_.size() ? text_[at_] - 'A' : TestDecoder::kEnd);
+  }
+  void Mask(std::span<float> logits) override {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      if (!Allows(static_cast<Token>(i))) logits[i] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  void Accept(Token token) override {
+    CHECK_INVARIANT(Allows(token));
+    ++at_;
+  }
+
+ private:
+  const std::string text_;
+  size_t at_ = 0;
+};
+
 // Each token is a letter.
 class TestVocabulary final : public Vocabulary {
  public:
@@ -114,6 +139,12 @@ class TestVocabulary final : public Vocabulary {
     std::vector<Token> tokens;
     for (const char letter : text) tokens.push_back((letter - 'A') % TestDecoder::kVocabulary);
     return tokens;
+  }
+  // A grammar is the one text that may come, "!" none.
+  absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
+      const std::string& grammar) const override {
+    if (grammar == "!") return absl::InvalidArgumentError("no grammar");
+    return std::make_unique<TestFilter>(grammar);
   }
   std::string Piece(Token token) const override {
     return std::string(1, static_cast<char>('A' + token));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,8 @@
 namespace corpgrid::inference {
 
 using Token = int32_t;  // an entry of the model's vocabulary
+
+class TokenFilter;
 
 // What tokens stand for. Any thread.
 class Vocabulary {
@@ -21,6 +24,10 @@ class Vocabulary {
   // FailedPrecondition when the model has no tokenizer.
   virtual absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text, bool add_start,
                                                       bool special) const = 0;
+
+  // What allows only texts of a grammar (inference/token_filter.h). Errors: InvalidArgument.
+  virtual absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
+      const std::string& grammar) const = 0;
 
   // The bytes that the token adds to a text; maybe a part of a character. Control tokens add none.
   virtual std::string Piece(Token token) const = 0;

@@ -78,6 +78,9 @@ class WorkerTest(unittest.TestCase):
         same = [worker.text(**drawn, sampling={"temperature": 1, "seed": 7}) for _ in range(2)]
         self.assertEqual(*same)
         self.assertNotEqual(same[0], worker.text(**drawn, sampling={"temperature": 1, "seed": 8}))
+        made = worker.text(text="say", grammar='root ::= "yes" | "no"', sampling={"temperature": 1})
+        self.assertIn(made, ("yes", "no"))
+        self.assertRegex(worker.call("Generate", text="say", grammar="root ::= ("), "^3 .*not valid GBNF")
         mode = worker.socket.stat().st_mode & 0o777
         self.assertEqual(mode, 0o600, "others could ask, too")
         worker.process.terminate()

@@ -76,6 +76,8 @@ absl::StatusOr<inference::Request> ToRequest(const pb::GenerateRequest& message,
   request.max_tokens = message.max_tokens();
   request.stop.assign(message.stop().begin(), message.stop().end());
   request.ignore_end = message.ignore_end();
+  request.grammar =
+      message.json_object() ? std::string(inference::kJsonGrammar) : message.grammar();
   return request;
 }
 

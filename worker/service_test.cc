@@ -116,6 +116,8 @@ TEST_F(ServiceTest, StreamsAnAnswer) {
   request.set_text("BCD");  // the same tokens
   EXPECT_EQ(Generate(request).text, answer.text);
   EXPECT_GT(Stats().steps(), 0u);
+  request.set_grammar("HELLO");
+  EXPECT_EQ(Generate(request).text, "HELLO");
 }
 
 TEST_F(ServiceTest, SaysWhatIsWrongWithACall) {

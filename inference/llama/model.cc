@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "inference/llama/grammar_filter.h"
 #include "inference/llama/library.h"
 
 namespace corpgrid::inference {
@@ -119,6 +120,10 @@ absl::StatusOr<std::vector<Token>> Model::Tokenize(std::string_view text, bool a
   if (count < 0) return absl::InternalError("the text cannot be tokenized");
   tokens.resize(static_cast<size_t>(count));
   return tokens;
+}
+
+absl::StatusOr<std::unique_ptr<TokenFilter>> Model::MakeFilter(const std::string& grammar) const {
+  return MakeGrammarFilter(vocabulary_, grammar);
 }
 
 std::string Model::Piece(Token token) const {

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "inference/model_facts.h"
 #include "inference/token.h"
+#include "inference/token_filter.h"
 
 struct llama_model;
 struct llama_vocab;
@@ -32,6 +33,8 @@ class Model final : public Vocabulary {
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text, bool add_start,
                                               bool special) const override;
+  absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
+      const std::string& grammar) const override;
   std::string Piece(Token token) const override;
   bool IsEnd(Token token) const override;
 

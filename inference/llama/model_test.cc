@@ -7,8 +7,11 @@
 #include <iterator>
 
 #include "base/testing/temp_folder.h"
+#include "inference/engine.h"
 #include "inference/llama/estimate.h"
 #include "inference/llama/test_model.h"
+#include "inference/test_decoder.h"
+#include "nlohmann/json.hpp"
 
 namespace corpgrid::inference {
 namespace {
@@ -85,6 +88,48 @@ TEST_F(ModelTest, SaysWhyAFileCannotBeLoaded) {
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
     EXPECT_THAT(status.message(), HasSubstr("cannot be loaded: "));
     EXPECT_THAT(status.message(), ::testing::Not(HasSubstr("no reason")));
+  }
+}
+
+TEST_F(ModelTest, AnyAnswerOfTheJsonGrammarParses) {
+  auto model = Model::Load(Path());
+  ASSERT_TRUE(model.ok());
+  auto decoder = LlamaDecoder::Create(model->get(), {.slots = 8, .context = 512, .threads = 1});
+  ASSERT_TRUE(decoder.ok());
+  Engine engine(decoder->get(), model->get(), &SystemClock(), {}, 1);
+  std::vector<std::shared_ptr<TestListener>> all;
+  for (uint32_t seed = 0; seed < 24; ++seed) {
+    Request request;
+    request.prompt = {1, static_cast<Token>(10 + seed)};
+    request.sampling.seed = seed;
+    // Of random weights: brackets would go on opening.
+    request.sampling.logit_bias = {{2, 5.0f}};
+    for (const char c : std::string("{[:,")) request.sampling.logit_bias.emplace_back(3 + c, -4.0f);
+    for (const char c : std::string("\"}]")) request.sampling.logit_bias.emplace_back(3 + c, 6.0f);
+    request.grammar = kJsonGrammar;
+    all.push_back(std::make_shared<TestListener>());
+    ASSERT_TRUE(engine.Check(request).ok()) << engine.Check(request);
+    ASSERT_TRUE(engine.Submit(seed, request, all.back()).ok());
+  }
+  while (engine.Step()) {
+  }
+  int whole = 0;
+  for (const auto& heard : all) {
+    if (heard->ends.at(0).finish != Finish::kStop) continue;
+    ++whole;
+    EXPECT_TRUE(nlohmann::json::accept(heard->text[0])) << heard->text[0];
+  }
+  EXPECT_GE(whole, 12);
+}
+
+TEST_F(ModelTest, RefusesWhatIsNoGrammar) {
+  const auto model = Model::Load(Path());
+  ASSERT_TRUE(model.ok());
+  for (const std::string& bad :
+       {std::string("root ::= ("), std::string("nothing"), std::string("other ::= \"a\""),
+        "root ::= " + std::string(5000, '(') + "\"a\"" + std::string(5000, ')'),
+        "root ::= \"" + std::string(70'000, 'a') + "\"", std::string("root ::= root \"a\"")}) {
+    EXPECT_TRUE(absl::IsInvalidArgument((*model)->MakeFilter(bad).status())) << bad.substr(0, 50);
   }
 }
 

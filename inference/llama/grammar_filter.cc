@@ -1,0 +1,80 @@
+#include "inference/llama/grammar_filter.h"
+
+#include <llama.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "fmt/format.h"
+
+namespace corpgrid::inference {
+namespace {
+
+class GrammarFilter final : public TokenFilter {
+ public:
+  explicit GrammarFilter(llama_sampler* sampler) : sampler_(sampler) {}
+  GrammarFilter(const GrammarFilter&) = delete;
+  ~GrammarFilter() override { llama_sampler_free(sampler_); }
+
+  bool Allows(Token token) override {
+    llama_token_data one = {token, 1.0f, 0.0f};
+    llama_token_data_array array = {&one, 1, -1, false};
+    llama_sampler_apply(sampler_, &array);
+    return std::isfinite(one.logit);
+  }
+
+  void Mask(std::span<float> logits) override {
+    candidates_.resize(logits.size());
+    for (size_t i = 0; i < logits.size(); ++i) {
+      candidates_[i] = {static_cast<llama_token>(i), logits[i], 0.0f};
+    }
+    llama_token_data_array array = {candidates_.data(), candidates_.size(), -1, false};
+    llama_sampler_apply(sampler_, &array);
+    for (size_t i = 0; i < array.size; ++i) logits[array.data[i].id] = array.data[i].logit;
+  }
+
+  void Accept(Token token) override { llama_sampler_accept(sampler_, token); }
+
+ private:
+  llama_sampler* const sampler_;
+  std::vector<llama_token_data> candidates_;
+};
+
+// Counts what looks like parentheses in literals, too: such a grammar is refused a little early.
+absl::Status CheckSize(const std::string& grammar) {
+  if (grammar.size() > TokenFilter::kMaxGrammarBytes) {
+    return absl::InvalidArgumentError(fmt::format("the grammar has {} bytes; at most {} allowed",
+                                                  grammar.size(), TokenFilter::kMaxGrammarBytes));
+  }
+  size_t depth = 0, deepest = 0;
+  for (const char c : grammar) {
+    if (c == '(') deepest = std::max(deepest, ++depth);
+    if (c == ')' && depth > 0) --depth;
+  }
+  if (deepest <= TokenFilter::kMaxGrammarDepth) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("the grammar nests {} parentheses; at most {} allowed", deepest,
+                  TokenFilter::kMaxGrammarDepth));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TokenFilter>> MakeGrammarFilter(const llama_vocab* vocabulary,
+                                                               const std::string& grammar) {
+  RETURN_IF_ERROR(CheckSize(grammar));
+  llama_sampler* sampler = nullptr;
+  try {
+    sampler = llama_sampler_init_grammar(vocabulary, grammar.c_str(), "root");
+  } catch (const std::exception& error) {
+    return absl::InvalidArgumentError(fmt::format("the grammar is not valid: {}", error.what()));
+  }
+  if (sampler == nullptr) {
+    return absl::InvalidArgumentError(
+        "the grammar is not valid GBNF, or has no rule \"root\" that ends");
+  }
+  return std::make_unique<GrammarFilter>(sampler);
+}
+
+}  // namespace corpgrid::inference

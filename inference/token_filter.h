@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "inference/token.h"
+
+namespace corpgrid::inference {
+
+// Which tokens an answer may go on with. One thread at a time.
+class TokenFilter {
+ public:
+  static constexpr size_t kMaxGrammarBytes = 64 << 10;
+  static constexpr size_t kMaxGrammarDepth = 100;  // of its parentheses: the library recurses
+
+  virtual ~TokenFilter() = default;
+
+  virtual bool Allows(Token token) = 0;
+
+  // Makes the logits of all that it does not allow minus infinity.
+  virtual void Mask(std::span<float> logits) = 0;
+
+  // The answer goes on with `token`, which it allows.
+  virtual void Accept(Token token) = 0;
+};
+
+// Any JSON object, in the notation that filters are made of (GBNF), with little space in it: a
+// model that may write blanks for ever sometimes does.
+inline constexpr std::string_view kJsonGrammar = R"(
+root   ::= object
+value  ::= object | array | string | number | "true" | "false" | "null"
+object ::= "{" ws ( string ":" ws value ( "," ws string ":" ws value )* )? ws "}"
+array  ::= "[" ws ( value ( "," ws value )* )? ws "]"
+string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} ) )* "\""
+number ::= "-"? ( "0" | [1-9] [0-9]{0,15} ) ( "." [0-9]{1,16} )? ( [eE] [-+]? [0-9]{1,3} )?
+ws     ::= | " " | "\n" [ \t]{0,20}
+)";
+
+}  // namespace corpgrid::inference
