@@ -54,6 +54,10 @@ grpc::Status Call(pb::Worker::Stub* stub, const std::string& method, const char*
   if (method == "Load") {
     return Unary<pb::LoadRequest, pb::LoadResponse>(stub, &pb::Worker::Stub::Load, json);
   }
+  if (method == "RenderChat") {
+    return Unary<pb::RenderChatRequest, pb::RenderChatResponse>(stub, &pb::Worker::Stub::RenderChat,
+                                                                json);
+  }
   if (method == "Tokenize") {
     return Unary<pb::TokenizeRequest, pb::TokenizeResponse>(stub, &pb::Worker::Stub::Tokenize,
                                                             json);

@@ -81,6 +81,10 @@ class WorkerTest(unittest.TestCase):
         made = worker.text(text="say", grammar='root ::= "yes" | "no"', sampling={"temperature": 1})
         self.assertIn(made, ("yes", "no"))
         self.assertRegex(worker.call("Generate", text="say", grammar="root ::= ("), "^3 .*not valid GBNF")
+        chat = worker.call("RenderChat", messages='[{"role": "user", "content": "hello"}]')[0]["text"]
+        self.assertEqual(chat, "<user>hello</user><assistant>")
+        self.assertRegex(worker.call("RenderChat", messages="[1]"), '^3 .*without a "role"')
+        self.assertTrue(worker.text(text=chat, special=True, max_tokens=5, ignore_end=True))
         mode = worker.socket.stat().st_mode & 0o777
         self.assertEqual(mode, 0o600, "others could ask, too")
         worker.process.terminate()

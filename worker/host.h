@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "corpgrid/v1/worker.pb.h"
+#include "inference/chat.h"
 #include "inference/decoder.h"
 #include "inference/model_facts.h"
 #include "inference/token.h"
@@ -19,6 +20,7 @@ struct HostedModel {
   inference::ModelFacts facts;
   inference::MemoryEstimate estimate;
   std::string library;
+  std::function<absl::StatusOr<std::string>(const inference::Chat& chat)> render_chat;
 };
 
 // Loads what a request with all its values filled in names.

@@ -108,6 +108,20 @@ grpc::ServerWriteReactor<pb::GenerateResponse>* WorkerService::Generate(
   return stream.get();
 }
 
+grpc::ServerUnaryReactor* WorkerService::RenderChat(grpc::CallbackServerContext* context,
+                                                    const pb::RenderChatRequest* request,
+                                                    pb::RenderChatResponse* response) {
+  const auto loaded = Current();
+  if (!loaded.ok()) return FinishNow(context, loaded.status());
+  const absl::StatusOr<std::string> text =
+      (*loaded)->model.render_chat({.messages = request->messages(),
+                                    .tools = request->tools(),
+                                    .variables = request->variables(),
+                                    .begins_answer = !request->ends_with_answer()});
+  if (text.ok()) response->set_text(*text);
+  return FinishNow(context, text.status());
+}
+
 grpc::ServerUnaryReactor* WorkerService::Tokenize(grpc::CallbackServerContext* context,
                                                   const pb::TokenizeRequest* request,
                                                   pb::TokenizeResponse* response) {

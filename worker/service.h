@@ -27,6 +27,9 @@ class WorkerService final : public corpgrid::v1::Worker::CallbackService {
                                  corpgrid::v1::LoadResponse* response) override;
   grpc::ServerWriteReactor<corpgrid::v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const corpgrid::v1::GenerateRequest* request) override;
+  grpc::ServerUnaryReactor* RenderChat(grpc::CallbackServerContext* context,
+                                       const corpgrid::v1::RenderChatRequest* request,
+                                       corpgrid::v1::RenderChatResponse* response) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const corpgrid::v1::TokenizeRequest* request,
                                      corpgrid::v1::TokenizeResponse* response) override;

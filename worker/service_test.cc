@@ -36,6 +36,10 @@ class ServiceTest : public ::testing::Test {
     if (request.path() == "broken") return absl::InvalidArgumentError("it is broken");
     HostedModel model;
     model.facts.name = "hash";
+    model.render_chat = [](const inference::Chat& chat) -> absl::StatusOr<std::string> {
+      if (chat.messages.empty()) return absl::InvalidArgumentError("nothing was said");
+      return chat.messages + (chat.begins_answer ? "!" : ".");
+    };
     model.vocabulary = std::make_unique<inference::TestVocabulary>();
     model.decoder = std::make_unique<inference::TestDecoder>(
         inference::KvShape{.slots = request.sequences(),
@@ -118,6 +122,22 @@ TEST_F(ServiceTest, StreamsAnAnswer) {
   EXPECT_GT(Stats().steps(), 0u);
   request.set_grammar("HELLO");
   EXPECT_EQ(Generate(request).text, "HELLO");
+}
+
+TEST_F(ServiceTest, WritesConversationsDown) {
+  ASSERT_TRUE(Load().ok());
+  const auto render = [&](const std::string& messages, bool ends) {
+    pb::RenderChatRequest request;
+    request.set_messages(messages);
+    request.set_ends_with_answer(ends);
+    grpc::ClientContext context;
+    pb::RenderChatResponse response;
+    const grpc::Status status = stub_->RenderChat(&context, request, &response);
+    return status.ok() ? response.text() : status.error_message();
+  };
+  EXPECT_EQ(render("AB", false), "AB!");
+  EXPECT_EQ(render("AB", true), "AB.");
+  EXPECT_EQ(render("", true), "nothing was said");
 }
 
 TEST_F(ServiceTest, SaysWhatIsWrongWithACall) {

@@ -59,6 +59,9 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
   ASSIGN_OR_RETURN(auto model, inference::Model::Load(request.path()));
   ASSIGN_OR_RETURN(hosted.decoder, inference::LlamaDecoder::Create(model.get(), options));
   hosted.facts = model->facts();
+  hosted.render_chat = [model = model.get()](const inference::Chat& chat) {
+    return model->RenderChat(chat);
+  };
   hosted.vocabulary = std::move(model);
   hosted.library = inference::DescribeLibrary();
   return hosted;

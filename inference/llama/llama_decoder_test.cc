@@ -123,8 +123,10 @@ TEST_F(LlamaDecoderTest, AMixedBatchHasTheLogitsOfTheLibraryAlone) {
       ASSERT_TRUE(decoder->Decode(rows).ok());
       for (size_t i = 0; i < rows.size(); ++i) {
         if (!rows[i].wants_logits) continue;
-        worst =
-            std::max(worst, Difference(decoder->Logits(i), OneShot(tokens[rows[i].slot], full)));
+        const std::span<const float> logits = decoder->Logits(i);
+        worst = std::max(worst, Difference(logits, OneShot(tokens[rows[i].slot], full)));
+        const auto [least, most] = std::minmax_element(logits.begin(), logits.end());
+        spread = std::max(spread, *most - *least);
       }
     }
     std::printf("largest difference of a logit: %g (%s), of a spread of %g\n", worst,

@@ -40,11 +40,31 @@ std::string Quantisation(const llama_model* model, const std::string& architectu
   return type == std::string_view::npos ? "" : std::string(description.substr(type + 1));
 }
 
+std::string TextOf(const llama_vocab* vocabulary, llama_token token) {
+  return token == LLAMA_TOKEN_NULL ? "" : llama_vocab_get_text(vocabulary, token);
+}
+
+absl::StatusOr<ChatTemplate> ParseTemplate(const llama_model* model,
+                                           const llama_vocab* vocabulary) {
+  const char* source = llama_model_chat_template(model, nullptr);
+  if (source == nullptr) {
+    return absl::FailedPreconditionError(
+        "this model has no chat template; give it text to go on with instead");
+  }
+  // What the tokenizer adds by itself must not be there twice.
+  const std::string start =
+      llama_vocab_get_add_bos(vocabulary) ? "" : TextOf(vocabulary, llama_vocab_bos(vocabulary));
+  return ChatTemplate::Parse(source, start, TextOf(vocabulary, llama_vocab_eos(vocabulary)));
+}
+
 uint32_t Count(int32_t n) { return n > 0 ? static_cast<uint32_t>(n) : 0; }
 
 }  // namespace
 
-Model::Model(llama_model* model) : model_(model), vocabulary_(llama_model_get_vocab(model)) {
+Model::Model(llama_model* model)
+    : model_(model),
+      vocabulary_(llama_model_get_vocab(model)),
+      chat_template_(ParseTemplate(model, vocabulary_)) {
   facts_.name = Metadata(model, "general.name");
   facts_.architecture = Metadata(model, "general.architecture");
   facts_.quantisation = Quantisation(model, facts_.architecture);
@@ -139,6 +159,11 @@ std::string Model::Piece(Token token) const {
   }
   piece.resize(Count(length));
   return piece;
+}
+
+absl::StatusOr<std::string> Model::RenderChat(const Chat& chat) const {
+  RETURN_IF_ERROR(chat_template_.status());
+  return chat_template_->Render(chat);
 }
 
 bool Model::IsEnd(Token token) const { return llama_vocab_is_eog(vocabulary_, token); }

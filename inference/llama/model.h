@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "inference/chat.h"
+#include "inference/llama/chat_template.h"
 #include "inference/model_facts.h"
 #include "inference/token.h"
 #include "inference/token_filter.h"
@@ -38,6 +40,11 @@ class Model final : public Vocabulary {
   std::string Piece(Token token) const override;
   bool IsEnd(Token token) const override;
 
+  // The text that asks the model to go on with a conversation, for Tokenize() with `add_start` and
+  // `special`. Errors: FailedPrecondition when the model has no chat template, and those of
+  // ChatTemplate.
+  absl::StatusOr<std::string> RenderChat(const Chat& chat) const;
+
  private:
   explicit Model(llama_model* model);
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, bool weights);
@@ -45,6 +52,7 @@ class Model final : public Vocabulary {
   llama_model* const model_;
   const llama_vocab* const vocabulary_;
   ModelFacts facts_;
+  absl::StatusOr<ChatTemplate> chat_template_;
 };
 
 }  // namespace corpgrid::inference

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
@@ -70,6 +71,16 @@ TEST_F(ModelTest, TokensAreTheTextAgain) {
   EXPECT_EQ(text("a</s>", true), " a");  // a control token adds no text
   EXPECT_TRUE((*model)->IsEnd(2));
   EXPECT_FALSE((*model)->IsEnd(3));
+}
+
+TEST_F(ModelTest, AConversationBeginsOnce) {
+  const auto model = Model::Load(Path());
+  ASSERT_TRUE(model.ok());
+  const auto text = (*model)->RenderChat({.messages = R"([{"role": "user", "content": "hi"}])"});
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(*text, "<user>hi</user><assistant>");
+  const auto tokens = (*model)->Tokenize(*text, /*add_start=*/true, /*special=*/true);
+  EXPECT_EQ(std::count(tokens->begin(), tokens->end(), 1), 1);
 }
 
 TEST_F(ModelTest, SaysWhyAFileCannotBeLoaded) {

@@ -22,7 +22,8 @@ namespace corpgrid::inference {
 namespace {
 
 constexpr char kChatTemplate[] =
-    "{% for message in messages %}<{{ message.role }}>{{ message.content }}</{{ message.role }}>"
+    "{{ bos_token }}{% for message in messages %}<{{ message.role }}>{{ message.content }}</{{ "
+    "message.role }}>"
     "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
 
 struct Vocabulary {
