@@ -24,6 +24,7 @@ from support.scheduler import cpu_seconds
 BIN = pathlib.Path(os.environ["CORPGRID_BIN"])
 PRIVATE = pathlib.Path(__file__).resolve().parent.parent / ".deps/inference/usr"
 MODEL = ["Q8_0", "16", "1024", "16", "8", "2816", "32000"]  # 254 M parameters
+TINY = ["Q8_0", "1", "64", "4", "2", "128", "32000"]
 CORES = len(os.sched_getaffinity(0))
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 # What llama-server is tried with: environment, threads, threads for prompts.
@@ -132,7 +133,7 @@ class Bench:
     def __init__(self, folder, options):
         self.folder, self.options, self.seed = folder, options, 1
         self.model = folder / "model.gguf"
-        subprocess.run([BIN / "bench_make_model", self.model, *MODEL], check=True)
+        subprocess.run([BIN / "bench_make_model", self.model, *(TINY if options.tiny else MODEL)], check=True)
 
     def ask(self, server, case):
         self.seed += 1  # nobody has seen these prompts before
@@ -226,6 +227,7 @@ def main():
     parser.add_argument("--turns", type=int, default=5, help="of which the median counts (default %(default)s)")
     parser.add_argument("--case", type=int, action="append", help="only this one, from 0; may be repeated")
     parser.add_argument("--setting", choices=SETTINGS, help="of llama-server, without a trial")
+    parser.add_argument("--tiny", action="store_true", help="a model that is quickly made; its figures mean nothing")
     options = parser.parse_args()
     if not (BIN / "corpgrid-worker").exists():
         sys.exit("corpgrid-worker was not built: run ./dev setup, then ./dev build")

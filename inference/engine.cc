@@ -100,7 +100,8 @@ absl::Status Engine::Check(const Request& request) const {
   return absl::OkStatus();
 }
 
-absl::Status Engine::Submit(uint64_t id, Request request, std::shared_ptr<Listener> listener) {
+absl::Status Engine::Submit(uint64_t id, Request request,
+                            const std::shared_ptr<Listener>& listener) {
   if (queue_.size() + request.choices > kMaxWaiting) {
     return absl::ResourceExhaustedError(
         fmt::format("{} answers wait for this model already; try again later", queue_.size()));

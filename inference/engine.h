@@ -50,7 +50,7 @@ class Engine {
 
   // Takes a request that Check() allows; `id` is the caller's. Errors: ResourceExhausted when too
   // many wait.
-  absl::Status Submit(uint64_t id, Request request, std::shared_ptr<Listener> listener);
+  absl::Status Submit(uint64_t id, Request request, const std::shared_ptr<Listener>& listener);
 
   // Ends what is left of a request now. Its listener hears kCancelled.
   void Cancel(uint64_t id);

@@ -1,6 +1,7 @@
 #include "inference/kv_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -45,14 +46,21 @@ std::optional<uint32_t> KvCache::Place(const Match& match) const {
   if (!matched.in_use && match.length > 0 && matched.tokens.size() - match.length < kWorthCopying) {
     return match.slot;
   }
+  const auto rank = [&](uint32_t i) {
+    return std::pair(RunsWith(i), slots_[i].tokens.empty() ? 0 : slots_[i].last_use);
+  };
   std::optional<uint32_t> best;
   for (uint32_t i = 0; i < slots_.size(); ++i) {
-    const Slot& slot = slots_[i];
-    if (slot.in_use) continue;
-    const auto rank = [&](uint32_t j) { return slots_[j].tokens.empty() ? 0 : slots_[j].last_use; };
-    if (!best || rank(i) < rank(*best)) best = i;
+    if (!slots_[i].in_use && (!best || rank(i) < rank(*best))) best = i;
   }
   return best;
+}
+
+int KvCache::RunsWith(uint32_t slot) const {
+  if (shared()) return 0;
+  const bool before = slot > 0 && slots_[slot - 1].in_use;
+  const bool after = slot + 1 < slots_.size() && slots_[slot + 1].in_use;
+  return 1 - int{before} - int{after};
 }
 
 std::optional<KvCache::Taken> KvCache::Take(std::span<const Token> tokens) {

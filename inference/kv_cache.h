@@ -69,6 +69,9 @@ class KvCache {
   Match Longest(std::span<const Token> tokens) const;
   // The idle slot that a sequence which reuses `match` should have.
   std::optional<uint32_t> Place(const Match& match) const;
+  // How many more runs of neighbouring slots are in use when `slot` is. With streams, libllama
+  // reads all weights once for each run: gaps cost more than what is kept in them saves.
+  int RunsWith(uint32_t slot) const;
   void Cut(uint32_t slot, uint32_t length);
   void Copy(const Match& from, uint32_t to);
   bool shared() const { return shape_.layout == KvShape::Layout::kShared; }

@@ -1,5 +1,6 @@
 #include "inference/kv_cache.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "inference/test_decoder.h"
@@ -74,6 +75,17 @@ TEST_F(KvCacheTest, TheSlotThatWasOfUseLongestAgoGoesFirst) {
   EXPECT_EQ(cache_->Reusable(a), 49u);
   EXPECT_EQ(cache_->Reusable(b), 0u);
   EXPECT_EQ(cache_->Reusable(c), 49u);
+}
+
+TEST_F(KvCacheTest, SlotsInUseStayNeighbours) {
+  Start(KvShape::Layout::kStreams, 6, 600);
+  for (Token first = 0; first < 6; ++first) cache_->Release(Compute(Tokens(first * 6, 30)).slot);
+  std::vector<uint32_t> used;
+  for (Token first = 0; first < 3; ++first) used.push_back(Compute(Tokens(40 - first, 9)).slot);
+  EXPECT_THAT(used, ::testing::ElementsAre(0, 1, 2));
+  cache_->Release(used[1]);
+  EXPECT_EQ(Compute(Tokens(33, 9)).slot, used[1]);  // though others wait longer for their end
+  EXPECT_EQ(Compute(Tokens(32, 9)).slot, 3u);
 }
 
 TEST_F(KvCacheTest, NothingIsTakenWhileEverySlotIsInUse) {
