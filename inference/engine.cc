@@ -178,15 +178,19 @@ bool Engine::Step() {
 }
 
 void Engine::Recover(const std::vector<uint32_t>& shares, const absl::Status& status) {
-  const bool full = absl::IsResourceExhausted(status) && running_.size() > 1;
+  const bool full = absl::IsResourceExhausted(status);
+  // The memory is fuller than we count it to be: what is kept for reuse goes first, then the
+  // youngest, and fewer run at once until one of them has ended.
+  bool evicted = false;
+  while (full && cache_.Evict()) evicted = true;
+  const bool fails = !full || (!evicted && running_.size() == 1);
   for (size_t i = 0; i < running_.size(); ++i) {
     if (shares[i] == 0) continue;
     cache_.Clear(running_[i]->slot);
     running_[i]->computed = 0;
-    if (!full) Finished(running_[i].get(), Finish::kFailed, status);
+    if (fails) Finished(running_[i].get(), Finish::kFailed, status);
   }
-  if (!full) return;
-  // The memory is fuller than we count it to be: fewer at once, until one of them has ended.
+  if (fails || evicted) return;
   PreemptYoungest();
   most_running_ = static_cast<uint32_t>(running_.size());
 }
@@ -269,7 +273,6 @@ void Engine::PreemptYoungest() {
   running_.pop_back();
   cache_.Clear(youngest->slot);
   cache_.Release(youngest->slot);
-  youngest->computed = 0;
   ++stats_.preemptions;
   const auto place =
       std::upper_bound(preempted_.begin(), preempted_.end(), youngest->age,

@@ -187,15 +187,15 @@ TEST_F(EngineTest, ASharedPoolThatIsFullMakesTheYoungestWaitAndGoOnLater) {
 
 TEST_F(EngineTest, AMemoryThatIsFullerThanCountedMakesTheYoungestWait) {
   Start(Streams(3, 100));
+  decoder_->true_cells = 45;  // for two of the three
   std::vector<std::pair<Request, std::shared_ptr<TestListener>>> all;
   for (uint32_t i = 0; i < 3; ++i) {
-    const Request request = Ask(Prompt(i + 1, 8), 10);
+    Request request = Ask(Prompt(i + 1, 8), 12);
     all.emplace_back(request, Submit(request));
   }
-  engine_->Step();
-  decoder_->next_error = absl::ResourceExhaustedError("no cell");
-  Run();
-  EXPECT_EQ(engine_->stats().preemptions, 1u);
+  for (int steps = 0; engine_->Step(); ++steps) ASSERT_LT(steps, 60);
+  EXPECT_GT(engine_->stats().preemptions, 0u);
+  EXPECT_LE(engine_->stats().preemptions, 2u);
   for (const auto& [request, heard] : all) ExpectAlone(*heard, request);
 }
 
@@ -326,7 +326,7 @@ TEST_F(EngineTest, AMemoryThatCannotBeCutGoesOnOnlyWhereItEnded) {
   std::vector<Token> longer = first.prompt;
   for (const Token token : heard->tokens[0]) longer.push_back(token);
   const Request next = Ask(Prompt(2, 10, longer), 5);
-  const Request other = Ask(Prompt(3, 10, Prompt(1, 20)), 5);
+  const Request other = Ask(Prompt(3, 10, Prompt(1, 38)), 5);
   const auto heard_next = Submit(next);
   const auto heard_other = Submit(other);
   Run();
