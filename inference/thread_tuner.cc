@@ -9,7 +9,7 @@ namespace {
 
 constexpr uint32_t kTries = 2;
 constexpr uint32_t kFirstTry = 2;  // steps until the first one
-constexpr uint32_t kMinPause = 16, kMaxPause = 1024;
+constexpr uint32_t kMinPause = 32, kMaxPause = 1024;
 constexpr double kWeightOfNewest = 0.125;
 constexpr double kMuchSlower = 1.15;   // an alternative that need not be tried again soon
 constexpr double kLoadChanged = 1.75;  // times as long as usual: something else is running
@@ -45,10 +45,10 @@ void ThreadTuner::Took(int64_t us) {
   if (candidates_.size() == 1) return;
   const double now = static_cast<double>(us) / rows_;
   if (size.tries_left > 0) {
-    size.tried += now / kTries;
+    const uint32_t tries = kTries - --size.tries_left;
+    size.tried += (now - size.tried) / tries;
     // One that takes this long has lost already.
-    if (size.tried > 2 * size.us_per_row) size.tries_left = 1;
-    if (--size.tries_left == 0) EndTry(&size);
+    if (size.tries_left == 0 || size.tried > kLoadChanged * size.us_per_row) EndTry(&size);
     return;
   }
   if (size.us_per_row > 0 && now > size.us_per_row * kLoadChanged) {
@@ -77,6 +77,7 @@ void ThreadTuner::EndTry(Size* size) {
     size->us_per_row = size->tried;
   }
   size->until_next_try = size->pause;
+  size->tries_left = 0;
 }
 
 }  // namespace corpgrid::inference

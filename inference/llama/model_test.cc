@@ -19,7 +19,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr TestModel kShape = {.layers = 3, .embedding = 256, .type = "Q8_0"};
+const TestModel kShape = {.layers = 3, .embedding = 256, .type = "Q8_0"};
 
 class ModelTest : public ::testing::Test {
  protected:
