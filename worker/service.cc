@@ -75,7 +75,7 @@ grpc::ServerUnaryReactor* WorkerService::Load(grpc::CallbackServerContext* conte
 }
 
 absl::StatusOr<std::shared_ptr<WorkerService::Loaded>> WorkerService::LoadNow(
-    pb::LoadRequest request) {
+    const pb::LoadRequest& request) {
   auto loaded = std::make_shared<Loaded>();
   ASSIGN_OR_RETURN(loaded->model, loader_(request));
   const inference::StepBudget budget = {

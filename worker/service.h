@@ -46,7 +46,7 @@ class WorkerService final : public corpgrid::v1::Worker::CallbackService {
     std::unique_ptr<inference::EngineThread> engine;
   };
 
-  absl::StatusOr<std::shared_ptr<Loaded>> LoadNow(corpgrid::v1::LoadRequest request);
+  absl::StatusOr<std::shared_ptr<Loaded>> LoadNow(const corpgrid::v1::LoadRequest& request);
   absl::StatusOr<std::shared_ptr<Loaded>> Current() const;
 
   const ModelLoader loader_;
