@@ -56,9 +56,9 @@ TEST_F(KvCacheTest, ASlotInUseIsCopiedAndAnIdleOneIsGoneOnWith) {
 TEST_F(KvCacheTest, AnIdleSlotThatHasMoreIsKeptWhileThereIsRoomBesideIt) {
   Start(KvShape::Layout::kStreams, 2, 400);
   std::vector<Token> longer = Tokens(1, 60), other = longer;
-  const auto more = Tokens(30, 60), else_ = Tokens(9, 60);
+  const auto more = Tokens(30, 60), others = Tokens(9, 60);
   longer.insert(longer.end(), more.begin(), more.end());
-  other.insert(other.end(), else_.begin(), else_.end());
+  other.insert(other.end(), others.begin(), others.end());
   cache_->Release(Compute(longer).slot);
   cache_->Release(Compute(other).slot);
   EXPECT_EQ(decoder_->copies, 1u);

@@ -73,7 +73,7 @@ class CoreLoop {
   // The same for a command whose reply is a `T` when all goes well: `use` gets an
   // absl::StatusOr<T>.
   template <typename T, typename Use>
-  void Ask(Body body, Use use, Haste haste = Haste::kNow) {
+  void Ask(Body&& body, Use use, Haste haste = Haste::kNow) {
     const auto done = [use = std::move(use)](core::Reply reply) { use(As<T>(std::move(reply))); };
     Submit(std::move(body), done, haste);
   }

@@ -1,6 +1,7 @@
 #include "sim/world.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
@@ -64,7 +65,7 @@ World::World(uint64_t seed, uint32_t devices, double liars, bool colluding)
   for (uint32_t i = 0; i < owners; ++i) {
     owners_.push_back({.name = fmt::format("owner-{}", i), .join_secret = HashOf(seed, i, 1)});
   }
-  for (auto left = static_cast<uint32_t>(liars * owners + 0.5); left > 0;) {
+  for (auto left = static_cast<uint32_t>(std::lround(liars * owners)); left > 0;) {
     Owner& owner = owners_[random_.Below(owners)];
     if (std::exchange(owner.lies, true)) continue;
     owner.group = colluding ? 1 : 0;

@@ -11,7 +11,7 @@ bool HasEnded(const core::JobProgressRow& row) {
 
 }  // namespace
 
-LiveRows::LiveRows(core::Snapshot snapshot) {
+LiveRows::LiveRows(core::Snapshot&& snapshot) {
   core::WriteBatch batch;
   // By name, so that a class of rows that is new does not compile until it is kept.
   auto& [meta, join_tokens, devices, reputations, projects, jobs, shards, attempts, results,

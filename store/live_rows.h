@@ -15,7 +15,7 @@ namespace corpgrid::store {
 // store is given. Of a job that has ended its own row stays and the rest goes. One thread.
 class LiveRows {
  public:
-  explicit LiveRows(core::Snapshot snapshot);
+  explicit LiveRows(core::Snapshot&& snapshot);
 
   void Keep(const core::WriteBatch& batch);
   // What Store::Load gives.

@@ -28,26 +28,26 @@ class LlamaDecoderTest : public ::testing::Test {
  protected:
   // One for all tests: it is never changed.
   static void SetUpTestSuite() {
-    folder_ = new testing::TempFolder;
-    const std::string path = *folder_ / "model.gguf";
+    shared_folder = new testing::TempFolder;
+    const std::string path = *shared_folder / "model.gguf";
     ASSERT_TRUE(MakeTestModel({}, path).ok());
     absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(path);
     ASSERT_TRUE(model.ok()) << model.status();
-    model_ = std::move(model)->release();
+    shared_model = std::move(model)->release();
   }
   static void TearDownTestSuite() {
-    delete model_;
-    delete folder_;
+    delete shared_model;
+    delete shared_folder;
   }
 
   static std::unique_ptr<LlamaDecoder> Make(Layout layout, uint32_t slots, uint32_t context,
                                             uint32_t step_tokens = 512, bool full = true) {
-    auto decoder = LlamaDecoder::Create(model_, {.slots = slots,
-                                                 .context = context,
-                                                 .step_tokens = step_tokens,
-                                                 .threads = 2,
-                                                 .layout = layout,
-                                                 .full_precision = full});
+    auto decoder = LlamaDecoder::Create(shared_model, {.slots = slots,
+                                                       .context = context,
+                                                       .step_tokens = step_tokens,
+                                                       .threads = 2,
+                                                       .layout = layout,
+                                                       .full_precision = full});
     EXPECT_TRUE(decoder.ok()) << decoder.status();
     return *std::move(decoder);
   }
@@ -61,12 +61,12 @@ class LlamaDecoderTest : public ::testing::Test {
       params.type_k = params.type_v = GGML_TYPE_F32;
       params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
     }
-    llama_context* context = llama_init_from_model(model_->get(), params);
+    llama_context* context = llama_init_from_model(shared_model->get(), params);
     EXPECT_EQ(llama_decode(context,
                            llama_batch_get_one(tokens.data(), static_cast<int32_t>(tokens.size()))),
               0);
     const float* logits = llama_get_logits_ith(context, -1);
-    std::vector<float> copy(logits, logits + model_->facts().vocabulary);
+    std::vector<float> copy(logits, logits + shared_model->facts().vocabulary);
     llama_free(context);
     return copy;
   }
@@ -96,8 +96,8 @@ class LlamaDecoderTest : public ::testing::Test {
     return rows;
   }
 
-  static inline testing::TempFolder* folder_ = nullptr;
-  static inline Model* model_ = nullptr;
+  static inline testing::TempFolder* shared_folder = nullptr;
+  static inline Model* shared_model = nullptr;
 };
 
 // What other orders of the same additions make of logits that spread over about 20, with 32-bit
@@ -177,7 +177,7 @@ TEST_F(LlamaDecoderTest, EveryAnswerOfTheEngineIsTheLibrarysOwn) {
   }
   for (const Layout layout : {Layout::kStreams, Layout::kShared}) {
     const auto decoder = Make(layout, 6, 256, 64);
-    Engine engine(decoder.get(), model_, &SystemClock(),
+    Engine engine(decoder.get(), shared_model, &SystemClock(),
                   {.tokens = 64, .prompt_tokens_beside_answers = 24}, 2);
     std::vector<std::shared_ptr<TestListener>> heard;
     for (uint32_t i = 0; i < 12; ++i) {
@@ -201,7 +201,7 @@ TEST_F(LlamaDecoderTest, EveryAnswerOfTheEngineIsTheLibrarysOwn) {
 
 TEST_F(LlamaDecoderTest, SaysWhatIsWrongWithTheOptions) {
   const auto message = [](DecoderOptions options) {
-    return std::string(LlamaDecoder::Create(model_, options).status().message());
+    return std::string(LlamaDecoder::Create(shared_model, options).status().message());
   };
   EXPECT_THAT(message({.slots = 0}), HasSubstr("0 sequences are asked for"));
   EXPECT_THAT(message({.slots = 100'000}), HasSubstr("100000 sequences are asked for"));

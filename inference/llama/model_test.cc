@@ -24,14 +24,14 @@ const TestModel kShape = {.layers = 3, .embedding = 256, .type = "Q8_0"};
 class ModelTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = new testing::TempFolder;
+    shared_folder = new testing::TempFolder;
     const absl::Status made = MakeTestModel(kShape, Path());
     ASSERT_TRUE(made.ok()) << made;
   }
-  static void TearDownTestSuite() { delete folder_; }
-  static std::string Path() { return *folder_ / "model.gguf"; }
+  static void TearDownTestSuite() { delete shared_folder; }
+  static std::string Path() { return *shared_folder / "model.gguf"; }
 
-  static inline testing::TempFolder* folder_ = nullptr;
+  static inline testing::TempFolder* shared_folder = nullptr;
 };
 
 TEST_F(ModelTest, TellsWhatTheFileSaysWithAndWithoutWeights) {
@@ -84,12 +84,12 @@ TEST_F(ModelTest, AConversationBeginsOnce) {
 }
 
 TEST_F(ModelTest, SaysWhyAFileCannotBeLoaded) {
-  EXPECT_TRUE(absl::IsNotFound(Model::Load(*folder_ / "absent.gguf").status()));
-  EXPECT_THAT(Model::Load(folder_->path()).status().message(), HasSubstr("is no file"));
+  EXPECT_TRUE(absl::IsNotFound(Model::Load(*shared_folder / "absent.gguf").status()));
+  EXPECT_THAT(Model::Load(shared_folder->path()).status().message(), HasSubstr("is no file"));
   std::ifstream in(Path(), std::ios::binary);
   const std::string good((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   const auto load = [&](const std::string& bytes) {
-    const std::string path = *folder_ / "bad.gguf";
+    const std::string path = *shared_folder / "bad.gguf";
     std::ofstream(path, std::ios::binary) << bytes;
     return Model::Load(path).status();
   };
