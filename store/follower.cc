@@ -184,15 +184,14 @@ absl::Status Follower::Follow() {
 }
 
 absl::Status Follower::BuildIfLate() {
+  // The leader goes on. That the lease is young again does not say so: this scheduler may have
+  // taken it a moment ago.
+  if (built_ && built_->meta().batch != rows_->meta().batch) built_.reset();
   ASSIGN_OR_RETURN(const int64_t age_ms, reader_->LeaseAgeMs());
-  if (age_ms < kLateMs) {
-    built_.reset();  // The leader is there, and it would grow old.
-  } else if (!built_ || built_->meta().batch != rows_->meta().batch) {
-    built_.reset();
-    // Whoever takes over says what is wrong with the rows, if anything is.
-    absl::StatusOr<core::Grid> grid = core::Grid::Load(config_, rows_->ToSnapshot());
-    if (grid.ok()) built_ = std::make_unique<core::Grid>(*std::move(grid));
-  }
+  if (built_ || age_ms < kLateMs) return absl::OkStatus();
+  // Whoever takes over says what is wrong with the rows, if anything is.
+  absl::StatusOr<core::Grid> grid = core::Grid::Load(config_, rows_->ToSnapshot());
+  if (grid.ok()) built_ = std::make_unique<core::Grid>(*std::move(grid));
   return absl::OkStatus();
 }
 

@@ -220,6 +220,15 @@ TEST_F(BuiltAheadTest, TheGridIsTakenAtTheTimeThatWasCommitted) {
   EXPECT_EQ(tokens_, 2u);
 }
 
+// Found by ./dev bench takeover: who took the lead saw a young lease, its own, and forgot the grid.
+TEST_F(BuiltAheadTest, ItsOwnLeaseIsNoReasonToForgetTheGrid) {
+  Follower follower(url_);
+  Await([&] { return follower.has_built(); });
+  store_ = *OpenPostgres(url_, &follower);
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));  // some looks at the lease
+  EXPECT_NE(*store_->LoadBuilt(), nullptr);
+}
+
 TEST_F(BuiltAheadTest, WhatIsOlderThanTheLastCommitIsNotTaken) {
   Follower follower(url_);
   Await([&] { return follower.has_built(); });
