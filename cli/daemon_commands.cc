@@ -18,6 +18,7 @@
 #include "cli/secret.h"
 #include "cli/up.h"
 #include "fmt/format.h"
+#include "rpc/measure.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/validator_child.h"
 #include "store/follower.h"
@@ -82,8 +83,10 @@ absl::StatusOr<int64_t> ParseKeepJobs(const std::string& text) {
 
 absl::Status RunScheduler(scheduler::Options options) {
   ASSIGN_OR_RETURN(options.store, ReadSecret(options.store));
-  ASSIGN_OR_RETURN(options.known_programs,
-                   KnownPrograms(options.known_programs, FindRunner().value_or("")));
+  if (const auto runner = FindRunner(); runner.ok()) {  // A grid's own agents are like this.
+    ASSIGN_OR_RETURN(const crypto::Hash own, rpc::Measure({"/proc/self/exe", *runner}));
+    options.known_programs.emplace_back(own.Raw());
+  }
   std::error_code error;
   fs::create_directories(options.data_folder, error);
   options.validator = {ThisProgram(), "__validate", "--data",

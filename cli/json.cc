@@ -160,6 +160,11 @@ Json ToJson(const job::JobSpec& spec) {
   json["retries"] = f.retries;
   json["priority"] = f.priority;
   json["project"] = f.project;
+  if (f.placement != job::Placement()) {
+    json["placement"] = {{"labels", f.placement.labels},
+                         {"sites", f.placement.sites},
+                         {"attested", f.placement.attested}};
+  }
   if (!f.after.empty()) json["after"] = f.after;
   if (f.deadline_ms > 0) json["deadline_ms"] = f.deadline_ms;
   if (f.checkpoint) {
@@ -199,6 +204,11 @@ std::string ToYaml(const job::JobSpec& spec) {
   text += fmt::format("retries: {}\n", f.retries);
   if (f.priority != 0) text += fmt::format("priority: {}\n", f.priority);
   if (f.project != job::kDefaultProject) text += fmt::format("project: {}\n", f.project);
+  if (f.placement != job::Placement()) {
+    text += fmt::format("placement: {{labels: {}, sites: {}, attested: {}}}\n",
+                        QuotedList(f.placement.labels), QuotedList(f.placement.sites),
+                        f.placement.attested);
+  }
   if (!f.after.empty()) text += fmt::format("after: [{}]\n", fmt::join(f.after, ", "));
   if (f.deadline_ms > 0) text += fmt::format("deadline: {}\n", FormatDuration(f.deadline_ms));
   if (f.checkpoint) {

@@ -75,6 +75,16 @@ TEST(SpecView, ShowsCheckpointsOfJobsThatHaveThem) {
   EXPECT_FALSE(ToJson(RenderSpec()).contains("checkpoint"));
 }
 
+TEST(SpecView, ShowsWhereAJobMayRun) {
+  job::JobFields fields = *RenderSpec();
+  fields.placement = {.labels = {"os=debian12"}, .sites = {"Bern"}, .attested = true};
+  const job::JobSpec spec = *job::JobSpec::Make(fields);
+  EXPECT_TRUE(ToYaml(spec).ends_with(
+      "placement: {labels: [\"os=debian12\"], sites: [\"Bern\"], attested: true}\n"));
+  EXPECT_EQ(ToJson(spec)["placement"]["sites"][0], "Bern");
+  EXPECT_FALSE(ToJson(RenderSpec()).contains("placement"));
+}
+
 TEST(SpecView, ShowsHowResultsAreCompared) {
   job::JobFields fields = *RenderSpec();
   fields.redundancy.validator = job::Validator::kNumeric;

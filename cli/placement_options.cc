@@ -1,15 +1,12 @@
 #include "cli/placement_options.h"
 
 #include <array>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
-#include "base/status_macros.h"
 #include "crypto/hash.h"
 #include "fmt/format.h"
-#include "rpc/measure.h"
 
 namespace corpgrid::cli {
 namespace {
@@ -77,25 +74,20 @@ void AddWeightOption(CLI::App* command, Weights* weights) {
           ""));
 }
 
-void AddKnownAgentOption(CLI::App* command, std::vector<std::string>* hashes) {
+void AddKnownAgentOption(CLI::App* command, std::vector<std::string>* programs) {
   command
-      ->add_option("--known-agent", *hashes,
-                   "A program that agents may be to be attested, beside this one, by its hash "
-                   "(corpgrid device show); again for more")
+      ->add_option_function<std::vector<std::string>>(
+          "--known-agent",
+          [programs](const std::vector<std::string>& hashes) {
+            for (const std::string& hash : hashes) {
+              programs->push_back(absl::HexStringToBytes(hash));
+            }
+          },
+          "A program that agents may be to be attested, beside this one, by its hash "
+          "(corpgrid device show); again for more")
       ->type_name("HASH")
       ->allow_extra_args(false)
       ->check(CLI::Validator(HashProblem, ""));
-}
-
-absl::StatusOr<std::vector<std::string>> KnownPrograms(const std::vector<std::string>& hashes,
-                                                       const std::string& runner) {
-  std::vector<std::string> known;
-  known.reserve(hashes.size() + 1);
-  for (const std::string& hash : hashes) known.push_back(absl::HexStringToBytes(hash));
-  if (runner.empty()) return known;
-  ASSIGN_OR_RETURN(const crypto::Hash own, rpc::Measure({"/proc/self/exe", runner}));
-  known.emplace_back(own.Raw());
-  return known;
 }
 
 }  // namespace corpgrid::cli

@@ -13,8 +13,8 @@ namespace corpgrid::inference {
 // how many cells that takes. What a sequence leaves stays until its place is needed, so that a
 // prefix that many requests share is computed once. One thread at a time.
 //
-// A prefix is found by comparing with every slot. Comparing 2,000 tokens takes half a microsecond,
-// and there are no more slots than sequences: a tree would save nothing (docs/decisions/0021).
+// A prefix is found by comparing with every slot: there are no more of them than sequences, and
+// with most the comparison ends at once (docs/decisions/0021).
 class KvCache {
  public:
   explicit KvCache(Decoder* decoder);

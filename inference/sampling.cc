@@ -21,7 +21,7 @@ uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// The first of the largest. Eight running maxima, so that the compiler can use vectors.
+// The first of the largest. Several running maxima, so that the compiler can use vectors.
 Token Likeliest(std::span<const float> logits) {
   constexpr size_t kLanes = 16;
   float best[kLanes];

@@ -32,9 +32,10 @@ std::optional<double> ReadThermalHeadroom(const std::string& folder) {
   std::error_code error;
   for (fs::directory_iterator chip(folder, error), end; !error && chip != end;
        chip.increment(error)) {
-    std::error_code ignored;
-    for (const fs::directory_entry& file : fs::directory_iterator(chip->path(), ignored)) {
-      const std::string path = file.path().native(), name = file.path().filename().native();
+    std::error_code gone;  // a chip that was there a moment ago
+    for (fs::directory_iterator file(chip->path(), gone); !gone && file != end;
+         file.increment(gone)) {
+      const std::string path = file->path().native(), name = file->path().filename().native();
       if (!name.starts_with("temp") || !name.ends_with(kInput)) continue;
       const std::string sensor = path.substr(0, path.size() - kInput.size());
       const std::optional<int64_t> now = ReadTemperature(path);

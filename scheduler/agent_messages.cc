@@ -62,7 +62,7 @@ absl::StatusOr<core::RegisterDevice> CheckRegistration(const pb::RegisterAgentRe
   ASSIGN_OR_RETURN(command.device.labels,
                    job::CheckLabels({info.labels().begin(), info.labels().end()}));
   command.device.drivers = job::Printable(Bounded(info.drivers(), 200));
-  command.device.program = Bounded(info.program(), 32);
+  if (crypto::Hash::FromRaw(info.program()).ok()) command.device.program = info.program();
   if (std::find(known.begin(), known.end(), command.device.program) != known.end()) {
     command.device.attestation = core::Attestation::kMeasured;
   }

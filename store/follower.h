@@ -25,7 +25,7 @@ namespace corpgrid::store {
 class Follower {
  public:
   // `config`: of the grid to be built.
-  explicit Follower(std::string url, const core::GridConfig& config = {});
+  explicit Follower(std::string url, const core::GridConfig& config);
   ~Follower();
 
   // Whether it has all that was committed up to a moment ago.

@@ -95,15 +95,7 @@ class FollowerTest : public ::testing::Test {
     testing::PostgresServer::Sql(url_, "INSERT INTO followers VALUES (-1, 0, 9999999999999)");
   }
 
-  int64_t Count(const std::string& table) {
-    postgres::Connection db = *postgres::Connection::Open(url_);
-    int64_t count = -1;
-    EXPECT_TRUE(db.Ask("SELECT COUNT(*) FROM " + table, {}, [&](const Columns& columns) {
-                    count = columns.Int(0);
-                    return absl::OkStatus();
-                  }).ok());
-    return count;
-  }
+  int64_t Count(const std::string& table) { return testing::PostgresServer::Count(url_, table); }
 
   const std::string url_;
   std::unique_ptr<Store> leader_;
@@ -112,7 +104,7 @@ class FollowerTest : public ::testing::Test {
 };
 
 TEST_F(FollowerTest, HasWhatAStoreLoads) {
-  Follower follower(url_);
+  Follower follower(url_, {});
   Await([&] { return follower.ready(); });
   AddIdleFollower();
   CommitOfEveryKind();
@@ -130,7 +122,7 @@ TEST_F(FollowerTest, ChangesAreKeptWhileSomebodyFollows) {
   CommitOfEveryKind();
   EXPECT_EQ(Count("changes"), 0);
   {
-    Follower follower(url_);
+    Follower follower(url_, {});
     Await([&] { return follower.ready(); });
     AddIdleFollower();
     CommitOfEveryKind();
@@ -150,7 +142,7 @@ TEST_F(FollowerTest, ChangesAreKeptWhileSomebodyFollows) {
 }
 
 TEST_F(FollowerTest, WhatIsMissingIsReadAnew) {
-  Follower follower(url_);
+  Follower follower(url_, {});
   Await([&] { return follower.ready(); });
   testing::PostgresServer::Sql(url_,
                                "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS "
@@ -171,7 +163,7 @@ TEST_F(FollowerTest, AStoreThatWasNotReadYetIsLoaded) {
   CommitOfEveryKind();
   const std::string loaded = Show(*leader_->Load());
   leader_.reset();
-  Follower follower(url_);
+  Follower follower(url_, {});
   EXPECT_EQ(Show(*(*OpenPostgres(url_, &follower))->Load()), loaded);
 }
 
@@ -209,7 +201,7 @@ class BuiltAheadTest : public ::testing::Test {
 };
 
 TEST_F(BuiltAheadTest, TheGridIsTakenAtTheTimeThatWasCommitted) {
-  Follower follower(url_);
+  Follower follower(url_, {});
   Await([&] { return follower.has_built(); });
   const int64_t committed_ms = committed_ms_;
   clock_.now_ms = 77;  // another machine's
@@ -222,7 +214,7 @@ TEST_F(BuiltAheadTest, TheGridIsTakenAtTheTimeThatWasCommitted) {
 
 // Found by ./dev bench takeover: who took the lead saw a young lease, its own, and forgot the grid.
 TEST_F(BuiltAheadTest, ItsOwnLeaseIsNoReasonToForgetTheGrid) {
-  Follower follower(url_);
+  Follower follower(url_, {});
   Await([&] { return follower.has_built(); });
   store_ = *OpenPostgres(url_, &follower);
   std::this_thread::sleep_for(std::chrono::milliseconds(500));  // some looks at the lease
@@ -230,7 +222,7 @@ TEST_F(BuiltAheadTest, ItsOwnLeaseIsNoReasonToForgetTheGrid) {
 }
 
 TEST_F(BuiltAheadTest, WhatIsOlderThanTheLastCommitIsNotTaken) {
-  Follower follower(url_);
+  Follower follower(url_, {});
   Await([&] { return follower.has_built(); });
   CreateToken(2);
   CreateToken(3, &follower);
@@ -244,7 +236,7 @@ TEST_F(BuiltAheadTest, WhatCannotBeBuiltIsFollowedAllTheSame) {
   ++batch.meta->batch;
   ASSERT_TRUE(store_->Commit(batch).ok());
   store_.reset();
-  Follower follower(url_);
+  Follower follower(url_, {});
   Await([&] { return follower.ready(); });
   EXPECT_FALSE(follower.has_built());
   EXPECT_TRUE(follower.TakeOver().ok());

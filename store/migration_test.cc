@@ -1,4 +1,5 @@
 #include "base/sqlite.h"
+#include "base/status_macros.h"
 #include "base/testing/temp_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -12,19 +13,29 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-TEST(MigrationTest, AShardOfVersion1IsReadAfterItsCheckpointGotATable) {
-  const corpgrid::testing::TempFolder folder;
-  const std::string path = folder / "state.db";
-  {
-    sqlite::Database db = *sqlite::Database::Open(path);
-    ASSERT_TRUE(Migrate(db, Migrations().first(1)).ok());
-    ASSERT_TRUE(db.RunScript("INSERT INTO jobs VALUES(1, 'key', x'00', x'00', 0, x'', x'', 0, x'');"
-                             "INSERT INTO job_progress VALUES(1, 1, 1, 0, 0, 0, '');"
-                             "INSERT INTO job_shards VALUES(1, 0, 0, 2, 3, 4, 5, 0, 'why', x'00');"
-                             "UPDATE jobs SET spec_hash = zeroblob(32), bundle_hash = zeroblob(32)")
-                    .ok());
+class MigrationTest : public ::testing::Test {
+ protected:
+  // A store that a program of before made, which knew the first `steps`, with these rows.
+  absl::StatusOr<std::unique_ptr<Store>> Upgraded(size_t steps, const std::string& rows) {
+    const std::string path = folder_ / "state.db";
+    {
+      ASSIGN_OR_RETURN(sqlite::Database db, sqlite::Database::Open(path));
+      RETURN_IF_ERROR(Migrate(db, Migrations().first(steps)));
+      RETURN_IF_ERROR(db.RunScript(rows));
+    }
+    return OpenSqlite(path);
   }
-  const auto store = OpenSqlite(path);
+
+  corpgrid::testing::TempFolder folder_;
+};
+
+TEST_F(MigrationTest, AShardOfVersion1IsReadAfterItsCheckpointGotATable) {
+  const auto store =
+      Upgraded(1,
+               "INSERT INTO jobs VALUES(1, 'key', x'00', x'00', 0, x'', x'', 0, x'');"
+               "INSERT INTO job_progress VALUES(1, 1, 1, 0, 0, 0, '');"
+               "INSERT INTO job_shards VALUES(1, 0, 0, 2, 3, 4, 5, 0, 'why', x'00');"
+               "UPDATE jobs SET spec_hash = zeroblob(32), bundle_hash = zeroblob(32)");
   ASSERT_TRUE(store.ok()) << store.status();
   const auto loaded = (*store)->Load();
   ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -34,15 +45,8 @@ TEST(MigrationTest, AShardOfVersion1IsReadAfterItsCheckpointGotATable) {
   EXPECT_THAT(loaded->checkpoints, IsEmpty());
 }
 
-TEST(MigrationTest, AGridOfVersion5BeginsAnAuditLog) {
-  const corpgrid::testing::TempFolder folder;
-  const std::string path = folder / "state.db";
-  {
-    sqlite::Database db = *sqlite::Database::Open(path);
-    ASSERT_TRUE(Migrate(db, Migrations().first(3)).ok());
-    ASSERT_TRUE(db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11)").ok());
-  }
-  const auto store = OpenSqlite(path);
+TEST_F(MigrationTest, AGridOfVersion5BeginsAnAuditLog) {
+  const auto store = Upgraded(3, "INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11)");
   ASSERT_TRUE(store.ok()) << store.status();
   const auto loaded = (*store)->Load();
   ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -52,20 +56,13 @@ TEST(MigrationTest, AGridOfVersion5BeginsAnAuditLog) {
   EXPECT_THAT(*(*store)->AuditLog(0, 1), IsEmpty());
 }
 
-TEST(MigrationTest, NoDeviceOfVersion7IsDrained) {
-  const corpgrid::testing::TempFolder folder;
-  const std::string path = folder / "state.db";
-  {
-    sqlite::Database db = *sqlite::Database::Open(path);
-    ASSERT_TRUE(Migrate(db, Migrations().first(5)).ok());
-    ASSERT_TRUE(
-        db.RunScript("INSERT INTO devices VALUES(1, x'', 'a', 'o', 's', 'v', 4, 5, 6, 1, 1);"
-                     "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, x'', "
-                     "x'', 9, x'');"
-                     "INSERT INTO job_progress VALUES(1, 0, 0, 0, 0, 0, '')")
-            .ok());
-  }
-  const auto store = OpenSqlite(path);
+TEST_F(MigrationTest, NoDeviceOfVersion7IsDrained) {
+  const auto store =
+      Upgraded(5,
+               "INSERT INTO devices VALUES(1, x'', 'a', 'o', 's', 'v', 4, 5, 6, 1, 1);"
+               "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, x'', "
+               "x'', 9, x'');"
+               "INSERT INTO job_progress VALUES(1, 0, 0, 0, 0, 0, '')");
   ASSERT_TRUE(store.ok()) << store.status();
   const auto loaded = (*store)->Load();
   ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -78,19 +75,12 @@ TEST(MigrationTest, NoDeviceOfVersion7IsDrained) {
 }
 
 // Else all of them would be removed at once for having ended at the beginning of time.
-TEST(MigrationTest, JobsThatHadEndedInVersion8CountAsEndedNow) {
-  const corpgrid::testing::TempFolder folder;
-  const std::string path = folder / "state.db";
-  {
-    sqlite::Database db = *sqlite::Database::Open(path);
-    ASSERT_TRUE(Migrate(db, Migrations().first(6)).ok());
-    ASSERT_TRUE(db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 800, 9, 10, 11, 0, '');"
-                             "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, "
-                             "x'', x'', 0, x'', 0);"
-                             "INSERT INTO job_progress VALUES(1, 2, 3, 3, 0, 77, '')")
-                    .ok());
-  }
-  const auto store = OpenSqlite(path);
+TEST_F(MigrationTest, JobsThatHadEndedInVersion8CountAsEndedNow) {
+  const auto store = Upgraded(6,
+                              "INSERT INTO meta VALUES(1, 'grid', 7, 800, 9, 10, 11, 0, '');"
+                              "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, "
+                              "x'', x'', 0, x'', 0);"
+                              "INSERT INTO job_progress VALUES(1, 2, 3, 3, 0, 77, '')");
   ASSERT_TRUE(store.ok()) << store.status();
   const auto loaded = (*store)->Load();
   ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -99,15 +89,8 @@ TEST(MigrationTest, JobsThatHadEndedInVersion8CountAsEndedNow) {
   EXPECT_EQ(loaded->finished[0].next_shard, 3u);
 }
 
-TEST(MigrationTest, AGridOfVersion8HasNoProjectsOfItsOwn) {
-  const corpgrid::testing::TempFolder folder;
-  const std::string path = folder / "state.db";
-  {
-    sqlite::Database db = *sqlite::Database::Open(path);
-    ASSERT_TRUE(Migrate(db, Migrations().first(6)).ok());
-    ASSERT_TRUE(db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11, 0, x'')").ok());
-  }
-  const auto store = OpenSqlite(path);
+TEST_F(MigrationTest, AGridOfVersion8HasNoProjectsOfItsOwn) {
+  const auto store = Upgraded(6, "INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11, 0, x'')");
   ASSERT_TRUE(store.ok()) << store.status();
   core::WriteBatch batch;
   batch.projects = {TestProject(1)};
@@ -116,24 +99,17 @@ TEST(MigrationTest, AGridOfVersion8HasNoProjectsOfItsOwn) {
   EXPECT_EQ((*store)->Load()->projects, batch.projects);
 }
 
-TEST(MigrationTest, NothingOfVersion12WasChecked) {
-  const corpgrid::testing::TempFolder folder;
-  const std::string path = folder / "state.db";
-  {
-    sqlite::Database db = *sqlite::Database::Open(path);
-    ASSERT_TRUE(Migrate(db, Migrations().first(9)).ok());
-    ASSERT_TRUE(
-        db.RunScript("INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11, 0, x'');"
-                     "INSERT INTO devices VALUES(1, x'', 'a', 'o', 's', 'v', 4, 5, 6, 1, 1, 0);"
-                     "INSERT INTO device_reputation VALUES(1, 2, 3, 4, 5, 6, 7, 8, 9);"
-                     "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, x'', "
-                     "x'', 9, x'', 0);"
-                     "INSERT INTO job_progress VALUES(1, 1, 3, 2, 0, 0, '', 0);"
-                     "INSERT INTO job_shards VALUES(1, 2, 0, 0, 1, 0, 0, 0, 'why', '');"
-                     "INSERT INTO job_attempts VALUES(1, 1, 2, 1, 'o', x'', 0, 0)")
-            .ok());
-  }
-  const auto store = OpenSqlite(path);
+TEST_F(MigrationTest, NothingOfVersion12WasChecked) {
+  const auto store =
+      Upgraded(9,
+               "INSERT INTO meta VALUES(1, 'grid', 7, 8, 9, 10, 11, 0, x'');"
+               "INSERT INTO devices VALUES(1, x'', 'a', 'o', 's', 'v', 4, 5, 6, 1, 1, 0);"
+               "INSERT INTO device_reputation VALUES(1, 2, 3, 4, 5, 6, 7, 8, 9);"
+               "INSERT INTO jobs VALUES(1, 'key', zeroblob(32), zeroblob(32), 0, x'', "
+               "x'', 9, x'', 0);"
+               "INSERT INTO job_progress VALUES(1, 1, 3, 2, 0, 0, '', 0);"
+               "INSERT INTO job_shards VALUES(1, 2, 0, 0, 1, 0, 0, 0, 'why', '');"
+               "INSERT INTO job_attempts VALUES(1, 1, 2, 1, 'o', x'', 0, 0)");
   ASSERT_TRUE(store.ok()) << store.status();
   const auto loaded = (*store)->Load();
   ASSERT_TRUE(loaded.ok()) << loaded.status();

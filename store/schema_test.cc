@@ -99,16 +99,6 @@ TEST_P(NewerStoreTest, IsUsedWhereItsStepsSayThatTheySuit) {
 INSTANTIATE_TEST_SUITE_P(Each, NewerStoreTest, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "Postgres" : "Sqlite"; });
 
-int64_t CountRows(const std::string& url, const std::string& table) {
-  postgres::Connection db = *postgres::Connection::Open(url);
-  int64_t count = -1;
-  EXPECT_TRUE(db.Ask("SELECT COUNT(*) FROM " + table, {}, [&](const Columns& columns) {
-                  count = columns.Int(0);
-                  return absl::OkStatus();
-                }).ok());
-  return count;
-}
-
 // A database that the program before made, and leads.
 class OlderLeaderTest : public ::testing::Test {
  protected:
@@ -135,7 +125,7 @@ class OlderLeaderTest : public ::testing::Test {
     for (const AppliedStep& step : applied) newest = std::max(newest, step.version);
     return newest;
   }
-  int64_t Count(const std::string& table) { return CountRows(url_, table); }
+  int64_t Count(const std::string& table) { return testing::PostgresServer::Count(url_, table); }
   const std::string url_;
 };
 
@@ -159,7 +149,7 @@ TEST_F(OlderLeaderTest, AProgramThatTheStoreDoesNotSuitDoesNotTakeTheLead) {
 }
 
 TEST_F(OlderLeaderTest, ItIsNotFollowed) {
-  Follower follower(url_);
+  Follower follower(url_, {});
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
   EXPECT_FALSE(follower.ready());
   EXPECT_EQ(Count("followers"), 0);
@@ -181,7 +171,7 @@ TEST(OtherLeaderTest, ChangesOfAnotherVersionAreNotFollowed) {
                        "CREATE TRIGGER other BEFORE INSERT ON changes FOR EACH ROW "
                        "EXECUTE FUNCTION other()",
                        kVersionAt));
-  Follower follower(url);
+  Follower follower(url, {});
   const auto await = [&](const auto& holds) {
     for (int i = 0; i < 3000 && !holds(); ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -196,9 +186,9 @@ TEST(OtherLeaderTest, ChangesOfAnotherVersionAreNotFollowed) {
   ASSERT_TRUE(leader->Commit(batch).ok());
   ASSERT_TRUE(await([&] { return !follower.ready(); }));
   // Nothing is written down for it, nor is the state read again and again.
-  EXPECT_TRUE(await([&] { return CountRows(url, "followers") == 0; }));
+  EXPECT_TRUE(await([&] { return testing::PostgresServer::Count(url, "followers") == 0; }));
   std::this_thread::sleep_for(std::chrono::milliseconds(500));
-  EXPECT_EQ(CountRows(url, "followers"), 0);
+  EXPECT_EQ(testing::PostgresServer::Count(url, "followers"), 0);
   leader.reset();
   const auto next = OpenPostgres(url, &follower);
   ASSERT_TRUE(next.ok()) << next.status();

@@ -58,6 +58,14 @@ class ServiceTest : public ::testing::Test {
     return stub_->Load(&context, request, response ? response : &ignored);
   }
 
+  // More than anybody waits for.
+  std::unique_ptr<grpc::ClientReader<pb::GenerateResponse>> LongAnswer(
+      grpc::ClientContext* context) {
+    pb::GenerateRequest request = Ask({1}, 150'000);
+    request.set_ignore_end(true);
+    return stub_->Generate(context, request);
+  }
+
   static pb::GenerateRequest Ask(std::initializer_list<int32_t> tokens, uint32_t max_tokens) {
     pb::GenerateRequest request;
     for (const int32_t token : tokens) request.mutable_tokens()->add_tokens(token);
@@ -168,10 +176,8 @@ TEST_F(ServiceTest, AModelThatCannotBeLoadedIsSaidSo) {
 
 TEST_F(ServiceTest, ACancelledCallIsComputedNoMore) {
   ASSERT_TRUE(Load().ok());
-  pb::GenerateRequest request = Ask({1}, 150'000);
-  request.set_ignore_end(true);
   grpc::ClientContext context;
-  const auto stream = stub_->Generate(&context, request);
+  const auto stream = LongAnswer(&context);
   pb::GenerateResponse response;
   ASSERT_TRUE(stream->Read(&response));
   EXPECT_EQ(Stats().running(), 1u);
@@ -218,10 +224,8 @@ TEST_F(ServiceTest, ManyClientsAtOnceGetTheirOwnAnswers) {
 
 TEST_F(ServiceTest, StoppingEndsWhatRuns) {
   ASSERT_TRUE(Load().ok());
-  pb::GenerateRequest request = Ask({1}, 150'000);
-  request.set_ignore_end(true);
   grpc::ClientContext context;
-  const auto stream = stub_->Generate(&context, request);
+  const auto stream = LongAnswer(&context);
   pb::GenerateResponse response;
   ASSERT_TRUE(stream->Read(&response));
   service_.Stop();

@@ -62,6 +62,20 @@ class PostgresServer {
     Require(status.ok(), fmt::format("{}\n{}", status.ToString(), script));
   }
 
+  // The rows of a table.
+  static int64_t Count(const std::string& url, const std::string& table) {
+    absl::StatusOr<postgres::Connection> db = postgres::Connection::Open(url);
+    Require(db.ok(), db.status().ToString());
+    int64_t count = -1;
+    const absl::Status status =
+        db->Ask("SELECT COUNT(*) FROM " + table, {}, [&](const Columns& columns) {
+          count = columns.Int(0);
+          return absl::OkStatus();
+        });
+    Require(status.ok(), status.ToString());
+    return count;
+  }
+
   void Start() {
     if (pid_ != 0) return;
     if (folder_.empty()) MakeCluster();
