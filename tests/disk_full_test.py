@@ -3,7 +3,8 @@ import os
 import time
 
 from grid import GridTest, main, seeded, wait
-from small_disk import CLEAR, SmallDisk, enter_namespace
+from namespaces import enter_namespace
+from small_disk import CLEAR, SmallDisk
 
 SIZE = "24m"
 
@@ -103,5 +104,5 @@ class DiskFullTest(GridTest):
 
 
 if __name__ == "__main__":
-    enter_namespace()
+    enter_namespace("m")
     main()

@@ -138,6 +138,7 @@ class Grid:
         self.running = {}  # name -> Popen
         self.bins = {}  # name -> the folder with its programs, where that is another than BIN
         self.envs = {}  # name -> its environment, beside ours
+        self.networks = {}  # name -> the Network that it is in, where that is another than ours
         self.adopted = []  # what else the test runs, with its Popen as .process
         # Ends the daemons' groups when this process is killed, which closes the pipe.
         self.watchdog = subprocess.Popen(["/bin/sh", "-c", WATCHDOG], stdin=subprocess.PIPE,
@@ -158,11 +159,12 @@ class Grid:
         return self.bins.get(name, BIN) / "corpgrid"
 
     def spawn(self, name, args, env=None):
+        network = self.networks.get(name)
         with open(self.folder / f"{name}.log", "ab") as log:
             self.running[name] = subprocess.Popen(
                 [str(arg) for arg in args], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **self.envs.get(name, {}), **(env or {})},
-                start_new_session=True)
+                start_new_session=True, preexec_fn=network and network.enter)
         self.watchdog.stdin.write(b"%d\n" % self.running[name].pid)
         self.watchdog.stdin.flush()
         return self.running[name]

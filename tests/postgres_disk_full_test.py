@@ -3,8 +3,9 @@ import os
 import pwd
 
 from grid import AS_ROOT, main
+from namespaces import enter_namespace
 from postgres import PostgresTest
-from small_disk import CLEAR, SmallDisk, enter_namespace
+from small_disk import CLEAR, SmallDisk
 
 SIZE = "24m"  # a new database takes 8
 
@@ -55,5 +56,5 @@ class PostgresDiskFullTest(PostgresTest):
 
 
 if __name__ == "__main__":
-    enter_namespace()
+    enter_namespace("m")
     main()

@@ -2,25 +2,11 @@
 import ctypes
 import errno
 import os
-import sys
 
-from grid import AS_ROOT
+from namespaces import LIBC
 
-LIBC = ctypes.CDLL(None, use_errno=True)
 MNT_DETACH = 2
-PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 CLEAR = "(?i)disk.*full|no space|full.*disk|disk is full"  # what says that it is full
-
-
-def enter_namespace():
-    """Starts this program again where it may mount, so that no mount outlives it."""
-    if "CORPGRID_TEST_NAMESPACE" not in os.environ:
-        os.environ["CORPGRID_TEST_NAMESPACE"] = "1"
-        how = ["-m"] if AS_ROOT else ["-Um", "--map-current-user", "--keep-caps"]
-        os.execvp("unshare", ["unshare", *how, sys.executable, *sys.argv])
-    elif not AS_ROOT:
-        # What this program starts needs none of the capabilities; it keeps them itself.
-        LIBC.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
 class SmallDisk:

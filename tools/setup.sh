@@ -12,7 +12,7 @@ build=(
   protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
 # clang-format 19 is in every Debian from 12 on: one version, so that all machines agree.
-test=("${build[@]}" clang-format-19 libbenchmark-dev libgmock-dev libgtest-dev postgresql)
+test=("${build[@]}" clang-format-19 iproute2 libbenchmark-dev libgmock-dev libgtest-dev postgresql)
 fuzz=("${build[@]}" clang libclang-rt-dev)
 lint=("${test[@]}" clang clang-tidy shellcheck)
 suite=forky  # where what this release does not have comes from
