@@ -25,6 +25,7 @@
 #include "crypto/keyring.h"
 #include "job/placement_rules.h"
 #include "platform/device.h"
+#include "platform/memory.h"
 #include "rpc/connect.h"
 #include "rpc/measure.h"
 #include "runner/place.h"
@@ -85,6 +86,19 @@ absl::StatusOr<Registrar::Device> Describe(const Options& options, const crypto:
   return device;
 }
 
+// Null when it is to host none.
+std::unique_ptr<ModelHost> HostModels(const Options& options, uint64_t memory_bytes) {
+  if (options.worker_path.empty()) return nullptr;
+  return std::make_unique<ModelHost>(ModelHost::Options{
+      .worker_path = options.worker_path,
+      .folder = options.data_folder + "/workers",
+      .limit_bytes =
+          options.model_memory_bytes == 0 ? memory_bytes / 2 : options.model_memory_bytes,
+      .held = options.models,
+      .available_bytes = [] { return platform::AvailableMemory().value_or(0); },
+      .clock = &SystemClock()});
+}
+
 }  // namespace
 
 absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
@@ -116,6 +130,7 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
   const uint32_t slots = options.slots == 0 ? device.info.cpus() : options.slots;
   spdlog::info("device {}, {} slots, data in {}", key.public_key().ToText(), slots,
                options.data_folder);
+  const std::unique_ptr<ModelHost> models = HostModels(options, device.info.memory_bytes());
   const DaemonParts parts{
       .data_folder = options.data_folder,
       .runner_path = runner_path,
@@ -130,6 +145,7 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
         return keyring.Trusts(submitter);
       },
       .condition = [&condition] { return condition.Now(); },
+      .models = models.get(),
       .clock = &SystemClock(),
   };
   const absl::Status status =

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "agent/model_host.h"
 
 namespace corpgrid::agent {
 
@@ -22,6 +25,9 @@ struct Options {
   std::vector<std::string> hours;   // when it is lent (agent/hours.h); empty: always
   std::string power_supply = "/sys/class/power_supply";  // where the power status is read
   std::string hwmon = "/sys/class/hwmon";                // and the temperatures
+  std::string worker_path;          // the corpgrid-worker program; empty: it hosts no models
+  uint64_t model_memory_bytes = 0;  // that models may have together; 0: half of the machine's
+  std::function<std::vector<LocalModel>()> models;  // that it could host
 };
 
 // Runs until SIGTERM, SIGINT or until `stop` becomes true, then hands every shard back, with its

@@ -15,6 +15,7 @@
 #include "agent/heartbeat.h"
 #include "agent/journal.h"
 #include "agent/log_watch.h"
+#include "agent/relay.h"
 #include "agent/submitter.h"
 #include "agent/transient.h"
 #include "base/backoff.h"
@@ -131,6 +132,23 @@ void HandInLeft(std::vector<FinishedAttempt> left, const Journal& journal,
                left.size() - unwanted.size());
 }
 
+struct Hosting {
+  std::unique_ptr<corpgrid::v1::Hosts::Stub> hosts;
+  std::vector<std::jthread> threads;  // end when they are told to stop
+};
+
+Hosting StartHosting(const DaemonParts& parts, SchedulerClient* scheduler, StopSignal* stop) {
+  Hosting hosting{corpgrid::v1::Hosts::NewStub(parts.channel), {}};
+  if (!parts.models) return hosting;
+  hosting.threads.emplace_back([&parts, scheduler, hosts = hosting.hosts.get(), stop] {
+    RunHosting(hosts, scheduler, parts.models, parts.condition, stop);
+  });
+  hosting.threads.emplace_back([&parts, scheduler, hosts = hosting.hosts.get(), stop] {
+    RunRelay(hosts, scheduler, parts.models, stop);
+  });
+  return hosting;
+}
+
 void Tell(const std::string& what) { spdlog::error("the grid's audit log: {}", what); }
 
 // What an agent keeps on its disk.
@@ -215,6 +233,7 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
        .hand_in = hand_in});
   std::thread beating([&] { heartbeat.Run(stop); });
   std::thread polling([&] { Poll(&scheduler, parts.condition, &leases, stop); });
+  const Hosting hosting = StartHosting(parts, &scheduler, stop);
   const std::jthread watching([&] { LogWatch(&scheduler, parts.data_folder, Tell).Run(stop); });
 
   while (!stop->WaitFor(kIdleWaitMs)) continue;

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "agent/job_cache.h"
+#include "agent/model_host.h"
 #include "agent/registrar.h"
 #include "agent/slot.h"
 #include "base/clock.h"
@@ -27,6 +28,7 @@ struct DaemonParts {
   StartSession start_session;
   JobCache::TrustFunction trusts;
   ConditionFunction condition;
+  ModelHost* models = nullptr;  // null: it hosts none
   const Clock* clock = nullptr;
 };
 

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "audit/tree.h"
 #include "base/ids.h"
+#include "core/host_report.h"
 #include "core/reputation.h"
 #include "core/rows.h"
 #include "crypto/hash.h"
@@ -80,6 +81,27 @@ struct SetProject {
 // Only while none of its jobs is unfinished. Idempotent: one that is not there is as one removed.
 struct RemoveProject {
   std::string name;
+};
+
+// Hosts a model (core/hosting.h), or changes how. Idempotent.
+struct LoadModel {
+  ModelRow model;  // its version is the grid's to fill in, and its digest where that is empty
+};
+
+struct UnloadModel {
+  std::string name;
+};
+
+// Somebody has a request for a loaded model that may be asleep.
+struct WakeModel {
+  std::string name;
+};
+
+// What a device hosts and could host, every few seconds; answered with what it is to host. Moves
+// models when that has to be.
+struct ReportHost {
+  HostReport report;
+  Condition condition = {};
 };
 
 // The device waits for at most `max_shards`. Leases that it has and does not list are given again.
@@ -194,6 +216,7 @@ struct WhyDevice {
 };
 struct ViewDevices {};
 struct ViewProjects {};
+struct ViewHosting {};
 struct ViewLog {};  // the audit log's
 
 struct Command {
@@ -201,9 +224,10 @@ struct Command {
   int64_t wall_ms = 0;                // for people
   std::array<uint8_t, 32> seed = {};  // for the tokens of this command's leases; unguessable
   std::variant<RegisterDevice, CreateJoinToken, SubmitJob, CancelJob, RemoveJob, DrainDevice,
-               TrustDevice, SetProject, RemoveProject, Poll, StopPolling, Heartbeat, SubmitResults,
-               ReportCheckpoint, ReportDeath, Compared, Tick, NoteStart, FindJob, ViewJob, WhyJob,
-               WhyDevice, ViewDevices, ViewProjects, ViewLog>
+               TrustDevice, SetProject, RemoveProject, LoadModel, UnloadModel, WakeModel,
+               ReportHost, Poll, StopPolling, Heartbeat, SubmitResults, ReportCheckpoint,
+               ReportDeath, Compared, Tick, NoteStart, FindJob, ViewJob, WhyJob, WhyDevice,
+               ViewDevices, ViewProjects, ViewHosting, ViewLog>
       body;
 };
 
@@ -291,9 +315,10 @@ struct Comparison {
   std::vector<Side> others;
 };
 
-using Reply = std::variant<absl::Status, Registered, Submitted, std::vector<Verdict>,
-                           std::vector<Stop>, JobView, std::vector<std::string>,
-                           std::vector<DeviceView>, std::vector<ProjectView>, LogView>;
+using Reply =
+    std::variant<absl::Status, Registered, Submitted, std::vector<Verdict>, std::vector<Stop>,
+                 JobView, std::vector<std::string>, std::vector<DeviceView>,
+                 std::vector<ProjectView>, HostOrders, HostingView, LogView>;
 
 // What a command did. The rows are to be committed before anyone hears of the rest.
 struct Effects {

@@ -24,6 +24,7 @@ void Grid::LoadDevices(Snapshot* snapshot) {
   for (const ReputationRow& row : snapshot->reputations) {
     if (Device* device = FindDevice(row.device)) device->reputation = row;
   }
+  hosting_.Load(std::move(snapshot->models), meta_.time_ms);
 }
 
 absl::Status Grid::LoadJobs(Snapshot* snapshot) {

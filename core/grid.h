@@ -20,6 +20,7 @@
 #include "core/expiries.h"
 #include "core/grid_limits.h"
 #include "core/grid_types.h"
+#include "core/hosting.h"
 #include "core/job_queue.h"
 #include "core/placement.h"
 #include "core/projects.h"
@@ -61,7 +62,7 @@ class Grid : public GridLimits, GridTypes {
   std::set<AttemptId> AttemptsWithState() const;
 
  private:
-  explicit Grid(const GridConfig& config) : config_(config) {}
+  explicit Grid(const GridConfig& config) : config_(config), hosting_(config.lease_ttl_ms()) {}
 
   // grid.cc
   void LoadDevices(Snapshot* snapshot);
@@ -204,6 +205,13 @@ class Grid : public GridLimits, GridTypes {
   // Why a job that could run waits for its project, in a sentence; empty when it does not.
   std::string WhyProjectWaits(const Job& job) const;
 
+  // grid_hosting.cc: which device hosts which model
+  Reply Do(const LoadModel& c, Effects* effects);
+  Reply Do(const UnloadModel& c, Effects* effects);
+  Reply Do(const WakeModel& c, Effects* effects);
+  Reply Do(const ReportHost& c, Effects* effects);
+  Reply Do(const ViewHosting& c, Effects* effects);
+
   // grid_score.cc: who should run what
   Standing StandingOf(const Device& device) const;
   double UseNow(const Device& device) const;
@@ -285,6 +293,7 @@ class Grid : public GridLimits, GridTypes {
   void LogTrust(const DeviceRow& row, Effects* effects);
   void LogWrong(const AttemptRow& accepted, const AttemptRow& truth, Effects* effects);
   void LogProject(const ProjectRow& row, Effects* effects);
+  void LogModel(const ModelRow& row, Effects* effects);
   void LogSubmission(const Job& job, Effects* effects);
   void LogEnd(const JobProgressRow& row, Effects* effects);
   void LogRemoval(JobId id, std::string_view why, Effects* effects);
@@ -344,6 +353,7 @@ class Grid : public GridLimits, GridTypes {
   int64_t next_totals_ms_ = 0;
   uint64_t got_ = 0;  // what the project had got that got something last, or an earlier one
   WaitingDevices waiting_;
+  Hosting hosting_;
   Expiries<AttemptId> expiries_;
   Expiries<DeviceId> silences_;  // of the devices that are there
   std::multimap<int64_t, JobId> pause_ends_;

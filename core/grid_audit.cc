@@ -157,6 +157,15 @@ void Grid::LogProject(const ProjectRow& row, Effects* effects) {
   Log(entry, effects);
 }
 
+void Grid::LogModel(const ModelRow& row, Effects* effects) {
+  audit::Entry entry = NewEntry(row.removed ? "model unloaded" : "model loaded");
+  entry.Add("model", row.name);
+  if (!row.removed) {
+    entry.Add("sha256", crypto::ToHex(row.digest)).Add("replicas", uint64_t{row.replicas});
+  }
+  Log(entry, effects);
+}
+
 void Grid::LogSubmission(const Job& job, Effects* effects) {
   const JobRow& row = job.row;
   Log(NewEntry("job submitted")

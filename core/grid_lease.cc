@@ -103,6 +103,7 @@ Reply Grid::Do(const Tick&, Effects* effects) {
   DropLateAudits(effects);
   Release(effects);
   ForgetSilentDevices();
+  hosting_.Tick(meta_.time_ms);
   SettleProjects();
   Preempt();
   RemoveOld(effects);

@@ -98,6 +98,21 @@ struct ProjectRow {
   bool operator==(const ProjectRow&) const = default;
 };
 
+// A model that the grid hosts (core/hosting.h). One that was unloaded keeps its row.
+struct ModelRow {
+  std::string name;
+  uint64_t version = 1;     // grows with each change
+  std::string digest = "";  // SHA-256 of its files; 32 bytes
+  uint32_t replicas = 1;    // on as many devices
+  // Of each replica; 0: what the worker thinks best.
+  uint32_t sequences = 0;
+  uint32_t context = 0;  // tokens of each sequence
+  int64_t idle_ms = 0;   // without a request, until it is unloaded; 0: never
+  bool removed = false;
+
+  bool operator==(const ModelRow&) const = default;
+};
+
 // kRemoved: nobody hears of it any more, and what is left of its rows goes bit by bit.
 enum class JobState : uint8_t { kQueued, kRunning, kDone, kFailed, kCancelled, kRemoved };
 
@@ -227,6 +242,7 @@ struct WriteBatch {
   std::vector<DeviceRow> devices;
   std::vector<ReputationRow> reputations;
   std::vector<ProjectRow> projects;
+  std::vector<ModelRow> models;
   std::vector<JobRow> jobs;                  // new ones
   std::vector<JobProgressRow> job_progress;  // of jobs that exist, or are new in this batch
   std::vector<ShardRow> shards;
@@ -240,8 +256,8 @@ struct WriteBatch {
 
   bool empty() const {
     return !meta && join_tokens.empty() && devices.empty() && reputations.empty() &&
-           projects.empty() && jobs.empty() && job_progress.empty() && shards.empty() &&
-           attempts.empty() && results.empty() && checkpoints.empty() &&
+           projects.empty() && models.empty() && jobs.empty() && job_progress.empty() &&
+           shards.empty() && attempts.empty() && results.empty() && checkpoints.empty() &&
            forgotten_checkpoints.empty() && audit.empty() && forgotten_shards.empty() &&
            forgotten_jobs.empty();
   }
@@ -265,6 +281,7 @@ struct Snapshot {
   std::vector<DeviceRow> devices;
   std::vector<ReputationRow> reputations;
   std::vector<ProjectRow> projects;
+  std::vector<ModelRow> models;
   std::vector<JobRow> jobs;
   std::vector<ShardRow> shards;
   std::vector<AttemptRow> attempts;

@@ -15,6 +15,7 @@ struct TestRows {
     for (const auto& row : rows.devices) devices_[row.id] = row;
     for (const auto& row : rows.reputations) reputations_[row.device] = row;
     for (const auto& row : rows.projects) projects_[row.name] = row;
+    for (const auto& row : rows.models) models_[row.name] = row;
     for (const auto& row : rows.jobs) jobs_[row.id] = row;
     for (const auto& row : rows.job_progress) jobs_.at(row.id).progress = row;
     for (const auto& row : rows.shards) shards_[row.id] = row;
@@ -44,6 +45,7 @@ struct TestRows {
     for (const auto& [key, row] : devices_) snapshot.devices.push_back(row);
     for (const auto& [key, row] : reputations_) snapshot.reputations.push_back(row);
     for (const auto& [name, row] : projects_) snapshot.projects.push_back(row);
+    for (const auto& [name, row] : models_) snapshot.models.push_back(row);
     for (const auto& [id, row] : jobs_) {
       if (row.progress.state > JobState::kRunning) {
         snapshot.finished.push_back({row.idempotency_key, id, row.progress.state,
@@ -72,6 +74,7 @@ struct TestRows {
   std::map<DeviceId, DeviceRow> devices_;
   std::map<DeviceId, ReputationRow> reputations_;
   std::map<std::string, ProjectRow> projects_;
+  std::map<std::string, ModelRow> models_;
   std::map<JobId, JobRow> jobs_;
   std::map<ShardId, ShardRow> shards_;
   std::map<AttemptId, AttemptRow> attempts_;

@@ -24,6 +24,12 @@ std::optional<uint64_t> Kilobytes(std::string_view text, std::string_view name) 
 
 }  // namespace
 
+absl::StatusOr<uint64_t> AvailableMemory() {
+  ASSIGN_OR_RETURN(const std::string text, ReadSmallFile("/proc/meminfo"));
+  if (const auto bytes = Kilobytes(text, "\nMemAvailable:")) return *bytes;
+  return absl::UnavailableError("/proc/meminfo does not tell the memory available");
+}
+
 absl::StatusOr<MemoryUse> OwnMemory() {
   ASSIGN_OR_RETURN(const std::string status, ReadSmallFile("/proc/self/status"));
   const auto now = Kilobytes(status, "\nVmRSS:"), peak = Kilobytes(status, "\nVmHWM:");

@@ -11,6 +11,9 @@ struct MemoryUse {
   uint64_t peak_bytes = 0;
 };
 
+// Of the machine, for new programs without swapping. Any thread. Errors: Unavailable.
+absl::StatusOr<uint64_t> AvailableMemory();
+
 // Of this process. Any thread. Errors: Unavailable.
 absl::StatusOr<MemoryUse> OwnMemory();
 

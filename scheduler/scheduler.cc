@@ -25,10 +25,14 @@
 #include "scheduler/core_loop.h"
 #include "scheduler/data_folder.h"
 #include "scheduler/grants.h"
+#include "scheduler/hosts_service.h"
 #include "scheduler/job_watch.h"
 #include "scheduler/jobs_service.h"
+#include "scheduler/model_directory.h"
+#include "scheduler/model_hosting_service.h"
 #include "scheduler/objects_service.h"
 #include "scheduler/projects_service.h"
+#include "scheduler/relay.h"
 #include "scheduler/staging.h"
 #include "spdlog/spdlog.h"
 #include "store/store.h"
@@ -95,6 +99,7 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
     if (jobs_service_) jobs_service_->StopWatching();
     if (agent_service_)
       agent_service_->FailPolls(absl::UnavailableError("the scheduler is stopping"));
+    relay_.Stop();
     if (server_) server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
     if (audit_log_) audit_log_->Stop();  // after the last call that may have logged something
     absl::MutexLock lock(&mutex_);
@@ -183,6 +188,10 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
   std::unique_ptr<ObjectsService> objects_service_;
   std::unique_ptr<JobsService> jobs_service_;
   std::unique_ptr<ProjectsService> projects_service_;
+  Relay relay_;
+  std::unique_ptr<HostsService> hosts_service_;
+  std::unique_ptr<ModelDirectory> model_directory_;
+  std::unique_ptr<ModelHostingService> model_hosting_service_;
   std::unique_ptr<AuditService> audit_service_;
   std::unique_ptr<grpc::Server> server_;
   std::map<AttemptId, bool> ended_touched_;  // of the core's thread, within OnCommitted
@@ -238,6 +247,10 @@ absl::Status RunningScheduler::Start() {
       std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(), objects_.get(),
                                     validator_.get(), &watch_, join_key.bytes);
   projects_service_ = std::make_unique<ProjectsService>(authenticator_.get(), loop_.get());
+  hosts_service_ = std::make_unique<HostsService>(authenticator_.get(), loop_.get(), &relay_);
+  model_directory_ = std::make_unique<ModelDirectory>(loop_.get(), &relay_);
+  model_hosting_service_ = std::make_unique<ModelHostingService>(authenticator_.get(), loop_.get(),
+                                                                 model_directory_.get());
   ASSIGN_OR_RETURN(audit_log_, OpenAuditLog(folder));
   audit_service_ =
       std::make_unique<AuditService>(authenticator_.get(), audit_log_.get(), store_.get());
@@ -277,6 +290,8 @@ absl::Status RunningScheduler::Listen() {
   builder.RegisterService(objects_service_.get());
   builder.RegisterService(jobs_service_.get());
   builder.RegisterService(projects_service_.get());
+  builder.RegisterService(hosts_service_.get());
+  builder.RegisterService(model_hosting_service_.get());
   builder.RegisterService(audit_service_.get());
   builder.SetResourceQuota(
       grpc::ResourceQuota("scheduler").SetMaxThreads(kMaxThreads).Resize(1ull << 30));

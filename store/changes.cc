@@ -49,15 +49,16 @@ absl::Status TakeRows(crypto::Decoder* decoder, std::vector<Row>* rows) {
 
 std::string EncodeChanges(const core::WriteBatch& batch) {
   // By name, so that a class of rows that is new does not compile until it is sent.
-  const auto& [meta, join_tokens, devices, reputations, projects, jobs, job_progress, shards,
-               attempts, results, checkpoints, forgotten_checkpoints, audit, forgotten_shards,
-               forgotten_jobs] = batch;
+  const auto& [meta, join_tokens, devices, reputations, projects, models, jobs, job_progress,
+               shards, attempts, results, checkpoints, forgotten_checkpoints, audit,
+               forgotten_shards, forgotten_jobs] = batch;
   crypto::Encoder encoder(kDomain, Version());
   AddRows(&encoder, meta ? std::vector{*meta} : std::vector<core::MetaRow>());
   AddRows(&encoder, join_tokens);
   AddRows(&encoder, devices);
   AddRows(&encoder, reputations);
   AddRows(&encoder, projects);
+  AddRows(&encoder, models);
   AddRows(&encoder, jobs);
   AddRows(&encoder, job_progress);
   AddRows(&encoder, shards);
@@ -80,9 +81,9 @@ std::string EncodeChanges(const core::WriteBatch& batch) {
 absl::StatusOr<core::WriteBatch> DecodeChanges(std::string_view bytes) {
   crypto::Decoder decoder(bytes, kDomain, Version());
   core::WriteBatch batch;
-  auto& [meta, join_tokens, devices, reputations, projects, jobs, job_progress, shards, attempts,
-         results, checkpoints, forgotten_checkpoints, audit, forgotten_shards, forgotten_jobs] =
-      batch;
+  auto& [meta, join_tokens, devices, reputations, projects, models, jobs, job_progress, shards,
+         attempts, results, checkpoints, forgotten_checkpoints, audit, forgotten_shards,
+         forgotten_jobs] = batch;
   std::vector<core::MetaRow> metas;
   RETURN_IF_ERROR(TakeRows(&decoder, &metas));
   if (!metas.empty()) meta = std::move(metas.back());
@@ -90,6 +91,7 @@ absl::StatusOr<core::WriteBatch> DecodeChanges(std::string_view bytes) {
   RETURN_IF_ERROR(TakeRows(&decoder, &devices));
   RETURN_IF_ERROR(TakeRows(&decoder, &reputations));
   RETURN_IF_ERROR(TakeRows(&decoder, &projects));
+  RETURN_IF_ERROR(TakeRows(&decoder, &models));
   RETURN_IF_ERROR(TakeRows(&decoder, &jobs));
   RETURN_IF_ERROR(TakeRows(&decoder, &job_progress));
   RETURN_IF_ERROR(TakeRows(&decoder, &shards));

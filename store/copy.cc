@@ -18,17 +18,18 @@ namespace {
 
 constexpr size_t kRowsACommit = 500;
 
-constexpr std::array kTables = {kTable<core::JoinTokenRow>.name,  kTable<core::DeviceRow>.name,
-                                kTable<core::ReputationRow>.name, kTable<core::ProjectRow>.name,
-                                kTable<core::JobRow>.name,        kTable<core::JobProgressRow>.name,
-                                kTable<core::ShardRow>.name,      kTable<core::AttemptRow>.name,
-                                kTable<core::ResultRow>.name,     kTable<core::CheckpointRow>.name,
-                                kTable<core::AuditRow>.name};
+constexpr std::array kTables = {kTable<core::JoinTokenRow>.name,   kTable<core::DeviceRow>.name,
+                                kTable<core::ReputationRow>.name,  kTable<core::ProjectRow>.name,
+                                kTable<core::ModelRow>.name,       kTable<core::JobRow>.name,
+                                kTable<core::JobProgressRow>.name, kTable<core::ShardRow>.name,
+                                kTable<core::AttemptRow>.name,     kTable<core::ResultRow>.name,
+                                kTable<core::CheckpointRow>.name,  kTable<core::AuditRow>.name};
 
 auto& RowsOf(core::WriteBatch& batch, const core::JoinTokenRow&) { return batch.join_tokens; }
 auto& RowsOf(core::WriteBatch& batch, const core::DeviceRow&) { return batch.devices; }
 auto& RowsOf(core::WriteBatch& batch, const core::ReputationRow&) { return batch.reputations; }
 auto& RowsOf(core::WriteBatch& batch, const core::ProjectRow&) { return batch.projects; }
+auto& RowsOf(core::WriteBatch& batch, const core::ModelRow&) { return batch.models; }
 auto& RowsOf(core::WriteBatch& batch, const core::JobRow&) { return batch.jobs; }
 auto& RowsOf(core::WriteBatch& batch, const core::ShardRow&) { return batch.shards; }
 auto& RowsOf(core::WriteBatch& batch, const core::AttemptRow&) { return batch.attempts; }
@@ -53,9 +54,10 @@ class Digest {
 
 auto KeyOf(const core::CheckpointRow& row) { return std::pair(row.shard, AsSqlText(row.holder)); }
 auto KeyOf(const core::ProjectRow& row) { return AsSqlText(row.name); }
+auto KeyOf(const core::ModelRow& row) { return AsSqlText(row.name); }
 
 // By the bytes of their keys: each database has an order of its own for texts. In memory, as there
-// are few projects, and only running shards have checkpoints.
+// are few projects and models, and only running shards have checkpoints.
 template <typename Row, typename Use>
 absl::Status ForEachInOrder(SqlStore* store, const Use& use) {
   std::vector<Row> rows;
@@ -76,6 +78,7 @@ absl::Status ForEveryRow(SqlStore* store, const Use& use) {
   RETURN_IF_ERROR(store->ForEach<core::DeviceRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::ReputationRow>(use));
   RETURN_IF_ERROR(ForEachInOrder<core::ProjectRow>(store, use));
+  RETURN_IF_ERROR(ForEachInOrder<core::ModelRow>(store, use));
   RETURN_IF_ERROR(store->ForEach<core::JobRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::ShardRow>(use));
   RETURN_IF_ERROR(store->ForEach<core::AttemptRow>(use));

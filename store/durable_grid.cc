@@ -33,6 +33,7 @@ void Merge(core::WriteBatch* to, core::WriteBatch&& from) {
   AppendRows(&to->devices, std::move(from.devices));
   AppendRows(&to->reputations, std::move(from.reputations));
   AppendRows(&to->projects, std::move(from.projects));
+  AppendRows(&to->models, std::move(from.models));
   AppendRows(&to->jobs, std::move(from.jobs));
   AppendRows(&to->job_progress, std::move(from.job_progress));
   AppendRows(&to->shards, std::move(from.shards));
@@ -77,6 +78,7 @@ absl::Status DurableGrid::Commit() {
   KeepLast(&rows.job_progress, &core::JobProgressRow::id);
   KeepLast(&rows.reputations, &core::ReputationRow::device);
   KeepLast(&rows.projects, &core::ProjectRow::name);
+  KeepLast(&rows.models, &core::ModelRow::name);
   KeepLast(&rows.shards, &core::ShardRow::id);
   KeepLast(&rows.attempts, &core::AttemptRow::id);
   rows.meta = grid_->meta();

@@ -23,6 +23,7 @@ std::string Show(const core::Snapshot& snapshot) {
   rows.devices = snapshot.devices;
   rows.reputations = snapshot.reputations;
   rows.projects = snapshot.projects;
+  rows.models = snapshot.models;
   rows.jobs = snapshot.jobs;
   rows.shards = snapshot.shards;
   rows.attempts = snapshot.attempts;

@@ -14,13 +14,14 @@ bool HasEnded(const core::JobProgressRow& row) {
 LiveRows::LiveRows(core::Snapshot&& snapshot) {
   core::WriteBatch batch;
   // By name, so that a class of rows that is new does not compile until it is kept.
-  auto& [meta, join_tokens, devices, reputations, projects, jobs, shards, attempts, results,
+  auto& [meta, join_tokens, devices, reputations, projects, models, jobs, shards, attempts, results,
          checkpoints, finished] = snapshot;
   batch.meta = std::move(meta);
   batch.join_tokens = std::move(join_tokens);
   batch.devices = std::move(devices);
   batch.reputations = std::move(reputations);
   batch.projects = std::move(projects);
+  batch.models = std::move(models);
   batch.jobs = std::move(jobs);
   batch.shards = std::move(shards);
   batch.attempts = std::move(attempts);
@@ -40,14 +41,15 @@ LiveRows::LiveRows(core::Snapshot&& snapshot) {
 
 void LiveRows::Keep(const core::WriteBatch& batch) {
   // By name again. Of the audit log nothing is kept, since Load gives nothing of it.
-  const auto& [meta, join_tokens, devices, reputations, projects, jobs, job_progress, shards,
-               attempts, results, checkpoints, forgotten_checkpoints, audit, forgotten_shards,
-               forgotten_jobs] = batch;
+  const auto& [meta, join_tokens, devices, reputations, projects, models, jobs, job_progress,
+               shards, attempts, results, checkpoints, forgotten_checkpoints, audit,
+               forgotten_shards, forgotten_jobs] = batch;
   if (meta) meta_ = *meta;
   for (const auto& row : join_tokens) tokens_[row.secret_hash] = row;
   for (const auto& row : devices) devices_[row.id] = row;
   for (const auto& row : reputations) reputations_[row.device] = row;
   for (const auto& row : projects) projects_[row.name] = row;
+  for (const auto& row : models) models_[row.name] = row;
   for (const auto& row : jobs) {
     jobs_[row.id].row = row;
     unfinished_.insert(row.id);
@@ -125,6 +127,7 @@ core::Snapshot LiveRows::ToSnapshot() const {
   copy(devices_, &snapshot.devices);
   copy(reputations_, &snapshot.reputations);
   copy(projects_, &snapshot.projects);
+  copy(models_, &snapshot.models);
   for (const JobId id : unfinished_) {
     const Job& job = jobs_.at(id);
     snapshot.jobs.push_back(job.row);

@@ -45,6 +45,7 @@ class LiveRows {
   std::map<DeviceId, core::DeviceRow> devices_;
   std::map<DeviceId, core::ReputationRow> reputations_;
   std::map<std::string, core::ProjectRow> projects_;
+  std::map<std::string, core::ModelRow> models_;
   std::map<JobId, Job> jobs_;
   std::set<JobId> unfinished_;
   std::map<std::pair<ShardId, std::string>, core::CheckpointRow> checkpoints_;  // by holder

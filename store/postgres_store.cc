@@ -284,6 +284,7 @@ absl::Status PostgresStore::Write(const core::WriteBatch& batch) {
   add(batch.devices);
   add(batch.reputations);
   add(batch.projects);
+  add(batch.models);
   add(batch.jobs);
   add(progress);
   add(batch.shards);

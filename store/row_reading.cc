@@ -146,6 +146,19 @@ absl::Status Read(const Columns& columns, core::ProjectRow* row) {
   return read.status();
 }
 
+absl::Status Read(const Columns& columns, core::ModelRow* row) {
+  ColumnReader read(columns);
+  row->name = read.Text();
+  row->version = read.Unsigned();
+  row->digest = read.Text();
+  row->replicas = read.Small();
+  row->sequences = read.Small();
+  row->context = read.Small();
+  row->idle_ms = read.Signed();
+  row->removed = read.Signed() != 0;
+  return read.status();
+}
+
 absl::Status Read(const Columns& columns, core::JobRow* row) {
   ColumnReader read(columns);
   row->id = {read.Unsigned()};

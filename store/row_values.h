@@ -59,6 +59,12 @@ auto WithValues(const core::ProjectRow& row, const Use& use) {
              row.max_running, row.max_queued, row.removed);
 }
 
+template <typename Use>
+auto WithValues(const core::ModelRow& row, const Use& use) {
+  return use(row.name, row.version, Blob{row.digest}, row.replicas, row.sequences, row.context,
+             row.idle_ms, row.removed);
+}
+
 // Without its progress.
 template <typename Use>
 auto WithValues(const core::JobRow& row, const Use& use) {

@@ -52,6 +52,7 @@ absl::Status Read(const Columns& columns, core::JoinTokenRow* row);
 absl::Status Read(const Columns& columns, core::DeviceRow* row);
 absl::Status Read(const Columns& columns, core::ReputationRow* row);
 absl::Status Read(const Columns& columns, core::ProjectRow* row);
+absl::Status Read(const Columns& columns, core::ModelRow* row);
 absl::Status Read(const Columns& columns, core::JobRow* row);  // then the columns of its progress
 absl::Status Read(const Columns& columns, core::JobProgressRow* row, int first_column = 0);
 absl::Status Read(const Columns& columns,

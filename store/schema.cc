@@ -239,13 +239,33 @@ CREATE TABLE schema_readers (
 );
 )sql";
 
-constexpr std::array kMigrations = {
-    Migration{.version = 1, .sql = kFirst},      Migration{.version = 4, .sql = kCheckpoints},
-    Migration{.version = 5, .sql = kLeader},     Migration{.version = 6, .sql = kEvidence},
-    Migration{.version = 7, .sql = kAuditLog},   Migration{.version = 8, .sql = kDrainAndDeadlines},
-    Migration{.version = 9, .sql = kProjects},   Migration{.version = 11, .sql = kRemoval},
-    Migration{.version = 12, .sql = kFollowers}, Migration{.version = 13, .sql = kTrust},
-    Migration{.version = 15, .sql = kPlacement}, Migration{.version = 16, .sql = kProtocols}};
+// Programs from before host no models, and leave them alone.
+constexpr std::string_view kModels = R"sql(
+CREATE TABLE models (
+  name TEXT PRIMARY KEY,
+  version BIGINT NOT NULL,
+  digest BYTEA NOT NULL,
+  replicas BIGINT NOT NULL,
+  sequences BIGINT NOT NULL,
+  context BIGINT NOT NULL,
+  idle_ms BIGINT NOT NULL,
+  removed SMALLINT NOT NULL
+);
+)sql";
+
+constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst},
+                                    Migration{.version = 4, .sql = kCheckpoints},
+                                    Migration{.version = 5, .sql = kLeader},
+                                    Migration{.version = 6, .sql = kEvidence},
+                                    Migration{.version = 7, .sql = kAuditLog},
+                                    Migration{.version = 8, .sql = kDrainAndDeadlines},
+                                    Migration{.version = 9, .sql = kProjects},
+                                    Migration{.version = 11, .sql = kRemoval},
+                                    Migration{.version = 12, .sql = kFollowers},
+                                    Migration{.version = 13, .sql = kTrust},
+                                    Migration{.version = 15, .sql = kPlacement},
+                                    Migration{.version = 16, .sql = kProtocols},
+                                    Migration{.version = 17, .sql = kModels, .oldest_reader = 16}};
 
 }  // namespace
 

@@ -109,6 +109,7 @@ template absl::Status SqlStore::ForEach(
     const std::function<absl::Status(const core::ReputationRow&)>&);
 template absl::Status SqlStore::ForEach(
     const std::function<absl::Status(const core::ProjectRow&)>&);
+template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::ModelRow&)>&);
 template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::JobRow&)>&);
 template absl::Status SqlStore::ForEach(const std::function<absl::Status(const core::ShardRow&)>&);
 template absl::Status SqlStore::ForEach(
@@ -138,6 +139,7 @@ absl::StatusOr<core::Snapshot> SqlStore::Load() {
   RETURN_IF_ERROR(Ask(SelectAll<core::DeviceRow>(), {}, AppendTo(&snapshot.devices)));
   RETURN_IF_ERROR(Ask(SelectAll<core::ReputationRow>(), {}, AppendTo(&snapshot.reputations)));
   RETURN_IF_ERROR(Ask(SelectAll<core::ProjectRow>(), {}, AppendTo(&snapshot.projects)));
+  RETURN_IF_ERROR(Ask(SelectAll<core::ModelRow>(), {}, AppendTo(&snapshot.models)));
   RETURN_IF_ERROR(Ask(SelectJobs(fmt::format("WHERE {} ORDER BY j.id", kUnfinished)), {},
                       AppendTo(&snapshot.jobs)));
   const auto select_of_running = [](std::string_view prefix, std::string_view columns,

@@ -103,6 +103,7 @@ absl::Status SqliteStore::Write(const core::WriteBatch& batch) {
     RETURN_IF_ERROR(WriteRows(db_, batch.devices));
     RETURN_IF_ERROR(WriteRows(db_, batch.reputations));
     RETURN_IF_ERROR(WriteRows(db_, batch.projects));
+    RETURN_IF_ERROR(WriteRows(db_, batch.models));
     for (const core::JobRow& job : batch.jobs) {
       RETURN_IF_ERROR(WriteRow(db_, job));
       RETURN_IF_ERROR(WriteRow(db_, ProgressOf(job)));

@@ -95,6 +95,7 @@ TEST_P(StoreTest, EveryColumnComesBack) {
       .devices = {TestDevice(1)},
       .reputations = {TestReputation(1)},
       .projects = {TestProject(1)},
+      .models = {TestModel(1), TestModel(2)},
       .jobs = {TestJob(1, kRunning)},
       .job_progress = {},
       .shards = {TestShard(1, 0, core::ShardState::kRunning),
@@ -121,6 +122,7 @@ TEST_P(StoreTest, EveryColumnComesBack) {
   ASSERT_THAT(loaded.reputations, SizeIs(1));
   EXPECT_EQ(Show(loaded.reputations[0]), Show(batch.reputations[0]));
   EXPECT_EQ(loaded.projects, batch.projects);
+  EXPECT_EQ(loaded.models, batch.models);
   ASSERT_THAT(loaded.jobs, SizeIs(1));
   EXPECT_EQ(Show(loaded.jobs[0]), Show(batch.jobs[0]));
   ASSERT_THAT(loaded.shards, SizeIs(2));
@@ -160,6 +162,7 @@ TEST_P(StoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
                          .devices = {TestDevice(1), TestDevice(2)},
                          .reputations = {TestReputation(1)},
                          .projects = {TestProject(1)},
+                         .models = {TestModel(1)},
                          .jobs = {TestJob(1, core::JobState::kQueued)},
                          .job_progress = {},
                          .shards = {TestShard(1, 0, core::ShardState::kRunning)},
@@ -178,6 +181,8 @@ TEST_P(StoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
   second.devices[0].id = {1};
   second.reputations = {TestReputation(9), TestReputation(8)};
   second.reputations[0].device = second.reputations[1].device = {1};
+  second.models = {TestModel(9), TestModel(8)};
+  second.models[0].name = second.models[1].name = first.models[0].name;
   second.projects = {TestProject(9), TestProject(8)};
   second.projects[0].name = second.projects[1].name = first.projects[0].name;
   second.job_progress = {TestJob(1, kRunning).progress};
@@ -193,6 +198,7 @@ TEST_P(StoreTest, ALaterRowOfTheSameKeyReplacesTheEarlier) {
   EXPECT_EQ(Show(loaded.devices.at(0)), Show(second.devices[0]));
   EXPECT_EQ(Show(loaded.reputations.at(0)), Show(second.reputations[1]));
   EXPECT_THAT(loaded.projects, ElementsAre(second.projects[1]));
+  EXPECT_THAT(loaded.models, ElementsAre(second.models[1]));
   core::JobRow job = first.jobs[0];
   job.progress = second.job_progress[0];
   EXPECT_EQ(Show(loaded.jobs.at(0)), Show(job));

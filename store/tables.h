@@ -66,6 +66,12 @@ inline constexpr Table kTable<core::ProjectRow> = {
     .columns =
         "name, weight, max_cpus, max_memory_bytes, max_gpus, max_running, max_queued, removed"};
 
+template <>
+inline constexpr Table kTable<core::ModelRow> = {
+    .name = "models",
+    .key = "name",
+    .columns = "name, version, digest, replicas, sequences, context, idle_ms, removed"};
+
 // A job without its progress, which is a table of its own.
 template <>
 inline constexpr Table kTable<core::JobRow> = {

@@ -17,6 +17,7 @@ inline core::WriteBatch NumberedBatch(const core::MetaRow& meta, uint64_t n) {
   batch.devices = {TestDevice(1)};
   batch.reputations = {TestReputation(1)};
   batch.projects = {TestProject(n)};
+  batch.models = {TestModel(n)};
   batch.jobs = {TestJob(n, core::JobState::kRunning)};
   for (uint32_t i = 0; i < kShardsABatch; ++i) {
     const uint64_t attempt = n * kShardsABatch + i;
@@ -37,6 +38,7 @@ inline void ExpectWholeBatches(Store& store, uint64_t at_least) {
   EXPECT_GE(batches, at_least);
   ASSERT_EQ(loaded->jobs.size(), batches);
   EXPECT_EQ(loaded->projects.size(), batches);
+  EXPECT_EQ(loaded->models.size(), batches);
   EXPECT_EQ(loaded->shards.size(), batches * kShardsABatch);
   EXPECT_EQ(loaded->attempts.size(), batches * kShardsABatch);
   EXPECT_EQ(loaded->results.size(), batches * kShardsABatch);

@@ -60,6 +60,17 @@ inline core::ProjectRow TestProject(uint64_t n) {
           .removed = true};
 }
 
+inline core::ModelRow TestModel(uint64_t n) {
+  return {.name = fmt::format("models/{}:Q8_0", n),
+          .version = n + 1,
+          .digest = std::string(32, static_cast<char>(n)),
+          .replicas = static_cast<uint32_t>(n + 2),
+          .sequences = 0,
+          .context = 0xffffffff,
+          .idle_ms = static_cast<int64_t>(n) + 3,
+          .removed = n % 2 == 1};
+}
+
 inline core::JobRow TestJob(uint64_t n, core::JobState state) {
   return {.id = {n},
           .idempotency_key = fmt::format("key {}", n),

@@ -1,0 +1,170 @@
+#include "agent/hosted_worker.h"
+
+#include <grpcpp/create_channel.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "fmt/format.h"
+#include "rpc/status.h"
+
+namespace corpgrid::agent {
+namespace {
+
+namespace pb = corpgrid::v1;
+
+constexpr auto kLook = absl::Milliseconds(250);
+constexpr int64_t kGraceMs = 2000;
+constexpr auto kStatsDeadline = std::chrono::seconds(5);
+
+}  // namespace
+
+HostedWorker::HostedWorker(Options options) : options_(std::move(options)) {
+  state_.set_name(options_.order.name());
+  state_.set_version(options_.order.version());
+  state_.set_state(pb::HostedModel::LOADING);
+  thread_ = std::thread([this] { Run(); });
+}
+
+HostedWorker::~HostedWorker() {
+  Stop();
+  thread_.join();
+}
+
+void HostedWorker::Stop() {
+  const absl::MutexLock lock(&mutex_);
+  stop_ = true;
+  if (loading_) loading_->TryCancel();
+}
+
+pb::HostedModel HostedWorker::State() const {
+  const absl::MutexLock lock(&mutex_);
+  pb::HostedModel state = state_;
+  if (state.state() == pb::HostedModel::READY) {
+    state.set_idle_ms(static_cast<uint64_t>(options_.clock->MonotonicMs() - busy_ms_));
+  }
+  return state;
+}
+
+// The files are mapped: their pages count as resident and as free for others.
+HostedWorker::Memory HostedWorker::MemoryOf() const {
+  const absl::MutexLock lock(&mutex_);
+  if (state_.state() == pb::HostedModel::FAILED) return {};
+  const uint64_t promised = std::max(state_.needs_bytes(), options_.file_bytes);
+  const uint64_t own =
+      state_.resident_bytes() - std::min(state_.resident_bytes(), options_.file_bytes);
+  return {.promised = promised, .unused = promised - std::min(promised, own)};
+}
+
+std::shared_ptr<rpc::WorkerChannel> HostedWorker::channel() const {
+  const absl::MutexLock lock(&mutex_);
+  return channel_;
+}
+
+void HostedWorker::Run() {
+  absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> worker = Load();
+  std::string error(worker.status().message());
+  if (worker.ok()) error = Watch(worker->get());
+  {
+    const absl::MutexLock lock(&mutex_);
+    channel_ = nullptr;
+    if (!stop_) {
+      state_.set_state(pb::HostedModel::FAILED);
+      state_.set_error(error);
+    }
+  }
+  if (!error.empty()) spdlog::error("model {}: {}", options_.order.name(), error);
+  if (worker.ok()) (*worker)->Stop(kGraceMs);
+}
+
+absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load() {
+  const absl::MutexLock turn(options_.turn);
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (stop_) return absl::CancelledError("");
+  }
+  std::error_code error;
+  std::filesystem::create_directories(options_.folder, error);
+  if (error) {
+    return absl::UnavailableError(
+        fmt::format("cannot make {}: {}", options_.folder, error.message()));
+  }
+  ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start(
+                                    {.program = options_.program, .folder = options_.folder}));
+  spdlog::info("model {} is being loaded", options_.order.name());
+  const absl::Status loaded = LoadInto(*worker, options_.limit_bytes());
+  if (loaded.ok()) return worker;
+  // Its last words tell more than that the call broke off.
+  if (absl::IsUnavailable(loaded)) {
+    if (const auto ended = worker->Ended()) return absl::UnavailableError(*ended);
+  }
+  return loaded;
+}
+
+absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, uint64_t limit_bytes) {
+  const auto connection = grpc::CreateChannel(worker.address(), grpc::InsecureChannelCredentials());
+  pb::LoadRequest request;
+  request.set_path(options_.path);
+  request.set_sequences(options_.order.settings().sequences());
+  request.set_context(options_.order.settings().context());
+  request.set_memory_limit_bytes(std::max<uint64_t>(limit_bytes, 1));
+  pb::LoadResponse response;
+  grpc::ClientContext context;
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (stop_) return absl::CancelledError("");
+    loading_ = &context;
+  }
+  const absl::Status status =
+      rpc::FromGrpc(pb::Worker::NewStub(connection)->Load(&context, request, &response));
+  const absl::MutexLock lock(&mutex_);
+  loading_ = nullptr;
+  if (stop_) return absl::CancelledError("");
+  RETURN_IF_ERROR(status);
+  const pb::MemoryEstimate& estimate = response.estimate();
+  state_.set_needs_bytes(estimate.weight_bytes() + estimate.kv_bytes() + estimate.compute_bytes() +
+                         estimate.process_bytes());
+  state_.set_state(pb::HostedModel::READY);
+  busy_ms_ = options_.clock->MonotonicMs();
+  channel_ = rpc::ConnectWorker(worker.address());
+  connection_ = connection;
+  spdlog::info("model {} is ready", options_.order.name());
+  return absl::OkStatus();
+}
+
+std::string HostedWorker::Watch(worker::WorkerProcess* worker) {
+  std::shared_ptr<grpc::Channel> connection;
+  {
+    const absl::MutexLock lock(&mutex_);
+    connection = connection_;
+  }
+  const auto stub = pb::Worker::NewStub(connection);
+  while (true) {
+    if (auto ended = worker->Ended()) return *ended;
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kLook)) return "";
+    }
+    pb::GetStatsResponse stats;
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kStatsDeadline);
+    if (stub->GetStats(&context, {}, &stats).ok()) ReadStats(stats);
+  }
+}
+
+void HostedWorker::ReadStats(const pb::GetStatsResponse& stats) {
+  const absl::MutexLock lock(&mutex_);
+  state_.set_running(stats.running());
+  state_.set_waiting(stats.waiting());
+  state_.set_resident_bytes(stats.resident_bytes());
+  // A short answer may begin and end between two looks.
+  const bool busy = stats.running() + stats.waiting() > 0 || stats.answer_tokens() != answered_;
+  answered_ = stats.answer_tokens();
+  if (busy) busy_ms_ = options_.clock->MonotonicMs();
+}
+
+}  // namespace corpgrid::agent

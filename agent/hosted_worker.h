@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "base/clock.h"
+#include "corpgrid/v1/hosting.pb.h"
+#include "corpgrid/v1/worker.grpc.pb.h"
+#include "rpc/worker_channel.h"
+#include "worker/worker_process.h"
+
+namespace corpgrid::agent {
+
+// A worker with a model, from its start to its end, on a thread of its own. Any thread.
+class HostedWorker {
+ public:
+  struct Options {
+    std::string program;  // corpgrid-worker
+    std::string folder;   // for its socket and log; made here
+    corpgrid::v1::HostOrders::Model order;
+    std::string path;         // of the model's first file
+    uint64_t file_bytes = 0;  // of all its files
+    // What this worker may need, asked when its turn has come.
+    std::function<uint64_t()> limit_bytes;
+    absl::Mutex* turn;  // workers of a device load one after the other
+    const Clock* clock;
+  };
+
+  explicit HostedWorker(Options options);
+  ~HostedWorker();  // ends the worker; its memory is free then
+
+  // Begins what the destructor waits for.
+  void Stop();
+
+  uint64_t version() const { return options_.order.version(); }
+
+  corpgrid::v1::HostedModel State() const;
+  // What of the machine's memory is spoken for and not in use yet. `promised`: in all, in use or
+  // not.
+  struct Memory {
+    uint64_t promised = 0;
+    uint64_t unused = 0;
+  };
+  Memory MemoryOf() const;
+
+  // Null while it cannot be asked.
+  std::shared_ptr<rpc::WorkerChannel> channel() const;
+
+ private:
+  void Run();
+  absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> Load();
+  absl::Status LoadInto(const worker::WorkerProcess& worker, uint64_t limit_bytes);
+  // Why it ended; empty when it was asked to.
+  std::string Watch(worker::WorkerProcess* worker);
+  void ReadStats(const corpgrid::v1::GetStatsResponse& stats);
+
+  const Options options_;
+  mutable absl::Mutex mutex_;
+  corpgrid::v1::HostedModel state_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<rpc::WorkerChannel> channel_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<grpc::Channel> connection_ ABSL_GUARDED_BY(mutex_);
+  grpc::ClientContext* loading_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  uint64_t answered_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens, when it was last busy
+  int64_t busy_ms_ ABSL_GUARDED_BY(mutex_) = 0;    // when it was
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // the worker dies with it
+};
+
+}  // namespace corpgrid::agent

@@ -1,0 +1,94 @@
+#include "agent/model_host.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fmt/format.h"
+
+namespace corpgrid::agent {
+
+namespace pb = corpgrid::v1;
+
+// One may wait for its turn behind another one that loads.
+ModelHost::~ModelHost() {
+  for (const auto& [name, worker] : workers_) worker->Stop();
+}
+
+uint64_t ModelHost::FreeBytes() const {
+  uint64_t promised = 0, unused = 0;
+  for (const auto& [name, worker] : workers_) {
+    const HostedWorker::Memory memory = worker->MemoryOf();
+    promised += memory.promised;
+    unused += memory.unused;
+  }
+  const uint64_t available = options_.available_bytes();
+  return std::min(options_.limit_bytes - std::min(options_.limit_bytes, promised),
+                  available - std::min(available, unused));
+}
+
+pb::HostReport ModelHost::Report() {
+  pb::HostReport report;
+  for (const LocalModel& model : options_.held()) {
+    pb::HostReport::Held* held = report.add_held();
+    held->set_name(model.name);
+    held->set_digest(model.digest);
+    held->set_bytes(model.bytes);
+  }
+  const absl::MutexLock lock(&mutex_);
+  report.set_limit_bytes(options_.limit_bytes);
+  report.set_free_bytes(FreeBytes());
+  for (const auto& [name, worker] : workers_) *report.add_hosted() = worker->State();
+  return report;
+}
+
+void ModelHost::Follow(const pb::HostOrders& orders) {
+  std::map<std::string, const pb::HostOrders::Model*> wanted;
+  for (const pb::HostOrders::Model& order : orders.models()) wanted[order.name()] = &order;
+  std::vector<std::unique_ptr<HostedWorker>> unwanted;
+  {
+    const absl::MutexLock lock(&mutex_);
+    for (auto it = workers_.begin(); it != workers_.end();) {
+      const auto order = wanted.find(it->first);
+      if (order != wanted.end() && order->second->version() == it->second->version()) {
+        wanted.erase(order);
+        ++it;
+      } else {
+        unwanted.push_back(std::move(it->second));
+        it = workers_.erase(it);
+      }
+    }
+  }
+  for (const auto& worker : unwanted) worker->Stop();
+  unwanted.clear();
+  if (wanted.empty()) return;
+  const std::vector<LocalModel> held = options_.held();
+  const absl::MutexLock lock(&mutex_);
+  for (const auto& [name, order] : wanted) {
+    const auto model = std::find_if(held.begin(), held.end(), [&, order = order](const auto& one) {
+      return one.name == order->name() && one.digest == order->digest();
+    });
+    if (model == held.end()) continue;  // The next report tells that it is gone.
+    workers_[name] = std::make_unique<HostedWorker>(
+        HostedWorker::Options{.program = options_.worker_path,
+                              .folder = fmt::format("{}/{}", options_.folder, ++folders_),
+                              .order = *order,
+                              .path = model->path,
+                              .file_bytes = model->bytes,
+                              .limit_bytes =
+                                  [this, bytes = model->bytes] {
+                                    // Its own files are promised already.
+                                    const absl::MutexLock lock(&mutex_);
+                                    return FreeBytes() + bytes;
+                                  },
+                              .turn = &turn_,
+                              .clock = options_.clock});
+  }
+}
+
+std::shared_ptr<rpc::WorkerChannel> ModelHost::ChannelTo(const std::string& model) const {
+  const absl::MutexLock lock(&mutex_);
+  const auto found = workers_.find(model);
+  return found == workers_.end() ? nullptr : found->second->channel();
+}
+
+}  // namespace corpgrid::agent

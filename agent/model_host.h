@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/hosted_worker.h"
+#include "base/clock.h"
+#include "corpgrid/v1/hosting.pb.h"
+#include "rpc/worker_channel.h"
+
+namespace corpgrid::agent {
+
+// A model whose files are on this machine.
+struct LocalModel {
+  std::string name;
+  std::string digest;  // SHA-256 of its files; 32 bytes
+  std::string path;    // of the first file
+  uint64_t bytes = 0;  // of all
+};
+
+// Hosts the models that the scheduler orders, a worker process each. Any thread.
+class ModelHost {
+ public:
+  struct Options {
+    std::string worker_path;   // the corpgrid-worker program
+    std::string folder;        // for workers' sockets and logs
+    uint64_t limit_bytes = 0;  // that models may have together
+    std::function<std::vector<LocalModel>()> held;
+    std::function<uint64_t()> available_bytes;  // of the machine's memory, for new programs
+    const Clock* clock = nullptr;
+  };
+
+  explicit ModelHost(Options options) : options_(std::move(options)) {}
+  ~ModelHost();  // unloads all
+
+  corpgrid::v1::HostReport Report();
+
+  // Loads what is ordered and not here, and unloads the rest: returns when its memory is free. A
+  // model that failed is tried again when it is ordered anew, after it was not.
+  void Follow(const corpgrid::v1::HostOrders& orders);
+
+  // Null while this device cannot be asked for the model.
+  std::shared_ptr<rpc::WorkerChannel> ChannelTo(const std::string& model) const;
+
+ private:
+  uint64_t FreeBytes() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+  absl::Mutex turn_;
+  mutable absl::Mutex mutex_;
+  std::map<std::string, std::unique_ptr<HostedWorker>> workers_ ABSL_GUARDED_BY(mutex_);
+  uint64_t folders_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace corpgrid::agent

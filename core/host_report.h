@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "core/rows.h"
+
+// What devices that host models say of themselves, what they are told, and what people see of it.
+// None of it is in a store.
+namespace corpgrid::core {
+
+// A model whose files a device has.
+struct HeldModel {
+  std::string name;
+  std::string digest;  // SHA-256 of its files; 32 bytes
+  uint64_t bytes = 0;  // of them
+};
+
+enum class ReplicaState : uint8_t {
+  kAssigned,  // its device has not said anything of it yet
+  kLoading,
+  kReady,
+  kFailed,  // could not be loaded, or its worker has ended
+};
+
+// A model that a device hosts, or tried to.
+struct HostedModel {
+  std::string name;
+  uint64_t version = 0;  // ModelRow::version that it was loaded for
+  ReplicaState state = ReplicaState::kLoading;
+  uint64_t needs_bytes = 0;     // its estimate; 0: not known yet
+  uint64_t resident_bytes = 0;  // that its worker uses now
+  uint32_t running = 0;         // requests
+  uint32_t waiting = 0;
+  int64_t idle_ms = 0;     // since its last request ended, or since it was loaded
+  std::string error = "";  // why it failed, with the figures or the worker's last words
+};
+
+struct HostReport {
+  DeviceId device;
+  uint64_t limit_bytes = 0;  // that its owner lets models have together
+  uint64_t free_bytes = 0;   // for more models: of the limit, and of the machine's memory
+  std::vector<HeldModel> held = {};
+  std::vector<HostedModel> hosted = {};
+};
+
+// All that a device is to host; what else it has it unloads.
+struct HostOrders {
+  std::vector<ModelRow> models;
+};
+
+struct ReplicaView {
+  DeviceId device;
+  std::string device_name;
+  HostedModel hosted;
+};
+
+struct ModelView {
+  ModelRow row;
+  bool asleep = false;  // unloaded until somebody asks
+  std::vector<ReplicaView> replicas;
+  std::string why;  // it has fewer than it should; empty: it has all
+};
+
+// A device that hosts models, or could.
+struct HostView {
+  DeviceId device;
+  std::string name;
+  uint32_t backends = 0;  // bit set of job::Backend
+  uint64_t limit_bytes = 0;
+  uint64_t free_bytes = 0;
+  std::string closed;  // why it takes no models now; empty: it does
+  std::vector<HeldModel> held;
+};
+
+struct HostingView {
+  std::vector<ModelView> models;
+  std::vector<HostView> hosts;
+};
+
+}  // namespace corpgrid::core

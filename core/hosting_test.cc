@@ -1,0 +1,284 @@
+// Which device hosts which model.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/test_grid.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace corpgrid::core {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+
+class HostingTest : public TestGrid, public ::testing::Test {
+ protected:
+  static std::string Digest(char fill) { return std::string(32, fill); }
+
+  // A device with room for `free` bytes that has the model "chat" of 2 GiB.
+  HostReport Holder(DeviceId device, uint64_t free = 8 * kGiB, char digest = 'a') {
+    return {.device = device,
+            .limit_bytes = 8 * kGiB,
+            .free_bytes = free,
+            .held = {{.name = "chat", .digest = Digest(digest), .bytes = 2 * kGiB}},
+            .hosted = {}};
+  }
+
+  // The names of the models that the device is to host.
+  std::vector<std::string> Report(const HostReport& report, Condition condition = {}) {
+    std::vector<std::string> names;
+    for (const ModelRow& row : Orders(report, std::move(condition)).models) {
+      names.push_back(row.name);
+    }
+    return names;
+  }
+
+  HostOrders Orders(const HostReport& report, Condition condition = {}) {
+    return std::get<HostOrders>(Apply(ReportHost{report, std::move(condition)}).reply);
+  }
+
+  absl::Status Load(ModelRow row) {
+    return std::get<absl::Status>(Apply(LoadModel{std::move(row)}).reply);
+  }
+
+  ModelView View(const std::string& name = "chat") {
+    const Effects effects = Apply(ViewHosting{});
+    for (const ModelView& model : std::get<HostingView>(effects.reply).models) {
+      if (model.row.name == name) return model;
+    }
+    return {};
+  }
+
+  std::vector<DeviceId> Where() {
+    std::vector<DeviceId> devices;
+    for (const ReplicaView& replica : View().replicas) devices.push_back(replica.device);
+    return devices;
+  }
+
+  static HostReport Hosting(HostReport report, ReplicaState state, std::string error = "",
+                            uint64_t version = 1) {
+    report.hosted = {
+        {.name = "chat", .version = version, .state = state, .error = std::move(error)}};
+    return report;
+  }
+
+  void Pass(int64_t ms) {
+    now_ms_ += ms;
+    Apply(Tick{});
+  }
+};
+
+TEST_F(HostingTest, GoesToTheDeviceWithTheMostRoomThatHasItsFiles) {
+  const DeviceId ann = Join("ann"), bob = Join("bob"), eve = Join("eve");
+  Report(Holder(ann, 3 * kGiB));
+  Report(Holder(bob, 4 * kGiB));
+  HostReport without = Holder(eve);
+  without.held.clear();
+  Report(without);
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  EXPECT_THAT(Where(), ElementsAre(bob));
+  EXPECT_THAT(Report(Holder(ann, 3 * kGiB)), IsEmpty());
+  const HostOrders orders = Orders(Holder(bob, 4 * kGiB));
+  ASSERT_THAT(orders.models, SizeIs(1));
+  EXPECT_EQ(orders.models[0].digest, Digest('a'));
+  EXPECT_EQ(View().replicas[0].hosted.state, ReplicaState::kAssigned);
+  Report(Hosting(Holder(bob), ReplicaState::kReady));
+  EXPECT_EQ(View().replicas[0].hosted.state, ReplicaState::kReady);
+  EXPECT_EQ(View().why, "");
+}
+
+TEST_F(HostingTest, WhatFitsNowhereIsRefusedWithTheFigures) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Report(Holder(ann, kGiB));
+  Report(Holder(bob));
+  Report(Holder(bob), Power::kBattery);
+  const absl::Status status = Load({.name = "chat"});
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("device 1 \"ann's\": its files alone are 2 GiB, and 1 GiB of the "
+                              "8 GiB that models may have are free"),
+                    HasSubstr("device 2 \"bob's\": it is on battery")));
+  EXPECT_TRUE(View().row.name.empty());
+}
+
+TEST_F(HostingTest, WhatNobodyHasIsRefusedWithWhatIsNearest) {
+  Report(Holder(Join("ann")));
+  const absl::Status status = Load({.name = "chatt"});
+  EXPECT_TRUE(absl::IsNotFound(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("did you mean chat?"));
+  EXPECT_TRUE(absl::IsInvalidArgument(Load({.name = "a b"})));
+  EXPECT_TRUE(absl::IsInvalidArgument(Load({.name = "chat", .replicas = 0})));
+}
+
+TEST_F(HostingTest, DevicesWithOtherFilesOfTheNameAreLeftAlone) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Report(Holder(ann, 8 * kGiB, 'a'));
+  Report(Holder(bob, 4 * kGiB, 'b'));
+  EXPECT_TRUE(absl::IsFailedPrecondition(Load({.name = "chat"})));
+  ASSERT_TRUE(Load({.name = "chat", .digest = Digest('b')}).ok());
+  EXPECT_THAT(Where(), ElementsAre(bob));
+}
+
+TEST_F(HostingTest, ReplicasAreOnDifferentDevices) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Report(Holder(ann));
+  Report(Holder(bob));
+  ASSERT_TRUE(Load({.name = "chat", .replicas = 3}).ok());
+  EXPECT_THAT(Where(), ElementsAre(ann, bob));
+  EXPECT_THAT(View().why, HasSubstr("it has one replica"));
+  // A third device comes, and gets it with its first report.
+  const DeviceId eve = Join("eve");
+  EXPECT_THAT(Report(Holder(eve)), ElementsAre("chat"));
+  EXPECT_EQ(View().why, "");
+  // Fewer are wanted.
+  ASSERT_TRUE(Load({.name = "chat", .replicas = 1}).ok());
+  EXPECT_THAT(Where(), SizeIs(1));
+}
+
+TEST_F(HostingTest, RoomIsPromisedOnce) {
+  const DeviceId ann = Join("ann");
+  HostReport report = Holder(ann, 3 * kGiB);
+  report.held.push_back({.name = "other", .digest = Digest('o'), .bytes = 2 * kGiB});
+  Report(report);
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Load({.name = "other"})));
+  Report(report);  // It has not heard of it when it says this.
+  EXPECT_TRUE(absl::IsFailedPrecondition(Load({.name = "other"})));
+  report = Hosting(report, ReplicaState::kReady);
+  report.free_bytes = 2 * kGiB;  // it turned out smaller
+  Report(report);
+  EXPECT_TRUE(Load({.name = "other"}).ok());
+}
+
+TEST_F(HostingTest, AFailureMovesItAndKeepsItAwayForAWhile) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Report(Holder(ann));
+  Report(Holder(bob, 4 * kGiB));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  ASSERT_THAT(Where(), ElementsAre(ann));
+  EXPECT_THAT(Report(Hosting(Holder(ann), ReplicaState::kFailed, "it needs 9 GiB")), IsEmpty());
+  EXPECT_THAT(Where(), ElementsAre(bob));
+  Report(Hosting(Holder(bob), ReplicaState::kFailed, "ended by signal 6"));
+  EXPECT_THAT(Where(), IsEmpty());
+  EXPECT_THAT(View().why, AllOf(HasSubstr("it needs 9 GiB (tried again in 5 s)"),
+                                HasSubstr("ended by signal 6")));
+  Pass(Hosting::kRetryMs);
+  EXPECT_THAT(Where(), ElementsAre(ann));
+  // The second time it takes twice as long.
+  Report(Hosting(Holder(ann), ReplicaState::kFailed, "it needs 9 GiB"));
+  EXPECT_THAT(Where(), ElementsAre(bob));
+  Report(Hosting(Holder(bob), ReplicaState::kFailed, "ended by signal 6"));
+  EXPECT_THAT(View().why, HasSubstr("it needs 9 GiB (tried again in 10 s)"));
+}
+
+TEST_F(HostingTest, ASilentDeviceIsReplacedAndUnloadsWhenItIsBack) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  Report(Hosting(Holder(ann), ReplicaState::kReady));
+  Pass(GridConfig().lease_ttl_ms() - 1);
+  EXPECT_THAT(Where(), ElementsAre(ann));
+  Report(Holder(bob));
+  Pass(1000);
+  EXPECT_THAT(Where(), ElementsAre(bob));
+  EXPECT_THAT(Report(Hosting(Holder(ann), ReplicaState::kReady)), IsEmpty());
+}
+
+TEST_F(HostingTest, DrainedUnpluggedAndClosedDevicesGiveItUp) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  EXPECT_THAT(Report(Holder(ann)), ElementsAre("chat"));
+  EXPECT_THAT(Report(Holder(ann), Power::kBattery), IsEmpty());
+  EXPECT_THAT(Report(Holder(ann)), ElementsAre("chat"));
+  Condition closed;
+  closed.closed = "closed until 18:00";
+  EXPECT_THAT(Report(Holder(ann), closed), IsEmpty());
+  EXPECT_THAT(View().why, HasSubstr("it is closed until 18:00"));
+  Apply(DrainDevice{ann});
+  EXPECT_THAT(Report(Holder(ann)), IsEmpty());
+}
+
+TEST_F(HostingTest, IdleModelsSleepUntilSomebodyAsks) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat", .idle_ms = 60'000}).ok());
+  HostReport report = Hosting(Holder(ann), ReplicaState::kReady);
+  report.hosted[0].idle_ms = 60'000;
+  EXPECT_THAT(Report(report), ElementsAre("chat"));  // it was asked for just now
+  now_ms_ += 60'000;
+  report.hosted[0].running = 1;
+  EXPECT_THAT(Report(report), ElementsAre("chat"));
+  report.hosted[0].running = 0;
+  EXPECT_THAT(Report(report), IsEmpty());
+  EXPECT_TRUE(View().asleep);
+  EXPECT_EQ(View().why, "");
+  Report(Holder(ann));
+  EXPECT_TRUE(View().asleep);
+  EXPECT_TRUE(std::get<absl::Status>(Apply(WakeModel{"chat"}).reply).ok());
+  EXPECT_THAT(Report(Holder(ann)), ElementsAre("chat"));
+  EXPECT_FALSE(std::get<absl::Status>(Apply(WakeModel{"none"}).reply).ok());
+}
+
+TEST_F(HostingTest, ANewLeaderAsksWhoHostsIt) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Report(Holder(ann, 3 * kGiB));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  Restart();
+  // The other one comes first and has more room, but ann hosts it already.
+  EXPECT_THAT(Report(Holder(bob)), IsEmpty());
+  EXPECT_THAT(View().why, HasSubstr("devices are asked"));
+  EXPECT_THAT(Report(Hosting(Holder(ann, kGiB), ReplicaState::kReady)), ElementsAre("chat"));
+  EXPECT_THAT(Where(), ElementsAre(ann));
+}
+
+TEST_F(HostingTest, ANewLeaderPlacesWhatNobodyHosts) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  Restart();
+  EXPECT_THAT(Report(Holder(ann)), IsEmpty());
+  Pass(GridConfig().lease_ttl_ms());
+  EXPECT_THAT(Report(Holder(ann)), ElementsAre("chat"));
+}
+
+TEST_F(HostingTest, UnloadedStaysUnloaded) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  EXPECT_TRUE(std::get<absl::Status>(Apply(UnloadModel{"chat"}).reply).ok());
+  EXPECT_TRUE(absl::IsNotFound(std::get<absl::Status>(Apply(UnloadModel{"chat"}).reply)));
+  EXPECT_THAT(Report(Hosting(Holder(ann), ReplicaState::kReady)), IsEmpty());
+  Restart();
+  EXPECT_THAT(Report(Hosting(Holder(ann), ReplicaState::kReady)), IsEmpty());
+}
+
+TEST_F(HostingTest, AChangeIsLoadedWhereItIs) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat", .context = 1024}).ok());
+  Report(Hosting(Holder(ann, kGiB), ReplicaState::kReady));
+  ASSERT_TRUE(Load({.name = "chat", .context = 2048}).ok());
+  const HostOrders orders = Orders(Hosting(Holder(ann, kGiB), ReplicaState::kReady));
+  ASSERT_THAT(orders.models, SizeIs(1));
+  EXPECT_EQ(orders.models[0].version, 2u);
+  EXPECT_EQ(orders.models[0].context, 2048u);
+  EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kLoading);
+  Report(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 2));
+  EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kReady);
+  // The same again changes nothing.
+  last_ = Apply(LoadModel{{.name = "chat", .context = 2048}});
+  EXPECT_TRUE(last_.rows.empty());
+  EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kReady);
+}
+
+}  // namespace
+}  // namespace corpgrid::core
