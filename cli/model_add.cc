@@ -22,6 +22,7 @@ constexpr char kExamples[] =
     "  corpgrid model add big-00001-of-00003.gguf --link         all three parts, without a copy\n"
     "  corpgrid model add hf://org/repo/model-Q4_K_M.gguf --name assistant\n"
     "  HF_TOKEN=… corpgrid model add hf://org/gated/model.gguf   or --token @FILE\n"
+    "  corpgrid model add ./folder-of-safetensors --name mine\n"
     "  corpgrid model add https://models.example/m.gguf --sha256 9f86d081…\n"
     "Ctrl-C stops it; the same command goes on from there. $HF_ENDPOINT or --hub name another hub.";
 
@@ -99,7 +100,7 @@ void AddModelAddCommand(CommandTree& tree, CLI::App* group) {
   models::AddRequest& request = arguments->request;
   add->add_option("source", request.source,
                   "A GGUF file, hf://ORG/REPO[@REVISION]/FILE.gguf, or an https URL; of a split "
-                  "model any part")
+                  "model any part. Or a folder of safetensors, which is converted")
       ->type_name("FILE")
       ->required();
   add->add_option("--name", request.name, "What to call it (default: after the file)")

@@ -12,6 +12,7 @@
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "fmt/format.h"
+#include "models/convert.h"
 #include "models/file_io.h"
 #include "models/hash_file.h"
 #include "models/staged_file.h"
@@ -24,6 +25,12 @@ namespace fs = std::filesystem;
 constexpr uint64_t kSpareBytes = 1
                                  << 20;  // for the manifest and what a file system keeps to itself
 constexpr size_t kCommitDigits = 40;
+
+std::string AbsolutePath(const std::string& path) {
+  std::string absolute = fs::absolute(path).lexically_normal().string();
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  return absolute;
+}
 
 // A copy that shares its blocks with the first until one changes, where the file system can.
 bool Clone(const std::string& from, const std::string& to) {
@@ -105,6 +112,24 @@ class LocalFiles {
   uint64_t done_ = 0;
   uint64_t total_ = 0;
 };
+
+// Makes one GGUF file of a folder of safetensors.
+absl::StatusOr<std::vector<StoredFile>> Convert(const Staging& staging, const AddRequest& request,
+                                                const OnAddProgress& on_progress,
+                                                const std::string& folder,
+                                                const std::string& name) {
+  if (request.link || !request.sha256.empty()) {
+    return absl::InvalidArgumentError(
+        "a folder is converted, so --link and --sha256 cannot be said");
+  }
+  ASSIGN_OR_RETURN(const std::string converter, FindConverter());
+  const std::string to = staging.PathOf(SafeFileName(name + ".gguf"));
+  RETURN_IF_ERROR(ConvertFolder(
+      converter, folder, to, staging.PathOf("scratch"), request.worker.stop,
+      [&](uint64_t done, uint64_t total) { on_progress("converting", done, total); }));
+  ASSIGN_OR_RETURN(StoredFile file, HashFile(to, request.worker.stop, [](uint64_t) {}));
+  return std::vector<StoredFile>{std::move(file)};
+}
 
 // Fetches all parts. `source` is then of the very revision that they came from.
 absl::StatusOr<std::vector<StoredFile>> FetchParts(const Staging& staging,
@@ -204,13 +229,15 @@ absl::StatusOr<StoredModel> AddModel(ModelStore* store, const AddRequest& reques
   ASSIGN_OR_RETURN(Source source, Source::Parse(request.source));
   RETURN_IF_ERROR(CheckRequest(request, source));
   const bool local = source.kind == Source::Kind::kPath;
-  if (local) source.path = fs::absolute(source.path).lexically_normal().string();
+  if (local) source.path = AbsolutePath(source.path);
   StoredModel model;
   model.name = request.name.empty() ? NameFromFile(source.path) : request.name;
   ASSIGN_OR_RETURN(Staging staging, store->Stage(model.name, source.ToText()));
   absl::StatusOr<std::vector<StoredFile>> files =
-      local ? LocalFiles(request, on_progress).Take(staging, source.path)
-            : FetchParts(staging, request, on_progress, &source);
+      !local ? FetchParts(staging, request, on_progress, &source)
+      : fs::is_directory(source.path)
+          ? Convert(staging, request, on_progress, source.path, model.name)
+          : LocalFiles(request, on_progress).Take(staging, source.path);
   if (!files.ok()) {
     if (local || staging.HasNothing()) staging.Discard();
     return files.status();
