@@ -92,6 +92,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddJobCommands(tree);
   AddDeviceCommands(tree);
   AddProjectCommands(tree);
+  AddModelCommands(tree);
   AddTokenAndKeyCommands(tree);
   AddStoreCommands(tree);
   AddBackupCommands(tree);

@@ -12,6 +12,7 @@
 #include "cli/data_folder.h"
 #include "cli/patience.h"
 #include "corpgrid/v1/audit.grpc.pb.h"
+#include "corpgrid/v1/hosting.grpc.pb.h"
 #include "corpgrid/v1/jobs.grpc.pb.h"
 #include "corpgrid/v1/projects.grpc.pb.h"
 #include "fmt/format.h"
@@ -38,6 +39,7 @@ struct Client::Connection {
   std::unique_ptr<v1::Objects::Stub> objects;
   std::unique_ptr<v1::Audit::Stub> audit;
   std::unique_ptr<v1::Projects::Stub> projects;
+  std::unique_ptr<v1::ModelHosting::Stub> models;
   std::unique_ptr<rpc::ObjectsClient> transfer;
 
   // The stub that has a method.
@@ -52,6 +54,10 @@ struct Client::Connection {
   template <typename Method>
   v1::Projects::Stub* StubOf(Method v1::Projects::Stub::*) const {
     return projects.get();
+  }
+  template <typename Method>
+  v1::ModelHosting::Stub* StubOf(Method v1::ModelHosting::Stub::*) const {
+    return models.get();
   }
 };
 
@@ -75,6 +81,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(const std::string& data_fol
   connection.objects = v1::Objects::NewStub(connection.channel);
   connection.audit = v1::Audit::NewStub(connection.channel);
   connection.projects = v1::Projects::NewStub(connection.channel);
+  connection.models = v1::ModelHosting::NewStub(connection.channel);
   connection.transfer = std::make_unique<rpc::ObjectsClient>(connection.objects.get(),
                                                              rpc::kTokenKey, connection.grid.token);
   return client;
@@ -251,6 +258,25 @@ absl::Status Client::RemoveProject(const std::string& name) {
 absl::StatusOr<v1::ListProjectsResponse> Client::ListProjects() {
   return Call<v1::ListProjectsRequest, v1::ListProjectsResponse>(&v1::Projects::Stub::List, {},
                                                                  kReadPatienceMs);
+}
+
+absl::Status Client::LoadModel(const v1::LoadModelRequest& request) {
+  return Call<v1::LoadModelRequest, v1::LoadModelResponse>(&v1::ModelHosting::Stub::Load, request,
+                                                           kChangePatienceMs)
+      .status();
+}
+
+absl::Status Client::UnloadModel(const std::string& name) {
+  v1::UnloadModelRequest request;
+  request.set_name(name);
+  return Call<v1::UnloadModelRequest, v1::UnloadModelResponse>(&v1::ModelHosting::Stub::Unload,
+                                                               request, kChangePatienceMs)
+      .status();
+}
+
+absl::StatusOr<v1::ListModelsResponse> Client::ListModels() {
+  return Call<v1::ListModelsRequest, v1::ListModelsResponse>(&v1::ModelHosting::Stub::List, {},
+                                                             kReadPatienceMs);
 }
 
 absl::StatusOr<v1::CheckpointResponse> Client::Checkpoint(uint64_t old_size) {

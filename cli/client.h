@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "corpgrid/v1/audit.pb.h"
+#include "corpgrid/v1/hosting.pb.h"
 #include "corpgrid/v1/jobs.pb.h"
 #include "corpgrid/v1/projects.pb.h"
 
@@ -61,6 +62,10 @@ class Client {
   absl::StatusOr<corpgrid::v1::Project> SetProject(const corpgrid::v1::SetProjectRequest& request);
   absl::Status RemoveProject(const std::string& name);
   absl::StatusOr<corpgrid::v1::ListProjectsResponse> ListProjects();
+
+  absl::Status LoadModel(const corpgrid::v1::LoadModelRequest& request);
+  absl::Status UnloadModel(const std::string& name);
+  absl::StatusOr<corpgrid::v1::ListModelsResponse> ListModels();
 
   absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size);
   absl::StatusOr<corpgrid::v1::ListEntriesResponse> ListEntries(uint64_t first, uint32_t limit);

@@ -27,6 +27,7 @@ CLI::App* AddGroup(CommandTree& tree, const std::string& name, const std::string
 void AddJobCommands(CommandTree& tree);
 void AddDeviceCommands(CommandTree& tree);
 void AddProjectCommands(CommandTree& tree);
+void AddModelCommands(CommandTree& tree);
 void AddTokenAndKeyCommands(CommandTree& tree);
 void AddDaemonCommands(CommandTree& tree);
 void AddStoreCommands(CommandTree& tree);

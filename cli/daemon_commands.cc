@@ -18,6 +18,7 @@
 #include "cli/secret.h"
 #include "cli/up.h"
 #include "fmt/format.h"
+#include "models/model_store.h"
 #include "rpc/measure.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/validator_child.h"
@@ -116,8 +117,38 @@ absl::Status RunScheduler(scheduler::Options options) {
 
 struct AgentArguments {
   agent::Options options;
+  std::string models;
+  std::string model_memory;
   std::vector<std::string> trusted;
 };
+
+// The models in a folder, which may come and go.
+std::vector<agent::LocalModel> ModelsIn(const std::string& folder) {
+  std::vector<agent::LocalModel> local;
+  const auto store = models::ModelStore::OpenExisting(folder);
+  if (!store.ok()) return local;
+  const auto listing = (*store)->List();
+  if (!listing.ok()) return local;
+  for (const models::StoredModel& model : listing->models) {
+    if (!model.verdict.usable()) continue;
+    local.push_back({model.name, model.Digest(), (*store)->PathOf(model), model.bytes()});
+  }
+  return local;
+}
+
+// Without the program that hosts models there is nothing to offer.
+absl::Status OfferModels(const std::string& folder, const std::string& memory,
+                         agent::Options* options) {
+  if (!memory.empty()) {
+    ASSIGN_OR_RETURN(options->model_memory_bytes, ParseBytes(memory));
+  }
+  const fs::path worker = fs::path(ThisProgram()).parent_path() / "corpgrid-worker";
+  std::error_code error;
+  if (!fs::exists(worker, error)) return absl::OkStatus();
+  options->worker_path = worker.string();
+  options->models = [folder = fs::absolute(folder).string()] { return ModelsIn(folder); };
+  return absl::OkStatus();
+}
 
 absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   agent::Options& options = arguments.options;
@@ -139,6 +170,9 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   options.keyring_path = TrustedKeysPath(options.data_folder);
   RETURN_IF_ERROR(AddTrustedKeys(options.keyring_path, arguments.trusted));
   ASSIGN_OR_RETURN(options.runner_path, FindRunner());
+  const std::string beside = common.data_given ? options.data_folder : common.data_folder;
+  RETURN_IF_ERROR(OfferModels(arguments.models.empty() ? beside + "/models" : arguments.models,
+                              arguments.model_memory, &options));
   unsetenv("CORPGRID_JOIN");  // no child needs to see it
   const std::atomic<bool> never = false;
   return agent::RunAgent(options, never);
@@ -233,6 +267,21 @@ void AddValidator(CommandTree& tree) {
       ->group("");
 }
 
+void AddModelOptions(CLI::App* agent, AgentArguments* arguments) {
+  agent
+      ->add_option(
+          "--models", arguments->models,
+          "Models that it hosts when the grid asks for it (corpgrid model add; default: models in "
+          "the data folder)")
+      ->type_name("DIR")
+      ->envname("CORPGRID_MODELS");
+  agent
+      ->add_option("--model-memory", arguments->model_memory,
+                   "What models may have together, as 8GiB (default: half of the memory)")
+      ->type_name("SIZE")
+      ->envname("CORPGRID_MODEL_MEMORY");
+}
+
 void AddAgent(CommandTree& tree) {
   const auto arguments = std::make_shared<AgentArguments>();
   CLI::App* agent = AddCommand(
@@ -291,6 +340,7 @@ void AddAgent(CommandTree& tree) {
       ->capture_default_str()
       ->type_name("FOLDER")
       ->envname("CORPGRID_HWMON");
+  AddModelOptions(agent, arguments.get());
   agent->add_flag("--allow-network", options.allow_network,
                   "Also run jobs that ask for the network");
 }

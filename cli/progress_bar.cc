@@ -93,9 +93,10 @@ std::string RenderBar(std::string_view title, Unit unit, const Progress& progres
   // Nothing is called 100% before it is done.
   const int most = progress.done < progress.total ? 99 : 100;
   const int percent = std::min(static_cast<int>(fraction * 100), most);
-  std::vector<std::string> parts = {FormatCounts(unit, progress)};
+  std::vector<std::string> parts;
+  if (unit != Unit::kPercent) parts.push_back(FormatCounts(unit, progress));
   if (progress.total > 0) parts.push_back(fmt::format("{:3}%", percent));
-  if (rate > 0) parts.push_back(FormatRate(unit, rate));
+  if (rate > 0 && unit != Unit::kPercent) parts.push_back(FormatRate(unit, rate));
   if (remaining_ms >= 0) parts.push_back(FormatRemaining(remaining_ms));
 
   std::string head = Printable(title);

@@ -29,7 +29,7 @@ struct BarStyle {
 // What `out` can show: asks the terminal, NO_COLOR, TERM and the locale.
 BarStyle DetectStyle(std::FILE* out);
 
-enum class Unit { kShards, kRows, kBytes };
+enum class Unit { kShards, kRows, kBytes, kPercent };
 
 // One line: title, bar, counts, percent, rate (a second) and remaining time, as many of them as fit
 // into style.width. `rate` is of `done`, negative when unknown, as is `remaining_ms`.

@@ -198,7 +198,8 @@ absl::Status Grid::StartAgent(int number) {
   Supervised& agent = children_.emplace_back(Supervised::Options{
       .name = name,
       .argv = {options_.program, "agent", "--data", folder, "--scheduler", client_->address(),
-               "--name", name, "--slots", std::to_string(SlotsEach()), "--trust", submitter_key_},
+               "--name", name, "--slots", std::to_string(SlotsEach()), "--trust", submitter_key_,
+               "--models", data_ + "/models"},
       .env = std::move(env),
       .log_path = LogPath(name)});
   return agent.Start();

@@ -135,8 +135,9 @@ Reply Grid::Do(const WhyDevice& c, Effects*) {
     }
   }
   if (sentences.empty()) {
-    sentences.push_back(jobs_.empty() ? "No job is queued."
-                                      : "It may get work with its next poll.");
+    sentences.push_back(!jobs_.empty()      ? "It may get work with its next poll."
+                        : device->wants > 0 ? "It waits for work: no job is queued."
+                                            : "No job is queued.");
   }
   return sentences;
 }

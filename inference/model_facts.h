@@ -22,6 +22,22 @@ struct ModelFacts {
   bool reuses_prefixes = false;  // its memory is of keys and values alone, and can be cut
 };
 
+// Whether the library that this machine has can host a model.
+struct Compatibility {
+  bool loads = false;      // its architecture is known, its tensors are all there
+  bool generates = false;  // text, token by token
+  bool tried = false;      // a token was computed to find out
+  std::string problem;     // why it cannot be hosted; or why it was not tried
+  std::string library;     // its version and devices
+
+  bool usable() const { return loads && generates; }
+};
+
+struct Inspection {
+  ModelFacts facts;
+  Compatibility compatibility;
+};
+
 // The memory that a worker needs for a model.
 struct MemoryEstimate {
   uint64_t weight_bytes = 0;

@@ -124,11 +124,13 @@ class PlacementTest(GridTest):
         self.grid.start_scheduler()
         wait(lambda: [d["state"] for d in self.grid.devices()] == ["idle", "idle"], 20,
              "both to wait for work")
+        def waits(name):  # only those that wait are compared
+            return "It waits for work" in str(self.grid.ok("device", "why", name).json())
         for _ in range(5):
+            wait(lambda: waits("hot") and waits("cool"), 20, "both to ask for work")
             job = self.submit()
             self.grid.wait_job(job)
             self.assertEqual(self.devices_of(job), {"cool"})
-            wait(lambda: told("hot") is not None, 10, "the next poll")
 
         wrong = self.grid.cli("scheduler", "--weight", "luck=1", json_output=False)
         self.assertNotEqual(wrong.code, 0)

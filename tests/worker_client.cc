@@ -1,5 +1,6 @@
-// Calls a worker: worker_client SOCKET METHOD JSON. Prints a line of JSON a response; what failed
-// goes to stderr as "CODE MESSAGE", with exit status 1.
+// Calls a worker: worker_client SOCKET METHOD JSON; or a grid's ModelHosting: worker_client
+// HOST:PORT METHOD JSON TOKEN. Prints a line of JSON a response; what failed goes to stderr as
+// "CODE MESSAGE", with exit status 1.
 
 #include <google/protobuf/util/json_util.h>
 #include <grpcpp/grpcpp.h>
@@ -8,7 +9,9 @@
 #include <cstdlib>
 #include <string>
 
+#include "corpgrid/v1/hosting.grpc.pb.h"
 #include "corpgrid/v1/worker.grpc.pb.h"
+#include "rpc/connect.h"
 
 namespace {
 
@@ -69,14 +72,32 @@ grpc::Status Call(pb::Worker::Stub* stub, const std::string& method, const char*
   return Generate(stub, json);
 }
 
+grpc::Status CallGrid(pb::ModelHosting::Stub* stub, const std::string& method, const char* json,
+                      const std::string& token) {
+  grpc::ClientContext context;
+  context.AddMetadata(corpgrid::rpc::kTokenKey, token);
+  if (method == "ClusterResources") {
+    pb::ClusterResourcesResponse response;
+    const grpc::Status status =
+        stub->ClusterResources(&context, Parse<pb::ClusterResourcesRequest>(json), &response);
+    if (status.ok()) Print(response);
+    return status;
+  }
+  const auto stream = stub->Infer(&context, Parse<pb::InferRequest>(json));
+  pb::GenerateResponse response;
+  while (stream->Read(&response)) Print(response);
+  return stream->Finish();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  const auto channel =
-      grpc::CreateChannel(std::string("unix:") + argv[1], grpc::InsecureChannelCredentials());
-  const auto stub = pb::Worker::NewStub(channel);
-  const grpc::Status status = Call(stub.get(), argv[2], argv[3]);
+  if (argc != 4 && argc != 5) return 2;
+  const std::string address = argc == 5 ? argv[1] : std::string("unix:") + argv[1];
+  const auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  const grpc::Status status =
+      argc == 5 ? CallGrid(pb::ModelHosting::NewStub(channel).get(), argv[2], argv[3], argv[4])
+                : Call(pb::Worker::NewStub(channel).get(), argv[2], argv[3]);
   if (status.ok()) return 0;
   std::fprintf(stderr, "%d %s\n", status.error_code(), status.error_message().c_str());
   return 1;

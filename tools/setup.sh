@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs what a ./dev command needs, and nothing that is there already.
-# usage: tools/setup.sh build|test|lint|fuzz|all
+# usage: tools/setup.sh build|test|lint|fuzz|all|convert
 # shellcheck disable=SC2016  # the $(…) and ${…} below are apt's and dpkg's, not the shell's
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build=(
   bubblewrap ccache cmake g++ git lld make ninja-build pkgconf python3
-  libabsl-dev libarchive-dev libcli11-dev libfmt-dev libgrpc++-dev libpq-dev libprotobuf-dev
-  libseccomp-dev libsodium-dev libspdlog-dev libsqlite3-dev libyaml-cpp-dev nlohmann-json3-dev
+  libabsl-dev libarchive-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libgrpc++-dev libpq-dev
+  libprotobuf-dev libseccomp-dev libsodium-dev libspdlog-dev libsqlite3-dev libssl-dev
+  libyaml-cpp-dev nlohmann-json3-dev
   protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
 # clang-format 19 is in every Debian from 12 on: one version, so that all machines agree.
@@ -21,6 +22,10 @@ blake3=.deps/blake3
 inference_packages=(libllama-dev libggml-dev libggml0-backend-vulkan libminja-dev
   llama.cpp-tools llama.cpp-tools-extra llama.cpp-tests)
 inference=.deps/inference
+# What makes GGUF files of safetensors, in Python; large, and only for those who need it.
+convert_packages=(python3-torch python3-transformers python3-gguf python3-sentencepiece
+  llama.cpp-tools)
+convert=.deps/convert
 apt_options=(-qq -o DPkg::Lock::Timeout=300)
 
 fail() {
@@ -140,6 +145,47 @@ fetch_inference() {
   fetch_private "$inference" "${packages[@]}"
 }
 
+# The converter with all that it needs down to the C library: what apt would install on an empty
+# system of the newer release, started by that folder's own loader and Python.
+fetch_converter() {
+  local wanted
+  open_newer_release "${convert_packages[@]}"
+  touch "$fetch/status"
+  wanted=$(apt-get "${private[@]}" -o Dir::State::status="$fetch/status" install --print-uris -y \
+    --no-install-recommends "${convert_packages[@]}" |
+    sed -n "s/^'[^']*' \([^_]*\)_.*/\1/p" | sort -u) ||
+    fail "apt finds no way to have ${convert_packages[*]}"
+  mapfile -t wanted <<<"$wanted"
+  fetch_private "$convert" "${wanted[@]}"
+  cat >"$convert/convert-model" <<'END'
+#!/bin/sh
+# Written by tools/setup.sh. Runs llama.cpp's converter with the libraries of this folder.
+folder=$(dirname "$(readlink -f "$0")")
+set -- "$folder"/usr/lib/*-linux-*/ld-linux*.so.* "$@"
+loader=$1
+shift
+libraries=$(find "$folder/usr/lib" -name '*.so.*' ! -path '*/python3*' -printf '%h\n' | sort -u | tr '\n' ':')
+script=$folder/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py
+private=$folder/usr/share/llama.cpp/llama.cpp-tools
+python=$(find "$folder/usr/bin" -name 'python3.*[0-9]' | head -n 1)
+export PYTHONHOME="$folder/usr" PYTHONPATH="$private:$folder/usr/lib/python3/dist-packages"
+exec "$loader" --library-path "$libraries" "$python" "$script" "$@"
+END
+  chmod +x "$convert/convert-model"
+}
+
+set_up_converter() {
+  if [ -e "$convert/convert-model" ]; then return; fi
+  if apt-cache show python3-transformers llama.cpp-tools >/dev/null 2>&1; then
+    mapfile -t missing < <(missing_of "${convert_packages[@]}")
+    if [ "${#missing[@]}" = 0 ]; then return; fi
+    need_privilege "${missing[@]}"
+    install_packages "${missing[@]}"
+  else
+    fetch_converter
+  fi
+}
+
 have_inference() {
   [ -e /usr/include/llama.h ] || [ -e "$inference/usr/include/llama.h" ]
 }
@@ -153,7 +199,8 @@ case "${1:-}" in
   build | fuzz) declare -n chosen=$1 && hosts_models=no ;;  # neither makes corpgrid-worker
   test | lint) declare -n chosen=$1 ;;
   all) chosen=("${lint[@]}" "${fuzz[@]}") ;;
-  *) fail "usage: tools/setup.sh build|test|lint|fuzz|all" ;;
+  convert) set_up_converter; exit ;;
+  *) fail "usage: tools/setup.sh build|test|lint|fuzz|all|convert" ;;
 esac
 
 command -v apt-get >/dev/null ||

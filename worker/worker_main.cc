@@ -26,6 +26,7 @@
 #include "inference/llama/llama_decoder.h"
 #include "rpc/connect.h"
 #include "worker/service.h"
+#include "worker/tools.h"
 
 namespace corpgrid::worker {
 namespace {
@@ -130,13 +131,16 @@ int Main(int argc, char** argv) {
   CLI::App app("Hosts a model for the agent that started it. It says \"ready\" when it listens.",
                "corpgrid-worker");
   std::string socket;
-  app.add_option("--socket", socket, "Unix socket to listen on")->required();
+  std::function<int()> tool;
+  app.add_option("--socket", socket, "Unix socket to listen on");
+  AddTools(&app, &tool);
   CLI11_PARSE(app, argc, argv);
+  if (socket.empty() && !tool) return Fail("--socket is required");
   if (!ForbidNetwork()) return Fail("the kernel does not let this process give up the network");
   if (const absl::Status status = inference::PrepareLibrary(); !status.ok()) {
     return Fail(std::string(status.message()));
   }
-  return Serve(socket);
+  return tool ? tool() : Serve(socket);
 }
 
 }  // namespace

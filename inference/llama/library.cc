@@ -25,6 +25,7 @@ struct Log {
   ggml_log_level level = GGML_LOG_LEVEL_NONE;
   std::vector<std::string> lines;
   std::string last_error;
+  std::function<void(const std::string&)> on_line;
 };
 
 Log& TheLog() {
@@ -44,7 +45,10 @@ void Hear(ggml_log_level level, const char* text, void*) {
     // Warnings and errors are a worker's last words, should it end now.
     if (log.level >= GGML_LOG_LEVEL_WARN) std::fprintf(stderr, "%s\n", line.c_str());
     if (!log.capturing) continue;
-    if (log.level == GGML_LOG_LEVEL_ERROR) log.last_error = line;
+    // The reason comes before this one.
+    const bool says_nothing = line.empty() || line.ends_with("failed to load model");
+    if (log.level == GGML_LOG_LEVEL_ERROR && !says_nothing) log.last_error = line;
+    if (log.on_line) log.on_line(line);
     if (log.lines.size() < kMaxLines) log.lines.push_back(std::move(line));
   }
 }
@@ -74,19 +78,21 @@ std::string DescribeLibrary() {
   return fmt::format("{}: {}", llama_version(), devices);
 }
 
-LogCapture::LogCapture() {
+LogCapture::LogCapture(std::function<void(const std::string& line)> on_line) {
   Log& log = TheLog();
   absl::MutexLock lock(&log.mutex);
   CHECK_INVARIANT(!log.capturing);
   log.capturing = true;
   log.lines.clear();
   log.last_error.clear();
+  log.on_line = std::move(on_line);
 }
 
 LogCapture::~LogCapture() {
   Log& log = TheLog();
   absl::MutexLock lock(&log.mutex);
   log.capturing = false;
+  log.on_line = nullptr;
 }
 
 std::vector<std::string> LogCapture::Lines() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,8 @@ std::string DescribeLibrary();
 // other way. One at a time; PrepareLibrary() first.
 class LogCapture {
  public:
-  LogCapture();
+  // `on_line` hears each line as it comes; it must not log, nor ask this.
+  explicit LogCapture(std::function<void(const std::string& line)> on_line = nullptr);
   LogCapture(const LogCapture&) = delete;
   ~LogCapture();
 

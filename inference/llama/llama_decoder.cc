@@ -35,7 +35,8 @@ llama_context_params ContextParams(const DecoderOptions& options) {
   params.n_ctx = shared ? options.context : options.context * options.slots;
   params.n_batch = params.n_ubatch = options.step_tokens;
   params.n_seq_max = options.slots;
-  params.n_outputs_max = options.slots;  // of a sequence only its last token's are wanted
+  // Of a sequence only its last token's are wanted.
+  params.n_outputs_max = options.all_logits ? options.step_tokens : options.slots;
   params.n_threads = params.n_threads_batch = static_cast<int32_t>(options.threads);
   params.kv_unified = shared;
   params.swa_full = true;  // or what lies before the window is lost, and no prefix can be reused

@@ -22,6 +22,7 @@ struct DecoderOptions {
   // last bits of a logit only. As libllama does it otherwise (16 bits), it changes the fourth
   // digit.
   bool full_precision = false;
+  bool all_logits = false;  // of every token of a step; otherwise of one a sequence
 
   // Errors: InvalidArgument that names the value and what is allowed.
   absl::Status Check() const;

@@ -1,0 +1,236 @@
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/models.h"
+#include "cli/table.h"
+#include "corpgrid/v1/hosting.pb.h"
+#include "crypto/hex.h"
+#include "fmt/format.h"
+
+namespace corpgrid::cli {
+namespace {
+
+namespace v1 = corpgrid::v1;
+
+constexpr auto kLook = std::chrono::milliseconds(250);
+
+struct LoadArguments {
+  std::string name;
+  std::string digest;
+  std::string idle_unload;
+  uint32_t replicas = 1;
+  uint32_t sequences = 0;
+  uint32_t context = 0;
+  bool no_wait = false;
+};
+
+std::string_view StateWord(v1::HostedModel::State state) {
+  switch (state) {
+    case v1::HostedModel::ASSIGNED:
+      return "assigned";
+    case v1::HostedModel::LOADING:
+      return "loading";
+    case v1::HostedModel::READY:
+      return "ready";
+    default:
+      return "failed";
+  }
+}
+
+Json ToJson(const v1::LoadedModel& model) {
+  Json replicas = Json::array();
+  for (const v1::Replica& replica : model.replicas()) {
+    const v1::HostedModel& hosted = replica.hosted();
+    replicas.push_back({{"device_id", replica.device_id()},
+                        {"device", replica.device_name()},
+                        {"state", StateWord(hosted.state())},
+                        {"needs_bytes", hosted.needs_bytes()},
+                        {"resident_bytes", hosted.resident_bytes()},
+                        {"running", hosted.running()},
+                        {"waiting", hosted.waiting()},
+                        {"idle_ms", hosted.idle_ms()}});
+  }
+  const v1::HostedSettings& settings = model.settings();
+  return {{"name", model.name()},
+          {"sha256", crypto::ToHex(model.digest())},
+          {"replicas_wanted", settings.replicas()},
+          {"sequences", settings.sequences()},
+          {"context", settings.context()},
+          {"idle_unload_ms", settings.idle_unload_ms()},
+          {"asleep", model.asleep()},
+          {"why", model.why()},
+          {"replicas", std::move(replicas)}};
+}
+
+absl::Status Show(const Common& common) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  ASSIGN_OR_RETURN(const v1::ListModelsResponse list, client->ListModels());
+  if (common.json) {
+    Json models = Json::array();
+    for (const v1::LoadedModel& model : list.models()) models.push_back(ToJson(model));
+    PrintJson(Json{{"models", std::move(models)}});
+    return absl::OkStatus();
+  }
+  Table table({{"MODEL"},
+               {"STATE"},
+               {"DEVICE"},
+               {"MEMORY", true},
+               {"ESTIMATE", true},
+               {"RUNNING", true},
+               {"WAITING", true},
+               {"IDLE FOR"}});
+  for (const v1::LoadedModel& model : list.models()) {
+    for (const v1::Replica& replica : model.replicas()) {
+      const v1::HostedModel& hosted = replica.hosted();
+      const bool ready = hosted.state() == v1::HostedModel::READY;
+      table.AddRow({model.name(), std::string(StateWord(hosted.state())), replica.device_name(),
+                    ready ? FormatBytes(hosted.resident_bytes()) : "",
+                    hosted.needs_bytes() > 0 ? FormatBytes(hosted.needs_bytes()) : "",
+                    std::to_string(hosted.running()), std::to_string(hosted.waiting()),
+                    ready ? FormatDuration(static_cast<int64_t>(hosted.idle_ms())) : ""});
+    }
+    if (model.replicas().empty()) {
+      table.AddRow({model.name(), model.asleep() ? "asleep" : "waiting", "", "", "", "", "", ""});
+    }
+  }
+  if (table.empty()) {
+    Say("no models are loaded; load one: corpgrid model load NAME");
+    return absl::OkStatus();
+  }
+  Print(table.ToText());
+  for (const v1::LoadedModel& model : list.models()) {
+    if (model.why().empty()) continue;
+    Say(fmt::format("{} has {} of {} replicas: {}", model.name(), model.replicas_size(),
+                    model.settings().replicas(), Printable(model.why())));
+  }
+  return absl::OkStatus();
+}
+
+bool IsReady(const v1::LoadedModel& model) {
+  return std::any_of(model.replicas().begin(), model.replicas().end(), [](const auto& replica) {
+    return replica.hosted().state() == v1::HostedModel::READY;
+  });
+}
+
+// Until a replica can be asked. Errors: FailedPrecondition with why when it has no place left.
+absl::StatusOr<v1::LoadedModel> WaitUntilReady(Client* client, const std::string& name) {
+  const InterruptFlag interrupt;
+  while (!interrupt.raised()) {
+    ASSIGN_OR_RETURN(const v1::ListModelsResponse list, client->ListModels());
+    const auto model = std::find_if(list.models().begin(), list.models().end(),
+                                    [&](const auto& one) { return one.name() == name; });
+    if (model == list.models().end()) {
+      return absl::FailedPreconditionError(fmt::format("model {} was unloaded meanwhile", name));
+    }
+    if (IsReady(*model)) return *model;
+    if (model->replicas().empty() && !model->why().empty()) {
+      return absl::FailedPreconditionError(
+          fmt::format("model {} cannot be loaded now: {}; it stays ordered, until corpgrid model "
+                      "unload {}",
+                      name, model->why(), name));
+    }
+    std::this_thread::sleep_for(kLook);
+  }
+  return absl::CancelledError(
+      fmt::format("model {} is still being loaded; corpgrid model ps shows it", name));
+}
+
+absl::Status Load(const Common& common, const LoadArguments& arguments) {
+  v1::LoadModelRequest request;
+  request.set_name(arguments.name);
+  if (!arguments.digest.empty()) {
+    std::array<uint8_t, 32> digest{};
+    if (!crypto::ParseHex(arguments.digest, digest)) {
+      return absl::InvalidArgumentError(
+          fmt::format("--sha256: expected 64 hexadecimal digits, got \"{}\"", arguments.digest));
+    }
+    request.set_digest(digest.data(), digest.size());
+  }
+  v1::HostedSettings* settings = request.mutable_settings();
+  settings->set_replicas(arguments.replicas);
+  settings->set_sequences(arguments.sequences);
+  settings->set_context(arguments.context);
+  if (!arguments.idle_unload.empty()) {
+    ASSIGN_OR_RETURN(const int64_t idle_ms, ParseDurationMs(arguments.idle_unload));
+    settings->set_idle_unload_ms(static_cast<uint64_t>(idle_ms));
+  }
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  RETURN_IF_ERROR(client->LoadModel(request));
+  v1::LoadedModel model;
+  if (!arguments.no_wait) {
+    if (!common.json) Say(fmt::format("loading {}", arguments.name));
+    ASSIGN_OR_RETURN(model, WaitUntilReady(client.get(), arguments.name));
+  }
+  if (common.json) {
+    PrintJson(arguments.no_wait ? Json{{"name", arguments.name}} : ToJson(model));
+  } else if (!arguments.no_wait) {
+    Say(fmt::format("{} is ready on {}", arguments.name, model.replicas(0).device_name()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Unload(const Common& common, const std::string& name) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  RETURN_IF_ERROR(client->UnloadModel(name));
+  if (common.json) {
+    PrintJson(Json{{"unloaded", name}});
+  } else {
+    Say(fmt::format("unloaded {}", name));
+  }
+  return absl::OkStatus();
+}
+
+int Exit(const Common& common, const absl::Status& status) {
+  if (status.ok()) return kExitDone;
+  const int code = Fail(common, status);
+  return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted : code;
+}
+
+}  // namespace
+
+void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
+  const auto arguments = std::make_shared<LoadArguments>();
+  CLI::App* load = AddCommand(
+      tree, group, "load", "Host a model on the grid, or change how it is hosted",
+      "  corpgrid model load llama-3-8b\n"
+      "  corpgrid model load llama-3-8b --replicas 2 --context 8192 --idle-unload 30m\n"
+      "A device that has its files (corpgrid model list, there) and room for it loads it.",
+      [&common = tree.common, arguments] { return Exit(common, Load(common, *arguments)); });
+  load->add_option("name", arguments->name, "The model")->type_name("MODEL")->required();
+  load->add_option("--replicas", arguments->replicas, "On so many devices")
+      ->type_name("N")
+      ->capture_default_str();
+  load->add_option("--context", arguments->context,
+                   "Tokens that each sequence may have (default: 4096)")
+      ->type_name("TOKENS");
+  load->add_option("--sequences", arguments->sequences,
+                   "Answers that each replica computes at once (default: 16)")
+      ->type_name("N");
+  load->add_option("--idle-unload", arguments->idle_unload,
+                   "Unload it when nobody asked for so long, as 30m; the next request loads it")
+      ->type_name("TIME");
+  load->add_option("--sha256", arguments->digest,
+                   "Which model, where devices have different ones of this name")
+      ->type_name("HEX");
+  load->add_flag("--no-wait", arguments->no_wait, "Do not wait until it can be asked");
+  CLI::App* unload = AddCommand(
+      tree, group, "unload", "Host a model no longer; its memory is free soon after",
+      "  corpgrid model unload llama-3-8b",
+      [&common = tree.common, arguments] { return Exit(common, Unload(common, arguments->name)); });
+  unload->add_option("name", arguments->name, "The model")->type_name("MODEL")->required();
+  AddCommand(tree, group, "ps", "Which models are hosted, where, and how busy they are",
+             "  corpgrid model ps\n"
+             "  corpgrid model ps --json | jq '.models[] | {name, asleep}'",
+             [&common = tree.common] { return Exit(common, Show(common)); });
+}
+
+}  // namespace corpgrid::cli

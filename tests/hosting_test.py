@@ -1,0 +1,137 @@
+"""Models on a grid of real processes: placed, asked, moved when a worker or a device dies, unloaded."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import unittest
+
+from grid import BIN, GridTest, descendants, main, wait
+
+WORKER = BIN / "corpgrid-worker"
+GREEDY = {"max_tokens": 12, "sampling": {"temperature": 0}, "ignore_end": True}
+
+
+@unittest.skipUnless(WORKER.exists(), "built without the inference libraries")
+class HostingTest(GridTest):
+    agents, slots = 2, 1
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="corpgrid-hosting.", dir="/var/tmp")
+        cls.folder = pathlib.Path(cls.temporary.name)
+        cls.folder.chmod(0o755)  # agents that start as root read it as other users
+        cls.store = cls.folder / "models"
+        file = cls.folder / "tiny.gguf"
+        subprocess.run([BIN / "bench_make_model", file, "Q8_0", "2", "64", "4", "2", "128", "400"], check=True)
+        subprocess.run([BIN / "corpgrid", "model", "add", file, "--models", cls.store], check=True,
+                       stdout=subprocess.DEVNULL)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def prepare(self):
+        for number in (1, 2):
+            self.grid.envs[f"agent-{number}"] = {"CORPGRID_MODELS": str(self.store),
+                                                 "CORPGRID_MODEL_MEMORY": "512MiB"}
+
+    def load(self, *options):
+        return self.grid.ok("model", "load", "tiny", "--context", "512", "--sequences", "4", *options).json()
+
+    def shown(self):
+        return next((m for m in self.grid.ok("model", "ps").json()["models"] if m["name"] == "tiny"), None)
+
+    def ready(self):
+        return [r["device"] for r in self.shown()["replicas"] if r["state"] == "ready"]
+
+    def ask(self, method="Infer", **request):
+        token = json.loads((self.grid.data / "grid.json").read_text())["token"]
+        return subprocess.Popen([BIN / "worker_client", self.grid.address, method, json.dumps(request), token],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def text(self, **request):
+        out, err = self.ask(**request).communicate(timeout=120)
+        self.assertEqual(err, "")
+        parts = [part for line in out.splitlines() for r in [json.loads(line)] for part in r["pieces"] + r["ends"]]
+        return "".join(part["text"] for part in parts)
+
+    def workers(self):
+        return {name: [p for p in descendants(process.pid) if p.command().startswith(str(WORKER))]
+                for name, process in self.grid.running.items() if name.startswith("agent")}
+
+    def worker_pids(self):
+        return [p.pid for workers in self.workers().values() for p in workers]
+
+    def test_load_ask_unload(self):
+        loaded = self.load()
+        self.assertEqual(len(loaded["replicas"]), 1)
+        generate = {"text": "once upon a time", **GREEDY}
+        once = self.text(model="tiny", generate=generate)
+        self.assertGreater(len(once), 0)
+        self.assertEqual(once, self.text(model="tiny", generate=generate))
+        resources = json.loads(self.ask("ClusterResources").communicate(timeout=60)[0])["backends"]
+        self.assertEqual([(b["backend"], b["devices"], b["taking"]) for b in resources], [("cpu", 2, 2)])
+        self.assertLess(int(resources[0]["free_bytes"]), int(resources[0]["limit_bytes"]))
+        table = self.grid.ok("model", "ps", json_output=False).out
+        self.assertRegex(table, r"(?m)^tiny +ready +agent-\d ")
+        self.grid.ok("model", "unload", "tiny")
+        wait(lambda: not self.worker_pids(), 20, "its worker to end")
+        self.assertIn("is not loaded", self.ask(model="tiny", generate=generate).communicate(timeout=60)[1])
+        self.assertIn("did you mean tiny?", self.grid.cli("model", "load", "tinny").err)
+        log = self.grid.ok("audit", "list").out
+        self.assertIn("model loaded", log)
+        self.assertIn("model unloaded", log)
+
+    def test_a_killed_worker_fails_its_requests_and_is_replaced(self):
+        where = self.load()["replicas"][0]["device"]
+        slow = self.ask(model="tiny", generate={"text": "a", "ignore_end": True, "max_tokens": 400})
+        self.assertIn('"text"', slow.stdout.readline())
+        os.kill(self.workers()[where][0].pid, signal.SIGKILL)
+        out, err = slow.communicate(timeout=60)
+        answered = sum(len(json.loads(line)["ends"]) for line in out.splitlines())
+        self.assertTrue(answered == 1 or "14 " in err, err)  # its full answer, or Unavailable
+        other = next(name for name in ("agent-1", "agent-2") if name != where)
+        wait(lambda: self.ready() == [other], 30, "the other device to host it")
+        self.assertGreater(len(self.text(model="tiny", generate={"text": "a", **GREEDY})), 0)
+
+    def test_a_killed_agent_takes_its_workers_along_and_the_model_moves(self):
+        where = self.load()["replicas"][0]["device"]
+        left = self.grid.kill(where)
+        wait(lambda: not any(p.alive() for p in left), 10, "its worker to end")
+        wait(lambda: self.ready() and self.ready() != [where], 40, "the other device to host it")
+        self.assertGreater(len(self.text(model="tiny", generate={"text": "a", **GREEDY})), 0)
+
+    def test_a_restarted_scheduler_finds_it_where_it_is(self):
+        self.load("--replicas", "2")
+        wait(lambda: len(self.ready()) == 2, 30, "both")
+        before = self.worker_pids()
+        self.grid.kill("scheduler")
+        self.grid.start_scheduler()
+        wait(lambda: len(self.ready()) == 2, 30, "both to be found")
+        self.assertEqual(self.worker_pids(), before)
+        self.assertGreater(len(self.text(model="tiny", generate={"text": "a", **GREEDY})), 0)
+
+    def test_idle_sleeps_and_a_request_wakes_it(self):
+        self.load("--idle-unload", "3s")
+        wait(lambda: self.shown()["asleep"], 30, "it to sleep")
+        wait(lambda: not self.worker_pids(), 20, "its worker to end")
+        self.assertGreater(len(self.text(model="tiny", generate={"text": "a", **GREEDY})), 0)
+
+    def test_what_does_not_fit_is_refused_with_the_figures(self):
+        reply = self.grid.cli("model", "load", "tiny", "--context", "65536", "--sequences", "64")
+        self.assertEqual(reply.code, 1, str(reply))
+        self.assertRegex(reply.err, r"needs about [\d.]+ GiB .* and 512 MiB are allowed")
+        self.assertRegex(self.shown()["why"], "device 1 .*device 2 ")
+        # Asked for less, it is loaded at once.
+        self.assertEqual(len(self.load()["replicas"]), 1)
+
+    def test_a_drained_device_gives_it_up(self):
+        where = self.load()["replicas"][0]["device"]
+        self.grid.ok("device", "drain", where)
+        wait(lambda: self.ready() and self.ready() != [where], 30, "the other device to host it")
+
+
+if __name__ == "__main__":
+    main()
