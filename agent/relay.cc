@@ -117,6 +117,10 @@ class Calls {
 
   void Start(uint64_t id, const pb::RelayStart& start) {
     const auto channel = models_->ChannelTo(start.model());
+    if (!rpc::IsAnswer(start.method())) {
+      PutEnd(outbox_.get(), id, absl::PermissionDeniedError("workers are not asked for that"));
+      return;
+    }
     if (!channel) {
       PutEnd(outbox_.get(), id,
              absl::UnavailableError(

@@ -90,6 +90,11 @@ class GrpcChannel final : public WorkerChannel {
 
 }  // namespace
 
+bool IsAnswer(std::string_view method) {
+  return method == "Generate" || method == "RenderChat" || method == "Tokenize" ||
+         method == "Embed" || method == "Describe";
+}
+
 std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address) {
   grpc::ChannelArguments arguments;
   // The next worker at this address is another one: it does not wait for this one's back-off.

@@ -35,6 +35,9 @@ class WorkerChannel {
                                             std::shared_ptr<CallListener> listener) = 0;
 };
 
+// Whether a method of Worker answers for a model: those that may be called from afar.
+bool IsAnswer(std::string_view method);
+
 // The channel to a worker that listens at a gRPC address ("unix:PATH").
 std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address);
 

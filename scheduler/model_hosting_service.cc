@@ -2,9 +2,11 @@
 
 #include <utility>
 
+#include "fmt/format.h"
 #include "rpc/status.h"
+#include "scheduler/forward_stream.h"
 #include "scheduler/hosting_messages.h"
-#include "scheduler/infer_stream.h"
+#include "scheduler/waiting_channel.h"
 
 namespace corpgrid::scheduler {
 namespace pb = corpgrid::v1;
@@ -72,7 +74,23 @@ grpc::ServerUnaryReactor* ModelHostingService::ClusterResources(
 grpc::ServerWriteReactor<pb::GenerateResponse>* ModelHostingService::Infer(
     grpc::CallbackServerContext* context, const pb::InferRequest* request) {
   const absl::Status who = authenticator_->AuthenticatePerson(*context);
-  return InferStream::Begin(directory_, *request, who);
+  auto stream = std::make_shared<InferStream>(
+      std::make_shared<WaitingChannel>(directory_, request->model()), *request);
+  who.ok() ? stream->BeginInference() : stream->Refuse(who);
+  return stream.get();
+}
+
+grpc::ServerWriteReactor<pb::CallResponse>* ModelHostingService::Call(
+    grpc::CallbackServerContext* context, const pb::CallRequest* request) {
+  absl::Status allowed = authenticator_->AuthenticatePerson(*context);
+  if (allowed.ok() && !rpc::IsAnswer(request->method())) {
+    allowed = absl::PermissionDeniedError(
+        fmt::format("workers are not asked for \"{}\" from afar", request->method()));
+  }
+  auto stream =
+      std::make_shared<CallStream>(std::make_shared<WaitingChannel>(directory_, request->model()));
+  allowed.ok() ? stream->Begin(request->method(), request->request()) : stream->Refuse(allowed);
+  return stream.get();
 }
 
 }  // namespace corpgrid::scheduler

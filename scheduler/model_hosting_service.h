@@ -28,6 +28,8 @@ class ModelHostingService final : public corpgrid::v1::ModelHosting::CallbackSer
       corpgrid::v1::ClusterResourcesResponse* response) override;
   grpc::ServerWriteReactor<corpgrid::v1::GenerateResponse>* Infer(
       grpc::CallbackServerContext* context, const corpgrid::v1::InferRequest* request) override;
+  grpc::ServerWriteReactor<corpgrid::v1::CallResponse>* Call(
+      grpc::CallbackServerContext* context, const corpgrid::v1::CallRequest* request) override;
 
  private:
   // Both answer with `who` where that is an error.
