@@ -11,6 +11,12 @@ build=(
   libseccomp-dev libsodium-dev libspdlog-dev libsqlite3-dev libyaml-cpp-dev nlohmann-json3-dev
   protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
+# Asio's coroutines are complete from Boost 1.81 on, which Debian 12 has beside its usual 1.74.
+if grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release; then
+  build+=(libboost1.81-dev)
+else
+  build+=(libboost-dev)
+fi
 # clang-format 19 is in every Debian from 12 on: one version, so that all machines agree.
 test=("${build[@]}" clang-format-19 libbenchmark-dev libgmock-dev libgtest-dev postgresql)
 fuzz=("${build[@]}" clang libclang-rt-dev)
