@@ -22,7 +22,7 @@ namespace asio = boost::asio;
 namespace bhttp = boost::beast::http;
 
 constexpr size_t kReadAheadBytes = 64 << 10;
-constexpr size_t kDrainBytes = 1 << 20;
+constexpr size_t kDrainBytes = 16 << 20;
 constexpr int64_t kDrainMs = 2000;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 

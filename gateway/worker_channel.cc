@@ -1,0 +1,103 @@
+#include "gateway/worker_channel.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/client_callback.h>
+
+#include <utility>
+#include <vector>
+
+#include "rpc/connect.h"
+#include "rpc/status.h"
+
+namespace corpgrid::gateway {
+namespace {
+
+using grpc::ByteBuffer;
+
+std::string TextOf(const ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  std::string text;
+  if (!buffer.Dump(&slices).ok()) return text;
+  for (const grpc::Slice& slice : slices) {
+    text.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return text;
+}
+
+// Deletes itself when the call is over.
+class Reactor final : public grpc::ClientBidiReactor<ByteBuffer, ByteBuffer> {
+ public:
+  Reactor(const std::string& request, std::shared_ptr<CallListener> listener)
+      : listener_(std::move(listener)) {
+    const grpc::Slice slice(request);
+    request_ = ByteBuffer(&slice, 1);
+  }
+
+  void Begin(grpc::TemplatedGenericStub<ByteBuffer, ByteBuffer>* stub, const std::string& method,
+             std::shared_ptr<grpc::ClientContext> context) {
+    context_ = std::move(context);
+    stub->PrepareBidiStreamingCall(context_.get(), method, {}, this);
+    StartWriteLast(&request_, {});
+    StartRead(&response_);
+    StartCall();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    listener_->OnResponse(TextOf(response_));
+    StartRead(&response_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    listener_->OnEnd(rpc::FromGrpc(status));
+    delete this;
+  }
+
+ private:
+  const std::shared_ptr<CallListener> listener_;
+  std::shared_ptr<grpc::ClientContext> context_;
+  ByteBuffer request_, response_;
+};
+
+class GrpcCall final : public WorkerCall {
+ public:
+  explicit GrpcCall(std::shared_ptr<grpc::ClientContext> context) : context_(std::move(context)) {}
+  ~GrpcCall() override { context_->TryCancel(); }
+
+ private:
+  const std::shared_ptr<grpc::ClientContext> context_;
+};
+
+class GrpcChannel final : public WorkerChannel {
+ public:
+  explicit GrpcChannel(const std::shared_ptr<grpc::Channel>& channel) : stub_(channel) {}
+
+  std::unique_ptr<WorkerCall> Start(std::string_view method, const std::string& request,
+                                    std::shared_ptr<CallListener> listener) override {
+    auto context = std::make_shared<grpc::ClientContext>();
+    auto call = std::make_unique<GrpcCall>(context);
+    auto* reactor = new Reactor(request, std::move(listener));
+    reactor->Begin(&stub_, "/corpgrid.v1.Worker/" + std::string(method), std::move(context));
+    return call;
+  }
+
+ private:
+  grpc::TemplatedGenericStub<ByteBuffer, ByteBuffer> stub_;
+};
+
+}  // namespace
+
+std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  // The next worker at this address is another one: it does not wait for this one's back-off.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetMaxReceiveMessageSize(rpc::kMaxMessageBytes);
+  return std::make_shared<GrpcChannel>(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+}
+
+}  // namespace corpgrid::gateway

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace corpgrid::gateway {
+
+// Hears of a call, one after the other, on a thread of the channel's: it must not wait.
+class CallListener {
+ public:
+  virtual ~CallListener() = default;
+  virtual void OnResponse(std::string response) = 0;  // serialised
+  // Once, the last. Unavailable: the worker is gone, or cannot be reached.
+  virtual void OnEnd(absl::Status status) = 0;
+};
+
+// A call that was made. To destroy it cancels what the worker does for it; the listener, which is
+// kept until OnEnd(), may still hear something after that.
+class WorkerCall {
+ public:
+  virtual ~WorkerCall() = default;
+};
+
+// The way to one worker (proto/corpgrid/v1/worker.proto), wherever it is. Any thread.
+class WorkerChannel {
+ public:
+  virtual ~WorkerChannel() = default;
+
+  // Calls a method ("Generate") with a serialised request; the answer is a stream of serialised
+  // responses, of one for most methods. Errors come by the listener.
+  virtual std::unique_ptr<WorkerCall> Start(std::string_view method, const std::string& request,
+                                            std::shared_ptr<CallListener> listener) = 0;
+};
+
+// The channel to a worker that listens at a gRPC address ("unix:PATH").
+std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address);
+
+}  // namespace corpgrid::gateway
