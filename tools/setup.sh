@@ -27,6 +27,7 @@ blake3=.deps/blake3
 inference_packages=(libllama-dev libggml-dev libggml0-backend-vulkan libminja-dev
   llama.cpp-tools llama.cpp-tools-extra llama.cpp-tests)
 inference=.deps/inference
+node=.deps/node  # the official OpenAI client, which the API's conformance tests use
 apt_options=(-qq -o DPkg::Lock::Timeout=300)
 
 fail() {
@@ -154,6 +155,23 @@ have_blake3() {
   [ -e /usr/include/blake3.h ] || [ -e "$blake3/usr/include/blake3.h" ]
 }
 
+have_openai_client() {
+  cmp -s tests/openai_conformance/package-lock.json "$node/package-lock.json" &&
+    [ -e "$node/node_modules/openai" ]
+}
+
+fetch_openai_client() {
+  echo "setup: fetching the openai client into $node"
+  mkdir -p "$node"
+  cp tests/openai_conformance/package.json tests/openai_conformance/package-lock.json "$node/"
+  npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --silent ||
+    { rm -f "$node/package-lock.json"; fail "npm could not fetch the openai client"; }
+}
+
+# Node.js may be there from elsewhere than Debian, whose npm would not go with it.
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  test+=(nodejs npm) lint+=(nodejs npm)
+fi
 hosts_models=yes
 case "${1:-}" in
   build | fuzz) declare -n chosen=$1 && hosts_models=no ;;  # neither makes corpgrid-worker
@@ -190,4 +208,7 @@ if [ $hosts_models = yes ] && ! have_inference; then
   else
     fetch_inference
   fi
+fi
+if [ $hosts_models = yes ] && ! have_openai_client; then
+  fetch_openai_client
 fi
