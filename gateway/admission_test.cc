@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/testing/temp_folder.h"
+#include "fmt/format.h"
 #include "gateway/api_error.h"
 
 namespace corpgrid::gateway {

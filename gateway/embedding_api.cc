@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "crypto/base64.h"
+#include "fmt/format.h"
 #include "gateway/api.h"
 #include "gateway/api_error.h"
 #include "gateway/co_status.h"
@@ -15,7 +16,9 @@ namespace {
 namespace pb = corpgrid::v1;
 
 constexpr size_t kMaxTexts = 2048;
-constexpr int kMaxBatch = 64;  // texts in one call: its answer has to fit into a message
+// Of one call: it and its answer have to fit into messages.
+constexpr int kMaxBatch = 64;
+constexpr int64_t kMaxBatchTokens = 1 << 20;
 
 struct EmbeddingRequest {
   std::string model;
@@ -55,6 +58,7 @@ Task<absl::Status> Api::Embed(http::Exchange* exchange, Admission::Ticket* ticke
   CO_ASSIGN_OR_RETURN(const Model model, FindModel(request.model, *ticket));
   Usage usage(ticket);
   std::vector<pb::EmbedRequest> batches;
+  int64_t batch_tokens = 0;  // of the last one
   for (const Prompt& text : request.texts) {
     pb::GenerateRequest prompt;
     if (const auto* words = std::get_if<std::string>(&text)) {
@@ -65,7 +69,13 @@ Task<absl::Status> Api::Embed(http::Exchange* exchange, Admission::Ticket* ticke
       prompt.mutable_tokens()->mutable_tokens()->Add(tokens.begin(), tokens.end());
     }
     usage.AddPrompt(static_cast<uint64_t>(prompt.tokens().tokens_size()));
-    if (batches.empty() || batches.back().texts_size() == kMaxBatch) batches.emplace_back();
+    const int tokens = prompt.tokens().tokens_size();
+    if (batches.empty() || batches.back().texts_size() == kMaxBatch ||
+        batch_tokens + tokens > kMaxBatchTokens) {
+      batches.emplace_back();
+      batch_tokens = 0;
+    }
+    batch_tokens += tokens;
     batches.back().add_texts()->Swap(prompt.mutable_tokens());
   }
   Json data = Json::array();

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "base/status_macros.h"
+#include "fmt/format.h"
 #include "gateway/api_error.h"
 #include "gateway/pattern.h"
 #include "gateway/test_gbnf.h"

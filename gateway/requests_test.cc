@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "fmt/format.h"
 #include "gateway/api_error.h"
 #include "gateway/chat_request.h"
 #include "gateway/completion_request.h"

@@ -9,13 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "rpc/connect.h"
 #include "rpc/status.h"
 
 namespace corpgrid::gateway {
 namespace {
 
 using grpc::ByteBuffer;
+
+constexpr int kMaxResponseBytes = 64 << 20;
 
 std::string TextOf(const ByteBuffer& buffer) {
   std::vector<grpc::Slice> slices;
@@ -95,7 +96,8 @@ std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address) {
   // The next worker at this address is another one: it does not wait for this one's back-off.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetMaxReceiveMessageSize(rpc::kMaxMessageBytes);
+  // The tokens of the largest body that the API takes.
+  arguments.SetMaxReceiveMessageSize(kMaxResponseBytes);
   return std::make_shared<GrpcChannel>(
       grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
 }

@@ -113,6 +113,8 @@ class GatewayTest(unittest.TestCase):
             else:
                 self.assertEqual(serving.chat(max_tokens=2)[0], 200)
 
+        status, _, answer = serving.chat("a b " * (7 << 18))  # its tokens fill more than one message
+        self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
         after = []
         for turn in range(8):
             in_parallel(50, lambda n, turn=turn: be_rude(50 * turn + n))
@@ -126,7 +128,7 @@ class GatewayTest(unittest.TestCase):
     def test_who_leaves_is_computed_for_no_more(self):
         serving = self.serve(sequences=1, context=100_000)
         connection, _ = self.stream(serving, tokens=90_000)
-        self.assertEqual(serving.stats()["running"], 1)
+        wait(lambda: serving.stats()["running"] == 1, 60, "the first request to be counted")
         waiting = serving.start("/v1/completions", {"model": serving.model, "prompt": "wait", "max_tokens": 50_000})
         wait(lambda: serving.stats()["waiting"] == 1, 60, "the second request to wait")
         waiting.close()  # not a stream, and nothing of it was computed

@@ -159,6 +159,44 @@ test('response_format makes JSON', async () => {
   }
 });
 
+test('the worker takes the grammar of every keyword', async () => {
+  const ipv4 = /^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}$/;
+  const cases = [
+    [{ type: 'string', format: 'date' }, (v) => !Number.isNaN(Date.parse(v)) || /-(30|31|29)$/.test(v)],
+    [{ type: 'string', format: 'time' }, (v) => /^\d\d:\d\d:\d\d/.test(v)],
+    [{ type: 'string', format: 'date-time' }, (v) => /^\d{4}-\d\d-\d\dT\d\d:/.test(v)],
+    [{ type: 'string', format: 'uuid' }, (v) => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(v)],
+    [{ type: 'string', format: 'ipv4' }, (v) => ipv4.test(v)],
+    [{ type: 'string', format: 'email' }, (v) => /^[^@]+@[^@]+\.[a-z]+$/.test(v)],
+    [{ type: 'string', pattern: '^(a|[^b-d\\d]{2}|\\w+\\s?\\.|"\\\\)?x{0,2}$' }, (v) => v.length < 900],
+    [{ type: 'string', maxLength: 0 }, (v) => v === ''],
+    [{ type: 'integer', minimum: -1234, maximum: 98765 }, (v) => v >= -1234 && v <= 98765],
+    [{ type: 'integer', exclusiveMinimum: 41, exclusiveMaximum: 43 }, (v) => v === 42],
+    [{ type: 'number', minimum: 0 }, (v) => v >= 0],
+    [{ type: ['null', 'boolean'] }, (v) => v === null || typeof v === 'boolean'],
+    [{ type: 'array', items: { type: 'boolean' }, minItems: 2, maxItems: 2 }, (v) => v.length === 2],
+    [{ type: 'array', items: { const: 'é"\\' }, maxItems: 3 }, (v) => v.every((one) => one === 'é"\\')],
+    [{ type: 'array', maxItems: 0 }, (v) => v.length === 0],
+    [{ type: 'object', properties: { ab: { const: 1 }, abc: { const: 2 } }, required: ['ab'], additionalProperties: { type: 'null' } },
+      (v) => v.ab === 1 && Object.entries(v).every(([k, x]) => ({ ab: 1, abc: 2 }[k] ?? null) === x)],
+    [{ oneOf: [{ type: 'integer', nullable: true }, { enum: ['x', [1]] }] }, () => true],
+    [{ $defs: { tree: { type: 'object', properties: { next: { $ref: '#/$defs/tree' } } } }, $ref: '#/$defs/tree' }, (v) => typeof v === 'object'],
+  ];
+  let finished = 0;
+  for (const [v, right] of cases) {
+    const schema = { type: 'object', properties: { v }, required: ['v'], additionalProperties: false };
+    if (v.$defs) { schema.$defs = v.$defs; schema.properties.v = { $ref: v.$ref }; }
+    for (let seed = 0; seed < 3; ++seed) {
+      const answer = await chat({ max_tokens: 900, seed, response_format: { type: 'json_schema', json_schema: { name: 'x', schema } } });
+      if (answer.choices[0].finish_reason !== 'stop') continue;  // a free text may be a long one
+      finished += 1;
+      const made = JSON.parse(text(answer)).v;
+      assert.ok(right(made), `${JSON.stringify(made)} is not of ${JSON.stringify(v)}`);
+    }
+  }
+  assert.ok(finished > 40, `only ${finished} were finished`);
+});
+
 test('wrong requests hear why', async () => {
   const cases = [
     [{ model: 'other' }, 404, 'model', 'model_not_found'],
