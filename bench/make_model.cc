@@ -1,6 +1,7 @@
 // Makes a model of random weights for measurements and tests: bench_make_model FILE TYPE LAYERS
-// EMBEDDING HEADS KV_HEADS FEED_FORWARD VOCABULARY
+// EMBEDDING HEADS KV_HEADS FEED_FORWARD VOCABULARY [CHAT_TEMPLATE [CONTROL_TOKEN…]]
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <cstring>
@@ -11,9 +12,11 @@ int main(int argc, char** argv) {
   corpgrid::inference::TestModel shape;
   uint32_t* const numbers[] = {&shape.layers,   &shape.embedding,    &shape.heads,
                                &shape.kv_heads, &shape.feed_forward, &shape.vocabulary};
-  if (argc != 9) return 2;
+  if (argc < 9) return 2;
   shape.type = argv[2];
   shape.context = 8192;
+  if (argc > 9) shape.chat_template = argv[9];
+  shape.control.assign(argv + std::min(argc, 10), argv + argc);
   for (int i = 0; i < 6; ++i) {
     const char* end = argv[i + 3] + std::strlen(argv[i + 3]);
     if (std::from_chars(argv[i + 3], end, *numbers[i]).ptr != end) return 2;

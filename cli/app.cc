@@ -97,6 +97,8 @@ int Run(const std::vector<std::string>& arguments) {
   AddStoreCommands(tree);
   AddBackupCommands(tree);
   AddAuditCommands(tree);
+  AddServeCommand(tree);
+  AddApiKeyCommands(tree);
   AddVersionCommand(tree);
   AddCompletionCommands(tree);
 

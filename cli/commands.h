@@ -34,6 +34,8 @@ void AddStoreCommands(CommandTree& tree);
 void AddBackupCommands(CommandTree& tree);
 void AddAuditCommands(CommandTree& tree);
 void AddCompletionCommands(CommandTree& tree);
+void AddServeCommand(CommandTree& tree);
+void AddApiKeyCommands(CommandTree& tree);
 void AddVersionCommand(CommandTree& tree);
 
 // What --version says.

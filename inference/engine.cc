@@ -336,7 +336,7 @@ void Engine::AddToken(Sequence* sequence, std::span<const float> logits) {
   sequence->tokens.push_back(token);
   ++sequence->usage.answer_tokens;
   ++stats_.answer_tokens;
-  delta.text = sequence->text.Push(vocabulary_->Piece(token));
+  delta.text = sequence->text.Push(vocabulary_->Piece(token, sequence->spec->show_control));
   sequence->listener->OnDelta(delta);
   if (sequence->text.stopped()) {
     Finished(sequence, Finish::kStop, absl::OkStatus());

@@ -22,8 +22,9 @@ struct Request {
   uint32_t choices = 1;     // answers to this prompt
   uint32_t max_tokens = 0;  // of each answer; 0: as many as the context has room for
   std::vector<std::string> stop;
-  std::string grammar;      // of which the answer has to be; empty: none
-  bool ignore_end = false;  // goes on where the model would end; for measurements
+  std::string grammar;        // of which the answer has to be; empty: none
+  bool show_control = false;  // control tokens are a part of the text, by their names
+  bool ignore_end = false;    // goes on where the model would end; for measurements
 };
 
 enum class Finish : uint8_t {

@@ -151,7 +151,7 @@ class TestVocabulary final : public Vocabulary {
     if (grammar == "!") return absl::InvalidArgumentError("no grammar");
     return std::make_unique<TestFilter>(grammar);
   }
-  std::string Piece(Token token) const override {
+  std::string Piece(Token token, bool) const override {
     return std::string(1, static_cast<char>('A' + token));
   }
   bool IsEnd(Token token) const override { return token == TestDecoder::kEnd; }

@@ -29,8 +29,9 @@ class Vocabulary {
   virtual absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
       const std::string& grammar) const = 0;
 
-  // The bytes that the token adds to a text; maybe a part of a character. Control tokens add none.
-  virtual std::string Piece(Token token) const = 0;
+  // The bytes that the token adds to a text; maybe a part of a character. Control tokens add none,
+  // or with `control` their names.
+  virtual std::string Piece(Token token, bool control) const = 0;
 
   // Whether the model ends its answer with this token.
   virtual bool IsEnd(Token token) const = 0;

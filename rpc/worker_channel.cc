@@ -9,13 +9,15 @@
 #include <utility>
 #include <vector>
 
-#include "rpc/connect.h"
 #include "rpc/status.h"
 
 namespace corpgrid::rpc {
 namespace {
 
 using grpc::ByteBuffer;
+
+// The tokens of the largest body that the API takes.
+constexpr int kMaxResponseBytes = 64 << 20;
 
 std::string TextOf(const ByteBuffer& buffer) {
   std::vector<grpc::Slice> slices;
@@ -100,7 +102,7 @@ std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address) {
   // The next worker at this address is another one: it does not wait for this one's back-off.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxReceiveMessageSize(kMaxResponseBytes);
   return std::make_shared<GrpcChannel>(
       grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
 }

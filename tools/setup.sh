@@ -12,6 +12,12 @@ build=(
   libyaml-cpp-dev nlohmann-json3-dev
   protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
+# Asio's coroutines are complete from Boost 1.81 on, which Debian 12 has beside its usual 1.74.
+if grep -q '^VERSION_CODENAME=bookworm$' /etc/os-release; then
+  build+=(libboost1.81-dev)
+else
+  build+=(libboost-dev)
+fi
 # clang-format 19 is in every Debian from 12 on: one version, so that all machines agree.
 test=("${build[@]}" clang-format-19 iproute2 libbenchmark-dev libgmock-dev libgtest-dev postgresql)
 fuzz=("${build[@]}" clang libclang-rt-dev)
@@ -26,6 +32,7 @@ inference=.deps/inference
 convert_packages=(python3-torch python3-transformers python3-gguf python3-sentencepiece
   llama.cpp-tools)
 convert=.deps/convert
+node=.deps/node  # the official OpenAI client, which the API's conformance tests use
 apt_options=(-qq -o DPkg::Lock::Timeout=300)
 
 fail() {
@@ -194,6 +201,23 @@ have_blake3() {
   [ -e /usr/include/blake3.h ] || [ -e "$blake3/usr/include/blake3.h" ]
 }
 
+have_openai_client() {
+  cmp -s tests/openai_conformance/package-lock.json "$node/package-lock.json" &&
+    [ -e "$node/node_modules/openai" ]
+}
+
+fetch_openai_client() {
+  echo "setup: fetching the openai client into $node"
+  mkdir -p "$node"
+  cp tests/openai_conformance/package.json tests/openai_conformance/package-lock.json "$node/"
+  npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --silent ||
+    { rm -f "$node/package-lock.json"; fail "npm could not fetch the openai client"; }
+}
+
+# Node.js may be there from elsewhere than Debian, whose npm would not go with it.
+if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+  test+=(nodejs npm) lint+=(nodejs npm)
+fi
 hosts_models=yes
 case "${1:-}" in
   build | fuzz) declare -n chosen=$1 && hosts_models=no ;;  # neither makes corpgrid-worker
@@ -231,4 +255,7 @@ if [ $hosts_models = yes ] && ! have_inference; then
   else
     fetch_inference
   fi
+fi
+if [ $hosts_models = yes ] && ! have_openai_client; then
+  fetch_openai_client
 fi

@@ -2,7 +2,9 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "corpgrid/v1/worker.pb.h"
@@ -21,6 +23,8 @@ struct HostedModel {
   inference::MemoryEstimate estimate;
   std::string library;
   std::function<absl::StatusOr<std::string>(const inference::Chat& chat)> render_chat;
+  // A vector for a text; one call at a time, beside the decoder's. Empty: it makes none.
+  std::function<absl::StatusOr<std::vector<float>>(std::span<const inference::Token> text)> embed;
 };
 
 // Loads what a request with all its values filled in names.

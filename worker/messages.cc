@@ -15,7 +15,7 @@ void FillLogprob(const inference::TokenLogprob& token, const inference::Vocabula
                  pb::TokenLogprob* message) {
   message->set_token(token.token);
   message->set_logprob(token.logprob);
-  message->set_piece(vocabulary.Piece(token.token));
+  message->set_piece(vocabulary.Piece(token.token, /*control=*/true));
 }
 
 inference::Sampling ToSampling(const pb::Sampling& message, uint64_t seed) {
@@ -75,6 +75,7 @@ absl::StatusOr<inference::Request> ToRequest(const pb::GenerateRequest& message,
   request.choices = message.choices() == 0 ? 1 : message.choices();
   request.max_tokens = message.max_tokens();
   request.stop.assign(message.stop().begin(), message.stop().end());
+  request.show_control = message.show_control();
   request.ignore_end = message.ignore_end();
   request.grammar =
       message.json_object() ? std::string(inference::kJsonGrammar) : message.grammar();

@@ -46,7 +46,9 @@ void WorkerService::Stop() {
     asked_to_load_ = true;
     loaded = loaded_;
   }
-  if (loaded) loaded->engine->Stop();
+  if (!loaded) return;
+  loaded->engine->Stop();
+  if (loaded->embedder) loaded->embedder->Stop();
 }
 
 grpc::ServerUnaryReactor* WorkerService::Load(grpc::CallbackServerContext* context,
@@ -85,6 +87,7 @@ absl::StatusOr<std::shared_ptr<WorkerService::Loaded>> WorkerService::LoadNow(
   loaded->engine = std::make_unique<inference::EngineThread>(std::make_unique<inference::Engine>(
       loaded->model.decoder.get(), loaded->model.vocabulary.get(), clock_, budget,
       request.threads()));
+  if (loaded->model.embed) loaded->embedder = std::make_unique<EmbedThread>(loaded->model.embed);
   return loaded;
 }
 
@@ -131,6 +134,17 @@ grpc::ServerUnaryReactor* WorkerService::Tokenize(grpc::CallbackServerContext* c
                                                             request->special());
   if (tokens.ok()) response->mutable_tokens()->Add(tokens->begin(), tokens->end());
   return FinishNow(context, tokens.status());
+}
+
+grpc::ServerUnaryReactor* WorkerService::Embed(grpc::CallbackServerContext* context,
+                                               const pb::EmbedRequest* request,
+                                               pb::EmbedResponse* response) {
+  const auto loaded = Current();
+  if (!loaded.ok()) return FinishNow(context, loaded.status());
+  if (!(*loaded)->embedder) {
+    return FinishNow(context, absl::UnimplementedError("this model makes no embeddings"));
+  }
+  return (*loaded)->embedder->Start(request, response);
 }
 
 grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* context,

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "corpgrid/v1/worker.grpc.pb.h"
 #include "inference/engine_thread.h"
+#include "worker/embed_thread.h"
 #include "worker/host.h"
 
 namespace corpgrid::worker {
@@ -33,6 +34,9 @@ class WorkerService final : public corpgrid::v1::Worker::CallbackService {
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const corpgrid::v1::TokenizeRequest* request,
                                      corpgrid::v1::TokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context,
+                                  const corpgrid::v1::EmbedRequest* request,
+                                  corpgrid::v1::EmbedResponse* response) override;
   grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext* context,
                                      const corpgrid::v1::GetStatsRequest* request,
                                      corpgrid::v1::GetStatsResponse* response) override;
@@ -44,6 +48,7 @@ class WorkerService final : public corpgrid::v1::Worker::CallbackService {
   struct Loaded {
     HostedModel model;
     std::unique_ptr<inference::EngineThread> engine;
+    std::unique_ptr<EmbedThread> embedder;  // null: the model makes no embeddings
   };
 
   absl::StatusOr<std::shared_ptr<Loaded>> LoadNow(const corpgrid::v1::LoadRequest& request);

@@ -40,6 +40,13 @@ class ServiceTest : public ::testing::Test {
       if (chat.messages.empty()) return absl::InvalidArgumentError("nothing was said");
       return chat.messages + (chat.begins_answer ? "!" : ".");
     };
+    if (request.path() != "mute") {
+      model.embed =
+          [](std::span<const inference::Token> text) -> absl::StatusOr<std::vector<float>> {
+        if (text.empty()) return absl::InvalidArgumentError("an empty text");
+        return std::vector<float>{static_cast<float>(text.size()), static_cast<float>(text[0])};
+      };
+    }
     model.vocabulary = std::make_unique<inference::TestVocabulary>();
     model.decoder = std::make_unique<inference::TestDecoder>(
         inference::KvShape{.slots = request.sequences(),
@@ -220,6 +227,33 @@ TEST_F(ServiceTest, ManyClientsAtOnceGetTheirOwnAnswers) {
   for (std::thread& client : clients) client.join();
   EXPECT_GT(answered, 80);
   while (Stats().running() + Stats().waiting() > 0) std::this_thread::yield();
+}
+
+TEST_F(ServiceTest, EmbedsTextsInTheirOrder) {
+  ASSERT_TRUE(Load().ok());
+  const auto embed = [&](std::vector<std::vector<int32_t>> texts, pb::EmbedResponse* response) {
+    pb::EmbedRequest request;
+    for (const auto& text : texts) {
+      request.add_texts()->mutable_tokens()->Add(text.begin(), text.end());
+    }
+    grpc::ClientContext context;
+    return stub_->Embed(&context, request, response);
+  };
+  pb::EmbedResponse response;
+  ASSERT_TRUE(embed({{7, 8}, {9}}, &response).ok());
+  ASSERT_EQ(response.embeddings_size(), 2);
+  EXPECT_THAT(response.embeddings(0).values(), ::testing::ElementsAre(2, 7));
+  EXPECT_THAT(response.embeddings(1).values(), ::testing::ElementsAre(1, 9));
+  EXPECT_THAT(embed({{7}, {}}, &response).error_message(), HasSubstr("an empty text"));
+  service_.Stop();
+  EXPECT_EQ(embed({{7}}, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(ServiceTest, SaysThatAModelMakesNoEmbeddings) {
+  ASSERT_TRUE(Load("mute").ok());
+  grpc::ClientContext context;
+  pb::EmbedResponse response;
+  EXPECT_EQ(stub_->Embed(&context, {}, &response).error_code(), grpc::StatusCode::UNIMPLEMENTED);
 }
 
 TEST_F(ServiceTest, StoppingEndsWhatRuns) {

@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "inference/llama/embedder.h"
 #include "inference/llama/estimate.h"
 #include "inference/llama/library.h"
 #include "inference/llama/llama_decoder.h"
@@ -62,6 +63,15 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
   hosted.facts = model->facts();
   hosted.render_chat = [model = model.get()](const inference::Chat& chat) {
     return model->RenderChat(chat);
+  };
+  hosted.embed =
+      [model = model.get(), context = hosted.decoder->shape().max_sequence,
+       threads = request.threads(), embedder = std::shared_ptr<inference::Embedder>()](
+          std::span<const inference::Token> text) mutable -> absl::StatusOr<std::vector<float>> {
+    if (!embedder) {  // its memory is taken when it is first asked for
+      ASSIGN_OR_RETURN(embedder, inference::Embedder::Create(model, context, threads));
+    }
+    return embedder->Embed(text);
   };
   hosted.vocabulary = std::move(model);
   hosted.library = inference::DescribeLibrary();

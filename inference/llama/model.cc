@@ -146,11 +146,11 @@ absl::StatusOr<std::unique_ptr<TokenFilter>> Model::MakeFilter(const std::string
   return MakeGrammarFilter(vocabulary_, grammar);
 }
 
-std::string Model::Piece(Token token) const {
+std::string Model::Piece(Token token, bool control) const {
   std::string piece(32, '\0');
   const auto write = [&] {
     return llama_token_to_piece(vocabulary_, token, piece.data(),
-                                static_cast<int32_t>(piece.size()), 0, /*special=*/false);
+                                static_cast<int32_t>(piece.size()), 0, control);
   };
   int32_t length = write();
   if (length < 0) {

@@ -37,7 +37,7 @@ class Model final : public Vocabulary {
                                               bool special) const override;
   absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
       const std::string& grammar) const override;
-  std::string Piece(Token token) const override;
+  std::string Piece(Token token, bool control) const override;
   bool IsEnd(Token token) const override;
 
   // The text that asks the model to go on with a conversation, for Tokenize() with `add_start` and

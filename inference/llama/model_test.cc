@@ -64,7 +64,7 @@ TEST_F(ModelTest, TokensAreTheTextAgain) {
     std::string back;
     const auto tokens = (*model)->Tokenize(words, /*add_start=*/true, special);
     EXPECT_EQ(tokens->front(), 1);
-    for (const Token token : *tokens) back += (*model)->Piece(token);
+    for (const Token token : *tokens) back += (*model)->Piece(token, /*control=*/false);
     return back;
   };
   EXPECT_EQ(text("hello </s> wörld 🙂", false), " hello </s> wörld 🙂");

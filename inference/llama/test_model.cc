@@ -39,7 +39,7 @@ struct Vocabulary {
 };
 
 // Three control tokens, all bytes, the letters, then words of letters, each with a blank before it.
-Vocabulary MakeVocabulary(uint32_t size) {
+Vocabulary MakeVocabulary(uint32_t size, const std::vector<std::string>& control) {
   Vocabulary vocabulary;
   vocabulary.Add("<unk>", 0, LLAMA_TOKEN_TYPE_UNKNOWN);
   vocabulary.Add("<s>", 0, LLAMA_TOKEN_TYPE_CONTROL);
@@ -48,6 +48,7 @@ Vocabulary MakeVocabulary(uint32_t size) {
     vocabulary.Add(fmt::format("<0x{:02X}>", byte), 0, LLAMA_TOKEN_TYPE_BYTE);
   }
   vocabulary.Add("\xE2\x96\x81", -1000, LLAMA_TOKEN_TYPE_NORMAL);  // a blank
+  for (const std::string& name : control) vocabulary.Add(name, 0, LLAMA_TOKEN_TYPE_CONTROL);
   for (uint32_t n = 0; vocabulary.tokens.size() < size; ++n) {
     std::string word = n < 26 ? "" : "\xE2\x96\x81";
     for (uint32_t rest = n;; rest = rest / 26 - 1) {
@@ -86,8 +87,9 @@ Gguf MakeMetadata(const TestModel& shape) {
   for (const auto& [key, value] : numbers) gguf_set_val_u32(gguf.get(), key, value);
   gguf_set_val_f32(gguf.get(), "llama.attention.layer_norm_rms_epsilon", 1e-5f);
   gguf_set_val_str(gguf.get(), "tokenizer.ggml.model", "llama");
-  gguf_set_val_str(gguf.get(), "tokenizer.chat_template", kChatTemplate);
-  const Vocabulary vocabulary = MakeVocabulary(shape.vocabulary);
+  gguf_set_val_str(gguf.get(), "tokenizer.chat_template",
+                   shape.chat_template.empty() ? kChatTemplate : shape.chat_template.c_str());
+  const Vocabulary vocabulary = MakeVocabulary(shape.vocabulary, shape.control);
   std::vector<const char*> texts;
   for (const std::string& token : vocabulary.tokens) texts.push_back(token.c_str());
   gguf_set_arr_str(gguf.get(), "tokenizer.ggml.tokens", texts.data(), texts.size());

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -19,6 +20,8 @@ struct TestModel {
   uint32_t context = 4096;
   std::string type = "F32";  // or "F16", "Q8_0", "Q4_0"
   uint64_t seed = 1;
+  std::string chat_template = {};         // empty: a simple one
+  std::vector<std::string> control = {};  // names of further control tokens
 };
 
 // Writes the model to `path`. Errors: InvalidArgument for an unknown type, Internal and Unavailable

@@ -1,0 +1,195 @@
+#include <signal.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "fmt/format.h"
+#include "gateway/admission.h"
+#include "gateway/api.h"
+#include "gateway/api_error.h"
+#include "gateway/local_model.h"
+#include "http/server.h"
+#include "spdlog/sinks/stdout_sinks.h"
+#include "spdlog/spdlog.h"
+
+namespace corpgrid::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kGraceMs = 5000;
+
+struct ServeArguments {
+  std::string file;
+  std::string listen = "127.0.0.1:8000";
+  std::string name;
+  std::string key_file;
+  uint32_t context = 4096;
+  uint32_t sequences = 16;
+  uint32_t threads = 0;
+};
+
+// A folder that goes with this.
+class OwnFolder {
+ public:
+  static absl::StatusOr<OwnFolder> Make() {
+    std::string path = (fs::temp_directory_path() / "corpgrid-serve.XXXXXX").string();
+    if (mkdtemp(path.data()) == nullptr) return absl::UnavailableError("cannot make " + path);
+    return OwnFolder(std::move(path));
+  }
+  OwnFolder(OwnFolder&& other) noexcept : path_(std::exchange(other.path_, "")) {}
+  OwnFolder& operator=(OwnFolder&&) = delete;
+  ~OwnFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  explicit OwnFolder(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+absl::StatusOr<std::string> FindWorker() {
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  const fs::path worker = self.parent_path() / "corpgrid-worker";
+  if (fs::exists(worker, error)) return worker.string();
+  return absl::NotFoundError(
+      fmt::format("corpgrid-worker is missing beside {}: install it there", self.string()));
+}
+
+absl::StatusOr<std::unique_ptr<gateway::LocalModel>> Host(const ServeArguments& arguments,
+                                                          const std::string& folder) {
+  gateway::LocalModel::Options options;
+  ASSIGN_OR_RETURN(options.program, FindWorker());
+  options.folder = folder;
+  options.name = arguments.name.empty() ? fs::path(arguments.file).stem().string() : arguments.name;
+  options.load.set_path(fs::absolute(arguments.file).string());
+  options.load.set_context(arguments.context);
+  options.load.set_sequences(arguments.sequences);
+  options.load.set_threads(arguments.threads);
+  return gateway::LocalModel::Start(std::move(options));
+}
+
+// The keys that are let in; `key`: the one that was made because no file is given.
+absl::StatusOr<std::unique_ptr<gateway::KeyDirectory>> OpenKeys(const std::string& file,
+                                                                std::string* key) {
+  if (!file.empty()) return gateway::KeyFile::Open(file);
+  *key = gateway::NewApiKey();
+  gateway::ApiKey only;
+  only.name = "whoever started it";
+  only.hash = gateway::HashOfApiKey(*key);
+  return std::make_unique<gateway::OneKey>(std::move(only));
+}
+
+absl::StatusOr<http::Options> ParseListen(const std::string& listen) {
+  http::Options options;
+  const size_t colon = listen.rfind(':');
+  const char* end = listen.data() + listen.size();
+  if (colon == std::string::npos || colon + 1 == listen.size() ||
+      std::from_chars(listen.data() + colon + 1, end, options.port).ptr != end) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--listen is \"{}\"; an address and a port are expected, for example 127.0.0.1:8000",
+        listen));
+  }
+  options.address = listen.substr(0, colon);
+  if (options.address.starts_with('[') && options.address.ends_with(']')) {
+    options.address = options.address.substr(1, options.address.size() - 2);
+  }
+  options.error_body = [](unsigned status, std::string_view message) {
+    return gateway::ErrorJson(status, message);
+  };
+  return options;
+}
+
+void Announce(const Common& common, const std::string& url, const std::string& model,
+              const std::string& key) {
+  if (common.json) {
+    Json said{{"url", url}, {"model", model}};
+    if (!key.empty()) said["api_key"] = key;
+    PrintJson(said);
+    return;
+  }
+  Print(fmt::format("{} answers at {}/v1\n", model, url));
+  if (!key.empty()) Print(fmt::format("API key: {}\n", key));
+  Say(
+      fmt::format("Ctrl-C ends it. Try:\n"
+                  "  curl {}/v1/chat/completions -H 'Authorization: Bearer {}' \\\n"
+                  "    -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": "
+                  "\"Hello\"}}]}}'",
+                  url, key.empty() ? "KEY" : key, model));
+}
+
+absl::Status Serve(const Common& common, const ServeArguments& arguments) {
+  sigset_t stops;
+  sigemptyset(&stops);
+  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&stops, signal);
+  pthread_sigmask(SIG_BLOCK, &stops, nullptr);
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("serve"));
+  ASSIGN_OR_RETURN(http::Options options, ParseListen(arguments.listen));
+  std::string key;
+  ASSIGN_OR_RETURN(const auto keys, OpenKeys(arguments.key_file, &key));
+  ASSIGN_OR_RETURN(const OwnFolder folder, OwnFolder::Make());
+  ASSIGN_OR_RETURN(const auto model, Host(arguments, folder.path()));
+  gateway::Admission admission(keys.get(), &SystemClock());
+  gateway::Api api(model.get(), &admission, &SystemClock());
+  http::Router router;
+  api.AddRoutes(&router);
+  const bool is_ipv6 = options.address.find(':') != std::string::npos;
+  const std::string host = is_ipv6 ? "[" + options.address + "]" : options.address;
+  ASSIGN_OR_RETURN(const auto server, http::Server::Start(std::move(options), std::move(router)));
+  Announce(common, fmt::format("http://{}:{}", host, server->port()), model->List().front().name,
+           key);
+  int signal = 0;
+  sigwait(&stops, &signal);
+  pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);  // a second one ends it at once
+  server->Stop(kGraceMs);
+  model->Stop();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddServeCommand(CommandTree& tree) {
+  const auto arguments = std::make_shared<ServeArguments>();
+  CLI::App* serve = AddCommand(
+      tree, &tree.root, "serve", "Answer the OpenAI API with a model on this machine",
+      "  corpgrid serve models/some.gguf\n"
+      "  corpgrid serve models/some.gguf --listen 127.0.0.1:0 --name chat --api-key-file keys.json",
+      [&common = tree.common, arguments]() -> int {
+        const absl::Status status = Serve(common, *arguments);
+        return status.ok() ? kExitDone : Fail(common, status);
+      });
+  serve->add_option("file", arguments->file, "The model, a GGUF file")
+      ->type_name("FILE")
+      ->required();
+  serve->add_option("--listen", arguments->listen, "Where to answer; port 0 picks one")
+      ->capture_default_str()
+      ->type_name("ADDRESS:PORT");
+  serve->add_option("--name", arguments->name, "What the model is called (default: the file's)")
+      ->type_name("NAME");
+  serve->add_option("--context", arguments->context, "Tokens that a prompt and its answer may have")
+      ->capture_default_str()
+      ->type_name("N")
+      ->check(CLI::Range(16u, 1u << 24).description(""));
+  serve->add_option("--sequences", arguments->sequences, "Answers that are computed at once")
+      ->capture_default_str()
+      ->type_name("N")
+      ->check(CLI::Range(1u, 256u).description(""));
+  serve->add_option("--threads", arguments->threads, "That compute (default: one a core)")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 512u).description(""));
+  serve
+      ->add_option("--api-key-file", arguments->key_file,
+                   "Who is let in (see corpgrid apikey); without it one key is made and shown")
+      ->type_name("FILE");
+}
+
+}  // namespace corpgrid::cli

@@ -1,0 +1,93 @@
+#include "gateway/gbnf.h"
+
+#include <cctype>
+#include <utility>
+#include <vector>
+
+#include "fmt/format.h"
+
+namespace corpgrid::gateway {
+namespace {
+
+struct CommonRule {
+  std::string_view body;
+  std::vector<std::string> needs;
+};
+
+// Surrogates are left out of \u: half a pair is no text.
+const std::map<std::string, CommonRule>& CommonRules() {
+  static const auto& rules = *new std::map<std::string, CommonRule>{
+      {"ws", {R"( | " " | "\n" [ \t]{0,20})", {}}},
+      {"hex", {"[0-9a-fA-F]", {}}},
+      {"char",
+       {R"([^"\\\x7F\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" ( [0-9a-cA-Ce-fE-F] hex hex hex | [dD] [0-7] hex hex ) ))",
+        {"hex"}}},
+      {"string", {R"("\"" char* "\"")", {"char"}}},
+      {"integer", {R"("-"? ( "0" | [1-9] [0-9]{0,15} ))", {}}},
+      {"number", {R"(integer ( "." [0-9]{1,16} )? ( [eE] [-+]? [0-9]{1,2} )?)", {"integer"}}},
+      {"object",
+       {R"("{" ws ( string ":" ws value ( "," ws string ":" ws value )* )? ws "}")",
+        {"ws", "string", "value"}}},
+      {"array", {R"("[" ws ( value ( "," ws value )* )? ws "]")", {"ws", "value"}}},
+      {"value",
+       {R"(object | array | string | number | "true" | "false" | "null")",
+        {"object", "array", "string", "number"}}}};
+  return rules;
+}
+
+}  // namespace
+
+std::string Gbnf::Reserve(std::string_view hint) {
+  std::string name;
+  for (const char c : hint.substr(0, 24)) {
+    name += std::isalnum(static_cast<unsigned char>(c)) != 0 ? c : '-';
+  }
+  return fmt::format("r{}-{}", ++made_, name.empty() ? "x" : name);
+}
+
+void Gbnf::Define(const std::string& name, std::string body) { rules_[name] = std::move(body); }
+
+std::string Gbnf::Add(std::string_view hint, std::string body) {
+  std::string name = Reserve(hint);
+  Define(name, std::move(body));
+  return name;
+}
+
+std::string Gbnf::Common(const std::string& name) {
+  if (rules_.contains(name)) return name;
+  const CommonRule& rule = CommonRules().at(name);
+  rules_.emplace(name, rule.body);
+  for (const std::string& other : rule.needs) Common(other);
+  return name;
+}
+
+std::string Gbnf::Text(std::string_view root) const {
+  std::string text = fmt::format("root ::= {}\n", root);
+  for (const auto& [name, body] : rules_) text += fmt::format("{} ::= {}\n", name, body);
+  return text;
+}
+
+std::string GbnfLiteral(std::string_view text) {
+  std::string literal = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      literal += '\\';
+      literal += c;
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      literal += fmt::format("\\x{:02X}", static_cast<unsigned char>(c));
+    } else {
+      literal += c;
+    }
+  }
+  return literal + "\"";
+}
+
+std::string GbnfClassChar(char c) {
+  if (c == ']' || c == '[' || c == '\\' || c == '^' || c == '-' || c == '"' ||
+      static_cast<unsigned char>(c) < 0x20) {
+    return fmt::format("\\x{:02X}", static_cast<unsigned char>(c));
+  }
+  return std::string(1, c);
+}
+
+}  // namespace corpgrid::gateway

@@ -1,0 +1,82 @@
+#include "gateway/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "fmt/format.h"
+#include "gateway/api_error.h"
+#include "gateway/co_status.h"
+
+namespace corpgrid::gateway {
+namespace {
+
+namespace pb = corpgrid::v1;
+
+Json OneLogprob(const pb::TokenLogprob& token) {
+  Json bytes = Json::array();
+  for (const char byte : token.piece()) bytes.push_back(static_cast<unsigned char>(byte));
+  return {{"token", token.piece()}, {"logprob", token.logprob()}, {"bytes", std::move(bytes)}};
+}
+
+}  // namespace
+
+void Usage::Add(const pb::GenerateResponse& response) {
+  computed_ += static_cast<uint64_t>(response.pieces_size());
+  for (const pb::AnswerEnd& end : response.ends()) {
+    completion_ += end.answer_tokens();
+    // Answers to the same prompt share it.
+    if (end.choice() == 0) cached_ += end.reused_tokens();
+  }
+}
+
+Json Usage::ToJson() const {
+  return {{"prompt_tokens", prompt_},
+          {"completion_tokens", completion_},
+          {"total_tokens", prompt_ + completion_},
+          {"prompt_tokens_details", {{"cached_tokens", cached_}}}};
+}
+
+absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens, uint32_t max_tokens,
+                         std::string_view param) {
+  if (prompt_tokens == 0) {
+    return BadField(param, fmt::format("{} is empty; the model needs at least one token", param));
+  }
+  if (prompt_tokens + std::max(max_tokens, 1u) <= info.context) return absl::OkStatus();
+  const std::string wanted =
+      max_tokens == 0 ? "" : fmt::format(" and {} for the answer are asked for", max_tokens);
+  return ApiError(
+      absl::StatusCode::kInvalidArgument,
+      fmt::format("this model's context has {} tokens; the prompt has {}{}; shorten the prompt or "
+                  "ask for fewer",
+                  info.context, prompt_tokens, wanted),
+      param, "context_length_exceeded");
+}
+
+Task<absl::Status> SetPrompt(Model model, std::string text, bool special, std::string param,
+                             pb::GenerateRequest* request) {
+  pb::TokenizeRequest tokenize;
+  tokenize.set_text(std::move(text));
+  tokenize.set_special(special);
+  tokenize.set_add_start(true);
+  CO_ASSIGN_OR_RETURN(
+      pb::TokenizeResponse tokens,
+      co_await CallWorker<pb::TokenizeResponse>(model.channel, "Tokenize", std::move(tokenize)));
+  CO_RETURN_IF_ERROR(CheckLength(model.info, static_cast<size_t>(tokens.tokens_size()),
+                                 request->max_tokens(), param));
+  request->mutable_tokens()->mutable_tokens()->Swap(tokens.mutable_tokens());
+  co_return absl::OkStatus();
+}
+
+Json ChatLogprob(const pb::Piece& piece) {
+  Json logprob = OneLogprob(piece.token());
+  Json top = Json::array();
+  for (const pb::TokenLogprob& token : piece.likeliest()) top.push_back(OneLogprob(token));
+  logprob["top_logprobs"] = std::move(top);
+  return logprob;
+}
+
+std::string_view FinishReason(const pb::AnswerEnd& end) {
+  return end.reason() == pb::AnswerEnd::LENGTH ? "length" : "stop";
+}
+
+}  // namespace corpgrid::gateway

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "corpgrid/v1/worker.pb.h"
+#include "gateway/admission.h"
+#include "gateway/fields.h"
+#include "gateway/model_directory.h"
+#include "gateway/worker_stream.h"
+
+namespace corpgrid::gateway {
+
+// The tokens that a request takes. Its key is charged for them when this goes, however the request
+// ends.
+class Usage {
+ public:
+  explicit Usage(Admission::Ticket* ticket) : ticket_(ticket) {}
+  Usage(const Usage&) = delete;
+  ~Usage() { ticket_->Charge(prompt_ + std::max(computed_, completion_)); }
+
+  void AddPrompt(uint64_t tokens) { prompt_ += tokens; }
+  void Add(const corpgrid::v1::GenerateResponse& response);
+
+  uint64_t prompt() const { return prompt_; }
+  uint64_t completion() const { return completion_; }
+  uint64_t cached() const { return cached_; }
+  // As the API has it.
+  Json ToJson() const;
+
+ private:
+  Admission::Ticket* const ticket_;
+  uint64_t prompt_ = 0;
+  uint64_t computed_ = 0;  // of answers, so far
+  uint64_t completion_ = 0;
+  uint64_t cached_ = 0;
+};
+
+// Makes the text the prompt of `request`, as tokens. `param`: where the text came from. Errors:
+// InvalidArgument with the code context_length_exceeded and the figures when it and the answer do
+// not fit into the model's context.
+Task<absl::Status> SetPrompt(Model model, std::string text, bool special, std::string param,
+                             corpgrid::v1::GenerateRequest* request);
+
+// The same check for a prompt that is tokens already.
+absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens, uint32_t max_tokens,
+                         std::string_view param);
+
+// A token with its logprob as the chat API has it, and those of the likeliest.
+Json ChatLogprob(const corpgrid::v1::Piece& piece);
+
+std::string_view FinishReason(const corpgrid::v1::AnswerEnd& end);
+
+}  // namespace corpgrid::gateway

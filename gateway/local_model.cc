@@ -1,0 +1,153 @@
+#include "gateway/local_model.h"
+
+#include <grpcpp/create_channel.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "corpgrid/v1/worker.grpc.pb.h"
+#include "fmt/format.h"
+#include "rpc/status.h"
+#include "spdlog/spdlog.h"
+
+namespace corpgrid::gateway {
+namespace {
+
+namespace pb = corpgrid::v1;
+
+constexpr absl::Duration kWatchEvery = absl::Milliseconds(50);
+constexpr int64_t kGraceMs = 5000;
+
+}  // namespace
+
+LocalModel::LocalModel(Options options)
+    : options_(std::move(options)), created_s_(SystemClock().WallMs() / 1000) {}
+
+absl::StatusOr<std::unique_ptr<LocalModel>> LocalModel::Start(Options options) {
+  std::unique_ptr<LocalModel> model(new LocalModel(std::move(options)));
+  model->thread_ = std::thread([model = model.get()] { model->Run(); });
+  {
+    absl::MutexLock lock(&model->mutex_);
+    model->mutex_.Await(absl::Condition(&model->tried_));
+    if (!model->first_.ok()) return model->first_;
+  }
+  return model;
+}
+
+LocalModel::~LocalModel() { Stop(); }
+
+void LocalModel::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_ = true;
+    if (loading_ != nullptr) loading_->TryCancel();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void LocalModel::Run() {
+  Backoff backoff(static_cast<uint64_t>(getpid()));
+  while (true) {
+    absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> worker = Host();
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!tried_) first_ = worker.status();
+      tried_ = true;
+      if (stop_ || !first_.ok()) return;
+    }
+    std::string how;
+    if (worker.ok()) {
+      const int64_t began_ms = SystemClock().MonotonicMs();
+      std::optional<std::string> ended = Watch(worker->get());
+      if (!ended) return;
+      how = "the worker " + *std::move(ended);
+      if (SystemClock().MonotonicMs() - began_ms > 10'000) backoff.Reset();
+    } else {
+      how = std::string(worker.status().message());
+    }
+    const int64_t pause_ms = backoff.NextMs();
+    spdlog::error("{}: {}; a new worker starts in {} ms", options_.name, how, pause_ms);
+    absl::MutexLock lock(&mutex_);
+    why_ = how;
+    mutex_.AwaitWithTimeout(absl::Condition(&stop_), absl::Milliseconds(pause_ms));
+  }
+}
+
+absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> LocalModel::Host() {
+  ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({options_.program, options_.folder}));
+  if (absl::Status status = Load(worker->address()); !status.ok()) {
+    if (const auto ended = worker->Ended()) {
+      return absl::UnavailableError(fmt::format("the worker {}", *ended));
+    }
+    return status;
+  }
+  return worker;
+}
+
+absl::Status LocalModel::Load(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  const auto stub = pb::Worker::NewStub(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  pb::LoadResponse response;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stop_) return absl::CancelledError("it is to stop");
+    loading_ = &context;
+  }
+  const grpc::Status status = stub->Load(&context, options_.load, &response);
+  absl::MutexLock lock(&mutex_);
+  loading_ = nullptr;
+  if (!status.ok()) return rpc::FromGrpc(status);
+  loaded_ = std::move(response);
+  channel_ = rpc::ConnectWorker(address);
+  return absl::OkStatus();
+}
+
+std::optional<std::string> LocalModel::Watch(worker::WorkerProcess* worker) {
+  absl::MutexLock lock(&mutex_);
+  while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_), kWatchEvery)) {
+    if (std::optional<std::string> ended = worker->Ended()) {
+      channel_ = nullptr;
+      return ended;
+    }
+  }
+  channel_ = nullptr;
+  worker->Stop(kGraceMs);
+  return std::nullopt;
+}
+
+std::vector<ModelInfo> LocalModel::List() const {
+  absl::MutexLock lock(&mutex_);
+  return {{.name = options_.name,
+           .created_s = created_s_,
+           .context = loaded_.context(),
+           .chat_template = loaded_.facts().chat_template()}};
+}
+
+absl::StatusOr<Model> LocalModel::Find(const std::string& name) const {
+  if (name != options_.name) {
+    return absl::NotFoundError(
+        fmt::format("there is no model \"{}\" here; there is \"{}\"", name, options_.name));
+  }
+  ModelInfo info = List().front();
+  absl::MutexLock lock(&mutex_);
+  if (!channel_) {
+    return absl::UnavailableError(fmt::format(
+        "the model \"{}\" is not there at the moment ({}); a new worker is being started", name,
+        why_.empty() ? "its worker has just ended" : why_));
+  }
+  return Model{std::move(info), channel_};
+}
+
+corpgrid::v1::LoadResponse LocalModel::loaded() const {
+  absl::MutexLock lock(&mutex_);
+  return loaded_;
+}
+
+}  // namespace corpgrid::gateway

@@ -1,0 +1,98 @@
+#include "gateway/worker_stream.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <deque>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "fmt/format.h"
+
+namespace corpgrid::gateway {
+
+namespace asio = boost::asio;
+
+using Heard = absl::StatusOr<std::optional<std::string>>;
+
+// Outlives the stream, and even its executor, while the channel holds it: from Close() on it
+// touches neither.
+class RawStream::Inbox final : public rpc::CallListener,
+                               public std::enable_shared_from_this<Inbox> {
+ public:
+  Inbox(asio::any_io_executor strand, asio::steady_timer* wake)
+      : strand_(std::move(strand)), wake_(wake) {}
+
+  void Close() {
+    absl::MutexLock lock(&mutex_);
+    strand_.reset();
+    wake_ = nullptr;
+  }
+
+  void OnResponse(std::string response) override {
+    absl::MutexLock lock(&mutex_);
+    responses_.push_back(std::move(response));
+    Wake();
+  }
+
+  void OnEnd(absl::Status status) override {
+    absl::MutexLock lock(&mutex_);
+    end_ = std::move(status);
+    Wake();
+  }
+
+  // Nothing: not yet.
+  std::optional<Heard> Take() {
+    absl::MutexLock lock(&mutex_);
+    if (!responses_.empty()) {
+      Heard first(absl::in_place, std::move(responses_.front()));
+      responses_.pop_front();
+      return std::make_optional<Heard>(std::move(first));
+    }
+    if (!end_) return std::nullopt;
+    return std::make_optional<Heard>(end_->ok() ? Heard(absl::in_place, std::nullopt)
+                                                : Heard(*end_));
+  }
+
+ private:
+  void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!strand_) return;
+    asio::post(*strand_, [self = shared_from_this()] {
+      absl::MutexLock lock(&self->mutex_);
+      if (self->wake_ != nullptr) self->wake_->cancel();
+    });
+  }
+
+  absl::Mutex mutex_;
+  std::optional<asio::any_io_executor> strand_ ABSL_GUARDED_BY(mutex_);
+  asio::steady_timer* wake_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::string> responses_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+};
+
+RawStream::RawStream(const asio::any_io_executor& strand, rpc::WorkerChannel* channel,
+                     std::string_view method, const std::string& request)
+    : wake_(std::make_unique<asio::steady_timer>(strand)),
+      inbox_(std::make_shared<Inbox>(strand, wake_.get())),
+      call_(channel->Start(method, request, inbox_)) {}
+
+RawStream::~RawStream() {
+  if (inbox_) inbox_->Close();
+}
+
+Task<Heard> RawStream::Next() {
+  while (true) {
+    if (auto taken = inbox_->Take()) co_return *std::move(taken);
+    // No wake-up is lost between these two: it comes by this strand.
+    wake_->expires_at(asio::steady_timer::time_point::max());
+    // When the client goes, this wait ends, and the next one throws.
+    co_await wake_->async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
+absl::Status NotReadable(std::string_view method) {
+  return absl::InternalError(fmt::format("the worker's answer to {} cannot be read", method));
+}
+
+}  // namespace corpgrid::gateway

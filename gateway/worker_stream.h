@@ -1,0 +1,75 @@
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "http/message.h"
+#include "rpc/worker_channel.h"
+
+namespace corpgrid::gateway {
+
+using http::Task;
+
+// A worker's call for a coroutine. It is used and destroyed on the strand that it was made for; to
+// destroy it cancels the call. What was heard and not read waits: at most one answer.
+class RawStream {
+ public:
+  RawStream(const boost::asio::any_io_executor& strand, rpc::WorkerChannel* channel,
+            std::string_view method, const std::string& request);
+  RawStream(RawStream&&) = default;
+  ~RawStream();
+
+  // The next response; nothing after the last.
+  Task<absl::StatusOr<std::optional<std::string>>> Next();
+
+ private:
+  class Inbox;
+
+  std::unique_ptr<boost::asio::steady_timer> wake_;
+  std::shared_ptr<Inbox> inbox_;
+  std::unique_ptr<rpc::WorkerCall> call_;
+};
+
+absl::Status NotReadable(std::string_view method);
+
+// The same with messages.
+template <typename Response>
+class WorkerStream {
+ public:
+  template <typename Request>
+  WorkerStream(const boost::asio::any_io_executor& strand, rpc::WorkerChannel* channel,
+               std::string_view method, const Request& request)
+      : method_(method), raw_(strand, channel, method, request.SerializeAsString()) {}
+
+  Task<absl::StatusOr<std::optional<Response>>> Next() {
+    absl::StatusOr<std::optional<std::string>> bytes = co_await raw_.Next();
+    if (!bytes.ok()) co_return bytes.status();
+    if (!bytes->has_value()) co_return std::optional<Response>();
+    Response response;
+    if (!response.ParseFromString(**bytes)) co_return NotReadable(method_);
+    co_return std::optional<Response>(std::move(response));
+  }
+
+ private:
+  std::string method_;
+  RawStream raw_;
+};
+
+// A call with one response.
+template <typename Response, typename Request>
+Task<absl::StatusOr<Response>> CallWorker(std::shared_ptr<rpc::WorkerChannel> channel,
+                                          std::string method, Request request) {
+  const auto strand = co_await boost::asio::this_coro::executor;
+  WorkerStream<Response> stream(strand, channel.get(), method, request);
+  absl::StatusOr<std::optional<Response>> response = co_await stream.Next();
+  if (!response.ok()) co_return response.status();
+  if (!response->has_value()) co_return NotReadable(method);
+  co_return **std::move(response);
+}
+
+}  // namespace corpgrid::gateway

@@ -1,0 +1,212 @@
+"""corpgrid serve as a process: rude clients, workers that die, keys and their limits, and an end in order."""
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+from grid import BIN, seeded, wait
+from serving import HAVE_WORKER, Serving, in_parallel, make_model, resident_kib, wait_idle
+
+ENDLESS = {"2": -100}  # a bias: the model does not end its answer
+
+
+def events(response):
+    """The data of a stream of events, up to its end."""
+    return [line[6:] for line in response.read().decode().splitlines() if line.startswith("data: ")]
+
+
+@unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
+class GatewayTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="corpgrid-gateway.", dir="/var/tmp")
+        cls.folder = pathlib.Path(cls.temporary.name)
+        cls.model = make_model(cls.folder)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def serve(self, *options, **more):
+        serving = Serving(self.model, *options, **more)
+        self.addCleanup(serving.close)
+        return serving
+
+    def apikey(self, *arguments):
+        done = subprocess.run([BIN / "corpgrid", "apikey", *arguments, "--file", self.folder / "keys.json", "--json"],
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def stream(self, serving, tokens=900):
+        """An answer that goes on for long, of which the beginning is read."""
+        connection = serving.start("/v1/chat/completions", {
+            "model": serving.model, "stream": True, "max_tokens": tokens, "logit_bias": ENDLESS,
+            "messages": [{"role": "user", "content": "go on"}]})
+        response = connection.getresponse()
+        self.assertEqual(response.status, 200)
+        response.readline()
+        return connection, response
+
+    def test_says_what_is_wrong_before_it_serves(self):
+        for arguments, said in [(["absent.gguf"], "absent.gguf"), ([self.model, "--listen", "here"], "--listen"),
+                                ([self.model, "--api-key-file", "absent.json"], "absent.json"),
+                                ([__file__], "cannot be loaded")]:
+            done = subprocess.run([BIN / "corpgrid", "serve", *arguments], capture_output=True, text=True, check=False)
+            self.assertIn(done.returncode, (1, 2, 3), done)
+            self.assertIn(said, done.stderr)
+
+    def test_answers_and_ends_in_order(self):
+        serving = self.serve("--name", "org/small")
+        self.assertEqual(serving.ask("/health", key="")[0], 200)
+        self.assertEqual(serving.ask("/v1/models/org/small")[2]["id"], "org/small")
+        status, headers, answer = serving.chat()
+        self.assertEqual(status, 200, answer)
+        self.assertRegex(headers["X-Request-Id"], "^req_")
+        self.assertNotIn("Access-Control-Allow-Origin", headers)
+        connection, response = self.stream(serving)
+        worker = serving.worker()
+        self.assertEqual(serving.stop(), 0, serving.logged())
+        self.assertFalse(pathlib.Path(f"/proc/{worker}").exists(), "its worker outlives it")
+        response.read()
+        connection.close()
+
+    def test_rude_clients(self):
+        serving = self.serve(sequences=4)
+        dice = seeded()
+        deep = b"[" * 10_000
+        nested = b'{"model":"generic","messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
+        seeds = [dice.randrange(1 << 30) for _ in range(400)]
+
+        def be_rude(number):
+            own = random.Random(seeds[number])
+            kind = own.randrange(8)
+            if kind == 0:  # garbage
+                with socket.create_connection(("127.0.0.1", serving.port), 60) as raw:
+                    raw.sendall(own.randbytes(own.randrange(1, 3000)))
+            elif kind == 1:  # a request that stops in the middle
+                with socket.create_connection(("127.0.0.1", serving.port), 60) as raw:
+                    raw.sendall(b"POST /v1/completions HTTP/1.1\r\nContent-Length: 500\r\n\r\nhalf"[:own.randrange(1, 70)])
+            elif kind == 2:
+                self.assertEqual(serving.ask("/v1/chat/completions", own.choice([deep, nested]))[0], 400)
+            elif kind == 3:
+                status, _, answer = serving.chat(max_tokens=10 ** 9)
+                self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
+            elif kind == 4:  # leaves in mid-stream, or before anything came
+                connection = serving.start("/v1/chat/completions", {
+                    "model": serving.model, "stream": own.random() < 0.5, "max_tokens": 900, "logit_bias": ENDLESS,
+                    "messages": [{"role": "user", "content": "x" * own.randrange(1, 50)}]})
+                if own.random() < 0.3:
+                    connection.sock.recv(100)
+                connection.close()
+            elif kind == 5:
+                body = bytes(own.choice(b'{}[]":,0e-\\"abc\x80\xff') for _ in range(own.randrange(1, 200)))
+                self.assertEqual(serving.ask("/v1/completions", body)[0], 400)
+            elif kind == 6:
+                self.assertEqual(serving.ask("/v1/completions", b"x" * (9 << 20))[0], 413)
+            else:
+                self.assertEqual(serving.chat(max_tokens=2)[0], 200)
+
+        status, _, answer = serving.chat("a b " * (7 << 18))  # its tokens fill more than one message
+        self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
+        after = []
+        for turn in range(8):
+            in_parallel(50, lambda n, turn=turn: be_rude(50 * turn + n))
+            wait_idle(serving)
+            after.append(resident_kib(serving.process.pid))
+        self.assertEqual(serving.chat()[0], 200)
+        self.assertLess(after[-1] - after[3], 32 << 10, f"the server's memory grew: {after} KiB")
+        self.assertIsNone(serving.process.poll())
+        self.assertNotIn("a new worker", serving.logged())
+
+    def test_who_leaves_is_computed_for_no_more(self):
+        serving = self.serve(sequences=1, context=100_000)
+        connection, _ = self.stream(serving, tokens=90_000)
+        wait(lambda: serving.stats()["running"] == 1, 60, "the first request to be counted")
+        waiting = serving.start("/v1/completions", {"model": serving.model, "prompt": "wait", "max_tokens": 50_000})
+        wait(lambda: serving.stats()["waiting"] == 1, 60, "the second request to wait")
+        waiting.close()  # not a stream, and nothing of it was computed
+        wait(lambda: serving.stats()["waiting"] == 0, 60, "the second request to go")
+        self.assertEqual(serving.stats()["running"], 1)
+        connection.close()
+        wait(lambda: serving.stats()["running"] == 0, 60, "the first request to go")
+        self.assertLess(int(serving.stats()["answer_tokens"]), 80_000)
+
+    def test_a_worker_that_dies(self):
+        serving = self.serve(context=100_000)
+        dice = seeded()
+        for turn in range(3):
+            streams = [self.stream(serving, tokens=90_000) for _ in range(3)]
+            plain = serving.start("/v1/completions", {"model": serving.model, "prompt": "x", "max_tokens": 90_000,
+                                                      "logit_bias": ENDLESS})
+            wait(lambda: serving.stats()["running"] == 4, 60, "all to be computed")
+            old = serving.worker()
+            os.kill(old, dice.choice([signal.SIGKILL, signal.SIGABRT]))
+            for connection, response in streams:
+                last = json.loads(events(response)[-1])
+                self.assertEqual(last["error"]["type"], "server_error", last)
+                connection.close()
+            response = plain.getresponse()
+            self.assertEqual(response.status, 503)
+            self.assertTrue(response.headers["Retry-After"])
+            self.assertEqual(json.loads(response.read())["error"]["type"], "server_error")
+            plain.close()
+            wait(lambda: serving.worker() not in (None, old), 60, "another worker")
+            wait(lambda: serving.ask("/health")[0] == 200, 60, "the model to be back")
+            self.assertEqual(serving.chat()[0], 200)
+            self.assertEqual(serving.logged().count("a new worker starts"), turn + 1)
+        self.assertRegex(serving.logged(), "the worker ended by signal [69]")
+
+    def test_keys(self):
+        alice = self.apikey("create", "alice")["api_key"]
+        other = self.apikey("create", "other", "--model", "elsewhere")["api_key"]
+        late = self.apikey("create", "late", "--expires", "1s")["api_key"]
+        text = (self.folder / "keys.json").read_text()
+        self.assertFalse(any(key in text or key[4:] in text for key in (alice, other, late)))
+        self.assertEqual((self.folder / "keys.json").stat().st_mode & 0o777, 0o600)
+        serving = self.serve("--api-key-file", self.folder / "keys.json")
+        self.assertIsNone(serving.key, "a key is made although there are some")
+        self.assertEqual(serving.chat(key=alice)[0], 200)
+
+        def code(*request, **more):
+            status, _, answer = serving.ask(*request, **more)
+            return status, answer["error"]["code"]
+
+        self.assertEqual(code("/v1/models", key=""), (401, "missing_api_key"))
+        self.assertEqual(code("/v1/models", key="cgk-" + "0" * 64), (401, "invalid_api_key"))
+        self.assertEqual(serving.chat(key=other)[0], 403)
+        self.assertEqual(serving.ask("/v1/models", key=other)[2]["data"], [])
+        self.assertEqual(code(f"/v1/models/{serving.model}", key=other), (403, "model_not_allowed"))
+        end = time.time() + 1
+        wait(lambda: time.time() > end and code("/v1/models", key=late) == (401, "expired_api_key"), 30, "the key's end")
+        self.apikey("remove", "alice")
+        self.assertEqual(code("/v1/models", key=alice), (401, "invalid_api_key"), "a removed key is let in")
+        (self.folder / "keys.json").write_text("broken")
+        self.assertEqual(serving.chat(key=other)[0], 503, "with a broken file somebody gets in")
+        (self.folder / "keys.json").unlink()
+
+    def test_limits_of_a_key(self):
+        key = self.apikey("create", "limited", "--concurrent", "2", "--tokens-per-minute", "600")["api_key"]
+        serving = self.serve("--api-key-file", self.folder / "keys.json", context=100_000)
+        serving.key = key
+        streams = [self.stream(serving, tokens=90_000) for _ in range(2)]
+        status, headers, answer = serving.chat()
+        self.assertEqual((status, answer["error"]["code"], headers["Retry-After"]), (429, "rate_limit_exceeded", "1"))
+        self.assertIn("2 requests running", answer["error"]["message"])
+        for connection, response in streams:
+            for _ in range(400):
+                response.readline()
+            connection.close()
+        wait(lambda: "tokens a minute" in serving.chat()[2].get("error", {}).get("message", ""), 60, "the limit of tokens")
+        self.assertGreaterEqual(int(serving.chat()[1]["Retry-After"]), 1)
+        (self.folder / "keys.json").unlink()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,148 @@
+"""corpgrid serve as a process, with models of random weights, for the tests beside this file."""
+import http.client
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import threading
+
+from grid import BIN, descendants, wait
+
+HERMES = """{% if tools %}<|im_start|>system
+# Tools
+{% for tool in tools %}{{ tool | tojson }}
+{% endfor %}For a call write <tool_call>
+{"name": <name>, "arguments": <arguments>}
+</tool_call><|im_end|>
+{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content or '' }}{% for call in m.tool_calls or [] %}<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+MISTRAL = """{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}\
+{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]{% elif m.tool_calls %}[TOOL_CALLS][{% for call in m.tool_calls %}\
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}{% endfor %}]</s>\
+{% elif m.role == 'tool' %}[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"""
+LLAMA = """{% if tools %}<|start_header_id|>system<|end_header_id|>
+{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|eot_id|>{% endif %}{% for m in messages %}\
+<|start_header_id|>{{ 'ipython' if m.role == 'tool' else m.role }}<|end_header_id|>
+{% for call in m.tool_calls or [] %}{"name": "{{ call.function.name }}", "parameters": \
+{{ call.function.arguments | tojson }}}{% endfor %}{{ m.content or '' }}<|eot_id|>{% endfor %}\
+{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>
+{% endif %}"""
+FAMILIES = {"generic": ["", []], "hermes": [HERMES, ["<tool_call>"]], "mistral": [MISTRAL, ["[TOOL_CALLS]"]],
+            "llama3": [LLAMA, []]}
+
+
+def make_model(folder, family="generic"):
+    """A small model of random weights; returns its path."""
+    path = pathlib.Path(folder) / f"{family}.gguf"
+    template, control = FAMILIES[family]
+    subprocess.run([BIN / "bench_make_model", path, "Q8_0", "2", "64", "4", "2", "128", "400", template, *control],
+                   check=True)
+    return path
+
+
+class Serving:
+    """A server that was started, with a client of it."""
+
+    def __init__(self, model, *options, context=1024, sequences=4):
+        self.log = tempfile.NamedTemporaryFile(prefix="corpgrid-serve.", suffix=".log", dir="/var/tmp")
+        self.process = subprocess.Popen(
+            [BIN / "corpgrid", "serve", model, "--json", "--listen", "127.0.0.1:0", "--threads", "1",
+             "--context", str(context), "--sequences", str(sequences), *options],
+            stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.url = None
+        said = "".join(iter(self.read_line, "}\n")) + "}"
+        try:
+            said = json.loads(said)
+        except ValueError:
+            self.close()
+            raise AssertionError(f"it did not start: {said} {self.logged()}") from None
+        self.url, self.model, self.key = said["url"], said["model"], said.get("api_key")
+        self.port = int(self.url.rpartition(":")[2])
+
+    def read_line(self):
+        return self.process.stdout.readline() or "}\n"  # the end, when it did not start
+
+    def logged(self):
+        return pathlib.Path(self.log.name).read_text()
+
+    def worker(self):
+        """The pid of its worker; None while there is none."""
+        return next((p.pid for p in descendants(self.process.pid) if "corpgrid-worker --socket" in p.command()), None)
+
+    def stats(self):
+        command = pathlib.Path(f"/proc/{self.worker()}/cmdline").read_text().split("\0")
+        out = subprocess.run([BIN / "worker_client", command[2], "GetStats", "{}"], check=True, capture_output=True)
+        return json.loads(out.stdout)
+
+    def start(self, path, body=None, key=None, method=None):
+        """A connection whose request was sent."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body)
+        connection.request(method or ("GET" if body is None else "POST"), path, data,
+                           {"Authorization": f"Bearer {self.key if key is None else key}"})
+        return connection
+
+    def ask(self, path, body=None, key=None, method=None):
+        """Status, headers and JSON of an answer."""
+        connection = self.start(path, body, key, method)
+        try:
+            response = connection.getresponse()
+            return response.status, response.headers, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def chat(self, content="hello", key=None, **more):
+        return self.ask("/v1/chat/completions", {"model": self.model, "max_tokens": 8, **more,
+                                                 "messages": [{"role": "user", "content": content}]}, key)
+
+    def stop(self):
+        """Ends it in order; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(30)
+        self.process.stdout.close()
+        self.log.close()
+
+
+def in_parallel(count, work):
+    """Runs work(number) on as many threads; raises what the first of them raised."""
+    failures = []
+
+    def run(number):
+        try:
+            work(number)
+        except BaseException as error:  # pylint: disable=broad-except
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def resident_kib(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def wait_idle(serving):
+    wait(lambda: (lambda s: s["running"] + s["waiting"] == 0)(serving.stats()), 60, "the end of all work")
+
+
+OPENAI_MODULES = pathlib.Path(__file__).resolve().parent.parent / ".deps/node"
+HAVE_OPENAI = (OPENAI_MODULES / "node_modules/openai").exists()
+HAVE_WORKER = (BIN / "corpgrid-worker").exists()
+ENVIRONMENT = {**os.environ, "OPENAI_MODULES": str(OPENAI_MODULES)}
