@@ -102,16 +102,21 @@ class ModelTest(unittest.TestCase):
         self.ok("rm", "linked")
         self.assertEqual(self.gguf.read_bytes(), self.data)
 
+    def peer(self, name):
+        """The command of one of llama.cpp's programs, and the folder where it finds its backends."""
+        private = BIN.parent.parent / ".deps/inference/usr"
+        if shutil.which(name):
+            return [name], None
+        if not (private / "bin" / name).exists():
+            self.skipTest(f"no {name} here")
+        libraries = next(private.glob("lib/*/libllama.so.0")).parent
+        loader = next(libraries.glob("ld-linux*.so.*"))
+        return [loader, "--library-path", f"{libraries}:{libraries}/llama", private / "bin" / name], libraries / "ggml/backends0"
+
     def split(self):
-        tool = next((path for path in (shutil.which("llama-gguf-split"),
-                                       BIN.parent.parent / ".deps/inference/usr/bin/llama-gguf-split")
-                     if path and os.path.exists(path)), None)
-        if tool is None:
-            self.skipTest("no llama-gguf-split here")
-        lib = BIN.parent.parent / ".deps/inference/usr/lib/x86_64-linux-gnu"
-        loader = [lib / "ld-linux-x86-64.so.2", "--library-path", lib] if lib.exists() else []
-        subprocess.run([*loader, tool, "--split", "--split-max-size", "1M", self.gguf, self.folder / "part"],
-                       check=True, capture_output=True)
+        tool, where = self.peer("llama-gguf-split")
+        subprocess.run([*tool, "--split", "--split-max-size", "1M", self.gguf, self.folder / "part"],
+                       check=True, capture_output=True, cwd=where)
         parts = {path.name: path.read_bytes() for path in self.folder.glob("part-*.gguf")}
         self.assertGreater(len(parts), 2)
         return parts
@@ -199,7 +204,7 @@ class ModelTest(unittest.TestCase):
         self.hub.files["/m.gguf"] = self.data
         url = f"{self.hub.host.url}/m.gguf?key=secret"
         self.kill_in_the_middle(url)
-        changed = self.data[:-4] + b"\0\0\0\0"
+        changed = self.data[:150_000] + b"\0\0\0\0" + self.data[150_004:]  # in what came before
         self.hub.files["/m.gguf"] = changed
         self.hub.requests = []
         added = self.ok("add", url, "--name", "killed")
@@ -266,7 +271,8 @@ class ModelTest(unittest.TestCase):
             with self.subTest(name):
                 path = self.folder / "bad.gguf"
                 path.write_bytes(content)
-                self.refused("is no GGUF file|cannot host it|cannot host bad", "add", path, code=code)
+                done = self.refused("bad.gguf is no GGUF file|cannot host bad", "add", path, code=code)
+                self.assertNotIn(".staging", done.stderr)
         self.assertEqual(self.names(), [])
         unknown = self.data.replace(b"llama", b"lambda"[:5])
         (self.folder / "unknown.gguf").write_bytes(unknown)
