@@ -90,6 +90,9 @@ class ModelTest(unittest.TestCase):
         self.refused('no model "tinymodel"; did you mean tiny-model\\?', "show", "tinymodel")
         self.refused("is no name for a model", "add", self.gguf, "--name", "../up", code=2)
         self.refused("should be", "add", self.gguf, "--name", "other", "--sha256", "0" * 64)
+        shutil.copytree(self.store, self.folder / "data/models")
+        words = [BIN / "corpgrid", "__complete", "--", "model", "show", "--data", self.folder / "data", "t"]
+        self.assertEqual(subprocess.run(words, capture_output=True, text=True).stdout, "tiny-model\n")
         self.ok("rm", "tiny-model")
         self.assertEqual(self.names(), [])
         self.refused("no model", "rm", "tiny-model")
@@ -164,6 +167,11 @@ class ModelTest(unittest.TestCase):
                 self.check_whole(f"cut-{etags}")
                 self.assertEqual(self.hub.ranges(), ["bytes=100000-", "bytes=100001-", "bytes=100001-", "bytes=400001-"])
                 self.assertEqual(self.hub.sent, len(self.data), "bytes were fetched twice")
+        # What nothing vouches for begins anew.
+        self.hub.files["/m.gguf"], self.hub.requests, self.hub.cuts, self.hub.sent = self.data, [], [100_000], 0
+        self.ok("add", f"{self.hub.host.url}/m.gguf", "--name", "anew")
+        self.check_whole("anew")
+        self.assertEqual((self.hub.ranges(), self.hub.sent), ([], 100_000 + len(self.data)))
         self.hub.cuts = [0] * 100
         self.refused("6 tries", "add", f"hf://{REPO}/tiny.gguf", "--name", "never")
 
