@@ -98,6 +98,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddBackupCommands(tree);
   AddAuditCommands(tree);
   AddServeCommand(tree);
+  AddGatewayCommand(tree);
   AddApiKeyCommands(tree);
   AddVersionCommand(tree);
   AddCompletionCommands(tree);

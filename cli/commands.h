@@ -35,6 +35,7 @@ void AddBackupCommands(CommandTree& tree);
 void AddAuditCommands(CommandTree& tree);
 void AddCompletionCommands(CommandTree& tree);
 void AddServeCommand(CommandTree& tree);
+void AddGatewayCommand(CommandTree& tree);
 void AddApiKeyCommands(CommandTree& tree);
 void AddVersionCommand(CommandTree& tree);
 

@@ -1,10 +1,12 @@
 #include "cli/completion.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/data_folder.h"
+#include "cli/models.h"
 #include "fmt/format.h"
 
 namespace corpgrid::cli {
@@ -106,12 +108,27 @@ std::vector<std::string> ValuesFor(const CLI::Option& option, const ValuesOf& va
   if (kind == "FILE") return {kFiles};
   if (kind == "DIR") return {kFolders};
   if (kind == "SHELL") return {"bash", "zsh", "fish"};
-  if (kind == "JOB" || kind == "DEVICE" || kind == "PROJECT") return values_of(kind);
+  if (kind == "JOB" || kind == "DEVICE" || kind == "PROJECT" || kind == "MODEL") {
+    return values_of(kind);
+  }
   return {};
+}
+
+std::vector<std::string> NamesOfModels(const Common& common) {
+  std::vector<std::string> names;
+  if (!std::filesystem::exists(common.data_folder + "/models")) return names;  // makes none
+  const auto store = OpenModels(common, "");
+  if (!store.ok()) return names;
+  const absl::StatusOr<models::Listing> listing = (*store)->List();
+  if (!listing.ok()) return names;
+  for (const models::StoredModel& model : listing->models) names.push_back(model.name);
+  for (const models::Unfinished& one : listing->unfinished) names.push_back(one.name);
+  return names;
 }
 
 std::vector<std::string> ValuesFromGrid(const Common& common, const std::string& kind) {
   std::vector<std::string> values;
+  if (kind == "MODEL") return NamesOfModels(common);
   const auto client = Client::Open(common.data_folder);
   if (!client.ok()) return values;
   if (kind == "JOB") {

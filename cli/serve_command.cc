@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "base/clock.h"
@@ -13,6 +14,7 @@
 #include "gateway/admission.h"
 #include "gateway/api.h"
 #include "gateway/api_error.h"
+#include "gateway/grid_models.h"
 #include "gateway/local_model.h"
 #include "http/server.h"
 #include "spdlog/sinks/stdout_sinks.h"
@@ -112,47 +114,85 @@ absl::StatusOr<http::Options> ParseListen(const std::string& listen) {
 void Announce(const Common& common, const std::string& url, const std::string& model,
               const std::string& key) {
   if (common.json) {
-    Json said{{"url", url}, {"model", model}};
+    Json said{{"url", url}};
+    if (!model.empty()) said["model"] = model;
     if (!key.empty()) said["api_key"] = key;
     PrintJson(said);
     return;
   }
-  Print(fmt::format("{} answers at {}/v1\n", model, url));
+  Print(fmt::format("{} answers at {}/v1\n", model.empty() ? "the grid" : model, url));
   if (!key.empty()) Print(fmt::format("API key: {}\n", key));
   Say(
       fmt::format("Ctrl-C ends it. Try:\n"
                   "  curl {}/v1/chat/completions -H 'Authorization: Bearer {}' \\\n"
                   "    -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": "
                   "\"Hello\"}}]}}'",
-                  url, key.empty() ? "KEY" : key, model));
+                  url, key.empty() ? "KEY" : key, model.empty() ? "MODEL" : model));
 }
 
-absl::Status Serve(const Common& common, const ServeArguments& arguments) {
-  sigset_t stops;
-  sigemptyset(&stops);
-  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&stops, signal);
-  pthread_sigmask(SIG_BLOCK, &stops, nullptr);
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("serve"));
-  ASSIGN_OR_RETURN(http::Options options, ParseListen(arguments.listen));
+// Answers the API for the models of a directory until it is told to stop. `announce` gets the URL
+// and the key that was made because there is no file of keys.
+absl::Status Answer(gateway::ModelDirectory* models, const std::string& listen,
+                    const std::string& key_file, const sigset_t& stops,
+                    const std::function<void(const std::string&, const std::string&)>& announce) {
+  ASSIGN_OR_RETURN(http::Options options, ParseListen(listen));
   std::string key;
-  ASSIGN_OR_RETURN(const auto keys, OpenKeys(arguments.key_file, &key));
-  ASSIGN_OR_RETURN(const OwnFolder folder, OwnFolder::Make());
-  ASSIGN_OR_RETURN(const auto model, Host(arguments, folder.path()));
+  ASSIGN_OR_RETURN(const auto keys, OpenKeys(key_file, &key));
   gateway::Admission admission(keys.get(), &SystemClock());
-  gateway::Api api(model.get(), &admission, &SystemClock());
+  gateway::Api api(models, &admission, &SystemClock());
   http::Router router;
   api.AddRoutes(&router);
   const bool is_ipv6 = options.address.find(':') != std::string::npos;
   const std::string host = is_ipv6 ? "[" + options.address + "]" : options.address;
   ASSIGN_OR_RETURN(const auto server, http::Server::Start(std::move(options), std::move(router)));
-  Announce(common, fmt::format("http://{}:{}", host, server->port()), model->List().front().name,
-           key);
+  announce(fmt::format("http://{}:{}", host, server->port()), key);
   int signal = 0;
   sigwait(&stops, &signal);
   pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);  // a second one ends it at once
   server->Stop(kGraceMs);
-  model->Stop();
   return absl::OkStatus();
+}
+
+// The signals that end it, blocked in all threads from here on.
+sigset_t BlockStops() {
+  sigset_t stops;
+  sigemptyset(&stops);
+  for (const int signal : {SIGINT, SIGTERM}) sigaddset(&stops, signal);
+  pthread_sigmask(SIG_BLOCK, &stops, nullptr);
+  return stops;
+}
+
+absl::Status Serve(const Common& common, const ServeArguments& arguments) {
+  const sigset_t stops = BlockStops();
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("serve"));
+  RETURN_IF_ERROR(ParseListen(arguments.listen).status());
+  ASSIGN_OR_RETURN(const OwnFolder folder, OwnFolder::Make());
+  ASSIGN_OR_RETURN(const auto model, Host(arguments, folder.path()));
+  const absl::Status status = Answer(model.get(), arguments.listen, arguments.key_file, stops,
+                                     [&](const std::string& url, const std::string& key) {
+                                       Announce(common, url, model->List().front().name, key);
+                                     });
+  model->Stop();
+  return status;
+}
+
+absl::Status ServeGrid(const Common& common, const ServeArguments& arguments) {
+  const sigset_t stops = BlockStops();
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("gateway"));
+  ASSIGN_OR_RETURN(const auto models, gateway::GridModels::Start(common.data_folder));
+  return Answer(
+      models.get(), arguments.listen, arguments.key_file, stops,
+      [&](const std::string& url, const std::string& key) { Announce(common, url, "", key); });
+}
+
+void AddListenOptions(CLI::App* command, ServeArguments* arguments) {
+  command->add_option("--listen", arguments->listen, "Where to answer; port 0 picks one")
+      ->capture_default_str()
+      ->type_name("ADDRESS:PORT");
+  command
+      ->add_option("--api-key-file", arguments->key_file,
+                   "Who is let in (see corpgrid apikey); without it one key is made and shown")
+      ->type_name("FILE");
 }
 
 }  // namespace
@@ -170,9 +210,6 @@ void AddServeCommand(CommandTree& tree) {
   serve->add_option("file", arguments->file, "The model, a GGUF file")
       ->type_name("FILE")
       ->required();
-  serve->add_option("--listen", arguments->listen, "Where to answer; port 0 picks one")
-      ->capture_default_str()
-      ->type_name("ADDRESS:PORT");
   serve->add_option("--name", arguments->name, "What the model is called (default: the file's)")
       ->type_name("NAME");
   serve->add_option("--context", arguments->context, "Tokens that a prompt and its answer may have")
@@ -186,10 +223,20 @@ void AddServeCommand(CommandTree& tree) {
   serve->add_option("--threads", arguments->threads, "That compute (default: one a core)")
       ->type_name("N")
       ->check(CLI::Range(1u, 512u).description(""));
-  serve
-      ->add_option("--api-key-file", arguments->key_file,
-                   "Who is let in (see corpgrid apikey); without it one key is made and shown")
-      ->type_name("FILE");
+  AddListenOptions(serve, arguments.get());
+}
+
+void AddGatewayCommand(CommandTree& tree) {
+  const auto arguments = std::make_shared<ServeArguments>();
+  CLI::App* gateway = AddCommand(tree, &tree.root, "gateway",
+                                 "Answer the OpenAI API for the models that a grid hosts",
+                                 "  corpgrid gateway --api-key-file keys.json\n"
+                                 "  corpgrid gateway --listen 127.0.0.1:0",
+                                 [&common = tree.common, arguments]() -> int {
+                                   const absl::Status status = ServeGrid(common, *arguments);
+                                   return status.ok() ? kExitDone : Fail(common, status);
+                                 });
+  AddListenOptions(gateway, arguments.get());
 }
 
 }  // namespace corpgrid::cli

@@ -208,9 +208,15 @@ absl::StatusOr<inference::Inspection> TryFile(const WorkerProgram& worker,
 
 absl::StatusOr<StoredModel> InspectAndCommit(Staging* staging, StoredModel model, bool anyway,
                                              const WorkerProgram& worker, const Clock& clock) {
-  const absl::StatusOr<inference::Inspection> inspection =
-      TryFile(worker, staging->PathOf(model.files[0].name));
-  if (inspection.status().code() == absl::StatusCode::kInvalidArgument) staging->Discard();
+  const std::string file = staging->PathOf(model.files[0].name);
+  const absl::StatusOr<inference::Inspection> inspection = TryFile(worker, file);
+  if (inspection.status().code() == absl::StatusCode::kInvalidArgument) {
+    staging->Discard();
+    // It names the file by the place where it is no more.
+    std::string message(inspection.status().message());
+    if (message.starts_with(file)) message.replace(0, file.size(), model.source);
+    return absl::InvalidArgumentError(message);
+  }
   RETURN_IF_ERROR(inspection.status());
   model.facts = inspection->facts;
   model.verdict = inspection->compatibility;

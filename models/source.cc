@@ -67,6 +67,9 @@ absl::StatusOr<Source> Source::Parse(const std::string& text) {
     return Source{.kind = Kind::kPath, .path = text, .url = {}, .repo = {}, .revision = {}};
   }
   RETURN_IF_ERROR(CheckUrl(text));
+  if (PathOfUrl(text).empty() || PathOfUrl(text).ends_with('/')) {
+    return absl::InvalidArgumentError(fmt::format("{} names no file", WithoutQuery(text)));
+  }
   return Source{
       .kind = Kind::kUrl, .path = PathOfUrl(text), .url = text, .repo = {}, .revision = {}};
 }
@@ -93,8 +96,8 @@ Source Source::WithFile(const std::string& name) const {
   other.path = path.substr(0, path.find_last_of('/') + 1) + name;
   if (kind == Kind::kUrl) {
     const size_t query = url.find_first_of("?#");
-    const std::string before = url.substr(0, query);
-    other.url = before.substr(0, before.find_last_of('/') + 1) + PercentEncoded(name, false) +
+    // Resolved, not glued: a URL may have no path.
+    other.url = ResolveUrl(url.substr(0, query), "./" + PercentEncoded(name, false)) +
                 (query == std::string::npos ? "" : url.substr(query));
   }
   return other;

@@ -33,6 +33,13 @@ TEST(SourceTest, UrlsKeepTheirQueryToThemselves) {
   EXPECT_EQ(source->WithFile("c d.gguf").url, "https://host:8443/dir/c%20d.gguf?sig=secret#x");
 }
 
+TEST(SourceTest, AUrlWithoutAPathNamesNoFileAndNoOtherHost) {
+  for (const char* bad :
+       {"https://host", "https://host/", "https://host?a/b.gguf", "https://host/dir/"}) {
+    EXPECT_EQ(Source::Parse(bad).status().code(), absl::StatusCode::kInvalidArgument) << bad;
+  }
+}
+
 TEST(SourceTest, OnlyHttpsLeavesTheMachine) {
   for (const char* good : {"https://host/a", "http://127.0.0.1:80/a", "http://127.9.9.9/a",
                            "http://[::1]:1/a", "http://localhost/a"}) {

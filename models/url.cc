@@ -49,7 +49,9 @@ bool IsLoopback(const std::string& host) {
 
 absl::Status CheckUrl(const std::string& text) {
   Url url;
-  if (!url.Set(text) || !url.Get(CURLUPART_HOST)) {
+  const bool plain =
+      std::none_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' ' || c == 127; });
+  if (!plain || !url.Set(text) || !url.Get(CURLUPART_HOST)) {
     return absl::InvalidArgumentError(fmt::format("\"{}\" is no URL", text));
   }
   if (url.Get(CURLUPART_USER) || url.Get(CURLUPART_PASSWORD)) {

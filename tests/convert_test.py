@@ -88,8 +88,6 @@ class ConvertTest(unittest.TestCase):
 
     @unittest.skipUnless(CONVERTER.exists(), "without the converter: ./dev setup convert")
     def test_a_folder_becomes_a_model(self):
-        ran = self.folder / "ran"
-        (self.model / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
         added = self.run_model("add", self.model)
         self.assertEqual(added.returncode, 0, added.stderr)
         model = json.loads(added.stdout)
@@ -101,7 +99,6 @@ class ConvertTest(unittest.TestCase):
             shape[0] * (shape[1] if len(shape) > 1 else 1) for _, shape in tensors(self.vocabulary)))
         self.assertIn("[{{ m.role }}]", facts["chat_template"])
         self.assertTrue(model["verdict"]["tried"] and model["verdict"]["generates"])
-        self.assertFalse(ran.exists())
         self.assertEqual(sorted(os.listdir(self.folder / "models/tiny-llama")), ["manifest.json", "tiny-llama.gguf"])
         (self.model / "config.json").write_text('{"architectures": ["NoSuchModel"]}')
         refused = self.run_model("add", self.model, "--name", "other")
@@ -117,7 +114,15 @@ class ConvertTest(unittest.TestCase):
         self.assertRegex(empty.stderr, "a folder with config.json, .* is expected")
         failed = self.run_model("add", self.model, converter="/bin/false")
         self.assertRegex(failed.stderr, "cannot be converted; the converter's last words")
-        for done in (missing, empty, failed):
+        # Programs that lie beside the data are kept from the converter, which might run them.
+        (self.model / "evil.py").write_text("raise SystemExit\n")
+        lists = self.folder / "lists"
+        lists.write_text("#!/bin/sh\nls -A $1\nexit 1\n")
+        lists.chmod(0o755)
+        listed = self.run_model("add", self.model, converter=lists)
+        self.assertRegex(listed.stderr, "config.json / model.safetensors / tokenizer.json / tokenizer_config.json$")
+        self.assertNotIn("evil", listed.stderr)
+        for done in (missing, empty, failed, listed):
             self.assertIn(done.returncode, (1, 2))
         self.assertEqual(os.listdir(self.folder / "models/.staging"), [])
 

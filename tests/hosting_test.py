@@ -8,8 +8,10 @@ import tempfile
 import unittest
 
 from grid import BIN, GridTest, descendants, main, wait
+from serving import ENVIRONMENT, HAVE_OPENAI, GridGateway
 
 WORKER = BIN / "corpgrid-worker"
+SCRIPTS = pathlib.Path(__file__).resolve().parent / "openai_conformance"
 GREEDY = {"max_tokens": 12, "sampling": {"temperature": 0}, "ignore_end": True}
 
 
@@ -37,8 +39,8 @@ class HostingTest(GridTest):
             self.grid.envs[f"agent-{number}"] = {"CORPGRID_MODELS": str(self.store),
                                                  "CORPGRID_MODEL_MEMORY": "512MiB"}
 
-    def load(self, *options):
-        return self.grid.ok("model", "load", "tiny", "--context", "512", "--sequences", "4", *options).json()
+    def load(self, *options, context=512):
+        return self.grid.ok("model", "load", "tiny", "--context", context, "--sequences", "4", *options).json()
 
     def shown(self):
         return next((m for m in self.grid.ok("model", "ps").json()["models"] if m["name"] == "tiny"), None)
@@ -126,6 +128,41 @@ class HostingTest(GridTest):
         self.assertRegex(self.shown()["why"], "device 1 .*device 2 ")
         # Asked for less, it is loaded at once.
         self.assertEqual(len(self.load()["replicas"]), 1)
+
+    def gateway(self):
+        gateway = GridGateway(self.grid.data, "tiny")
+        self.addCleanup(gateway.close)
+        self.grid.adopted.append(gateway)
+        return gateway
+
+    @unittest.skipUnless(HAVE_OPENAI, "the openai client is not there: run ./dev setup")
+    def test_the_openai_client_talks_to_the_grid(self):
+        gateway = self.gateway()
+        self.assertEqual(gateway.ask("/v1/models")[2]["data"], [])
+        self.assertEqual(gateway.chat()[0], 404)
+        self.load(context=4096)
+        wait(lambda: gateway.chat()[0] == 200, 30, "the gateway to know it")
+        done = subprocess.run(
+            ["node", "--test", "--test-reporter=spec", SCRIPTS / "chat_test.mjs", SCRIPTS / "responses_test.mjs"],
+            env={**ENVIRONMENT, "OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": gateway.key,
+                 "OPENAI_MODEL": "tiny", "OPENAI_TOOL_MARKER": ""},
+            capture_output=True, text=True, timeout=600, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr + gateway.logged())
+        self.assertEqual(gateway.stop(), 0, gateway.logged())
+
+    def test_the_api_survives_workers_and_schedulers(self):
+        gateway = self.gateway()
+        where = self.load("--replicas", "2", context=4096)["replicas"][0]["device"]
+        wait(lambda: gateway.chat()[0] == 200 and len(self.ready()) == 2, 30, "the gateway to know it")
+        os.kill(self.workers()[where][0].pid, signal.SIGKILL)
+        wait(lambda: gateway.chat()[0] == 200, 30, "the other replica to answer")
+        self.grid.kill("scheduler")
+        self.assertEqual(gateway.ask("/v1/models")[0], 200)
+        self.grid.start_scheduler()
+        wait(lambda: gateway.chat()[0] == 200, 40, "the gateway to find the scheduler")
+        self.grid.ok("model", "unload", "tiny")
+        wait(lambda: gateway.chat()[0] == 404, 20, "it to be gone")
+        self.assertEqual(gateway.stop(), 0, gateway.logged())
 
     def test_a_drained_device_gives_it_up(self):
         where = self.load()["replicas"][0]["device"]

@@ -91,6 +91,9 @@ class ModelTest(unittest.TestCase):
         self.refused('no model "tinymodel"; did you mean tiny-model\\?', "show", "tinymodel")
         self.refused("is no name for a model", "add", self.gguf, "--name", "../up", code=2)
         self.refused("should be", "add", self.gguf, "--name", "other", "--sha256", "0" * 64)
+        shutil.copytree(self.store, self.folder / "data/models")
+        words = [BIN / "corpgrid", "__complete", "--", "model", "show", "--data", self.folder / "data", "t"]
+        self.assertEqual(subprocess.run(words, capture_output=True, text=True).stdout, "tiny-model\n")
         self.ok("rm", "tiny-model")
         self.assertEqual(self.names(), [])
         self.refused("no model", "rm", "tiny-model")
@@ -103,16 +106,21 @@ class ModelTest(unittest.TestCase):
         self.ok("rm", "linked")
         self.assertEqual(self.gguf.read_bytes(), self.data)
 
+    def peer(self, name):
+        """The command of one of llama.cpp's programs, and the folder where it finds its backends."""
+        private = BIN.parent.parent / ".deps/inference/usr"
+        if shutil.which(name):
+            return [name], None
+        if not (private / "bin" / name).exists():
+            self.skipTest(f"no {name} here")
+        libraries = next(private.glob("lib/*/libllama.so.0")).parent
+        loader = next(libraries.glob("ld-linux*.so.*"))
+        return [loader, "--library-path", f"{libraries}:{libraries}/llama", private / "bin" / name], libraries / "ggml/backends0"
+
     def split(self):
-        tool = next((path for path in (shutil.which("llama-gguf-split"),
-                                       BIN.parent.parent / ".deps/inference/usr/bin/llama-gguf-split")
-                     if path and os.path.exists(path)), None)
-        if tool is None:
-            self.skipTest("no llama-gguf-split here")
-        lib = BIN.parent.parent / ".deps/inference/usr/lib/x86_64-linux-gnu"
-        loader = [lib / "ld-linux-x86-64.so.2", "--library-path", lib] if lib.exists() else []
-        subprocess.run([*loader, tool, "--split", "--split-max-size", "1M", self.gguf, self.folder / "part"],
-                       check=True, capture_output=True)
+        tool, where = self.peer("llama-gguf-split")
+        subprocess.run([*tool, "--split", "--split-max-size", "1M", self.gguf, self.folder / "part"],
+                       check=True, capture_output=True, cwd=where)
         parts = {path.name: path.read_bytes() for path in self.folder.glob("part-*.gguf")}
         self.assertGreater(len(parts), 2)
         return parts
@@ -160,6 +168,11 @@ class ModelTest(unittest.TestCase):
                 self.check_whole(f"cut-{etags}")
                 self.assertEqual(self.hub.ranges(), ["bytes=100000-", "bytes=100001-", "bytes=100001-", "bytes=400001-"])
                 self.assertEqual(self.hub.sent, len(self.data), "bytes were fetched twice")
+        # What nothing vouches for begins anew.
+        self.hub.files["/m.gguf"], self.hub.requests, self.hub.cuts, self.hub.sent = self.data, [], [100_000], 0
+        self.ok("add", f"{self.hub.host.url}/m.gguf", "--name", "anew")
+        self.check_whole("anew")
+        self.assertEqual((self.hub.ranges(), self.hub.sent), ([], 100_000 + len(self.data)))
         self.hub.cuts = [0] * 100
         self.refused("6 tries", "add", f"hf://{REPO}/tiny.gguf", "--name", "never")
 
@@ -200,7 +213,7 @@ class ModelTest(unittest.TestCase):
         self.hub.files["/m.gguf"] = self.data
         url = f"{self.hub.host.url}/m.gguf?key=secret"
         self.kill_in_the_middle(url)
-        changed = self.data[:-4] + b"\0\0\0\0"
+        changed = self.data[:150_000] + b"\0\0\0\0" + self.data[150_004:]  # in what came before
         self.hub.files["/m.gguf"] = changed
         self.hub.requests = []
         added = self.ok("add", url, "--name", "killed")
@@ -267,7 +280,8 @@ class ModelTest(unittest.TestCase):
             with self.subTest(name):
                 path = self.folder / "bad.gguf"
                 path.write_bytes(content)
-                self.refused("is no GGUF file|cannot host it|cannot host bad", "add", path, code=code)
+                done = self.refused("bad.gguf is no GGUF file|cannot host bad", "add", path, code=code)
+                self.assertNotIn(".staging", done.stderr)
         self.assertEqual(self.names(), [])
         unknown = self.data.replace(b"llama", b"lambda"[:5])
         (self.folder / "unknown.gguf").write_bytes(unknown)

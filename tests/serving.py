@@ -50,11 +50,13 @@ class Serving:
     """A server that was started, with a client of it."""
 
     def __init__(self, model, *options, context=1024, sequences=4):
+        self.run("serve", model, "--threads", "1", "--context", str(context), "--sequences", str(sequences),
+                 *options)
+
+    def run(self, *command):
         self.log = tempfile.NamedTemporaryFile(prefix="corpgrid-serve.", suffix=".log", dir="/var/tmp")
-        self.process = subprocess.Popen(
-            [BIN / "corpgrid", "serve", model, "--json", "--listen", "127.0.0.1:0", "--threads", "1",
-             "--context", str(context), "--sequences", str(sequences), *options],
-            stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.process = subprocess.Popen([BIN / "corpgrid", *command, "--json", "--listen", "127.0.0.1:0"],
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.url = None
         said = "".join(iter(self.read_line, "}\n")) + "}"
         try:
@@ -62,7 +64,7 @@ class Serving:
         except ValueError:
             self.close()
             raise AssertionError(f"it did not start: {said} {self.logged()}") from None
-        self.url, self.model, self.key = said["url"], said["model"], said.get("api_key")
+        self.url, self.model, self.key = said["url"], said.get("model"), said.get("api_key")
         self.port = int(self.url.rpartition(":")[2])
 
     def read_line(self):
@@ -112,6 +114,14 @@ class Serving:
         self.process.wait(30)
         self.process.stdout.close()
         self.log.close()
+
+
+class GridGateway(Serving):
+    """A gateway to the models of a grid."""
+
+    def __init__(self, data, model):
+        self.run("gateway", "--data", data)
+        self.model = model
 
 
 def in_parallel(count, work):

@@ -147,6 +147,14 @@ grpc::ServerUnaryReactor* WorkerService::Embed(grpc::CallbackServerContext* cont
   return (*loaded)->embedder->Start(request, response);
 }
 
+grpc::ServerUnaryReactor* WorkerService::Describe(grpc::CallbackServerContext* context,
+                                                  const pb::DescribeRequest*,
+                                                  pb::LoadResponse* response) {
+  const auto loaded = Current();
+  if (loaded.ok()) Fill((*loaded)->model, response);
+  return FinishNow(context, loaded.status());
+}
+
 grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* context,
                                                   const pb::GetStatsRequest*,
                                                   pb::GetStatsResponse* response) {

@@ -37,6 +37,9 @@ class WorkerService final : public corpgrid::v1::Worker::CallbackService {
   grpc::ServerUnaryReactor* Embed(grpc::CallbackServerContext* context,
                                   const corpgrid::v1::EmbedRequest* request,
                                   corpgrid::v1::EmbedResponse* response) override;
+  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
+                                     const corpgrid::v1::DescribeRequest* request,
+                                     corpgrid::v1::LoadResponse* response) override;
   grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext* context,
                                      const corpgrid::v1::GetStatsRequest* request,
                                      corpgrid::v1::GetStatsResponse* response) override;

@@ -68,7 +68,7 @@ absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
                                       log.LastError("no reason was given"));
   }
   ASSIGN_OR_RETURN(MemoryEstimate estimate, ReadBufferSizes(log.Lines()));
-  estimate.weight_bytes = model->facts().weight_bytes;
+  estimate.weight_bytes = model->buffer_bytes();
   estimate.process_bytes = kProcessBytes;
   return estimate;
 }

@@ -98,8 +98,7 @@ uint32_t Threads() { return std::max(1u, std::thread::hardware_concurrency()); }
 absl::StatusOr<std::string> Compute(const std::string& path, const DecoderOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(path));
   ASSIGN_OR_RETURN(const auto decoder, LlamaDecoder::Create(model.get(), options));
-  const llama_vocab* vocabulary = llama_model_get_vocab(model->get());
-  const Row row = {.token = std::max(0, llama_vocab_bos(vocabulary)),
+  const Row row = {.token = std::max(0, llama_vocab_bos(model->vocabulary())),
                    .position = 0,
                    .slot = 0,
                    .wants_logits = true};
@@ -157,6 +156,10 @@ absl::StatusOr<Inspection> Inspect(const std::string& path, bool try_it) {
   }
   inspection.facts = (*model)->facts();
   if (try_it) RETURN_IF_ERROR(Try(path, &compatibility));
+  const bool has_tokens = llama_vocab_type((*model)->vocabulary()) != LLAMA_VOCAB_TYPE_NONE;
+  if (compatibility.problem.empty() && !has_tokens) {
+    compatibility.problem = "it has no tokenizer: it takes and gives numbers of tokens, no text";
+  }
   return inspection;
 }
 

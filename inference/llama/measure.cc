@@ -106,7 +106,7 @@ struct Seen {
 
 // Each chunk begins as texts of this model do.
 void BeginText(const Model& model, std::vector<Token>* chunk) {
-  const llama_vocab* vocabulary = llama_model_get_vocab(model.get());
+  const llama_vocab* vocabulary = model.vocabulary();
   if (llama_vocab_get_add_bos(vocabulary)) chunk->front() = llama_vocab_bos(vocabulary);
 }
 

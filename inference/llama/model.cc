@@ -1,10 +1,15 @@
 #include "inference/llama/model.h"
 
 #include <llama.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -57,6 +62,49 @@ absl::StatusOr<ChatTemplate> ParseTemplate(const llama_model* model,
   return ChatTemplate::Parse(source, start, TextOf(vocabulary, llama_vocab_eos(vocabulary)));
 }
 
+struct Buffers {
+  uint64_t all_bytes = 0;
+  bool laid_out_anew = false;  // some weights were copied from the file's pages
+};
+
+// "load_tensors:   CPU_REPACK model buffer size =    86.62 MiB", "… CPU_Mapped …": the file's
+// pages.
+Buffers ReadBuffers(const std::vector<std::string>& lines) {
+  constexpr std::string_view kLabel = " model buffer size =";
+  Buffers buffers;
+  double mebibytes = 0;
+  for (const std::string& line : lines) {
+    const size_t at = line.find(kLabel);
+    if (at == std::string::npos) continue;
+    const double size = std::strtod(line.c_str() + at + kLabel.size(), nullptr);
+    mebibytes += size;
+    buffers.laid_out_anew =
+        buffers.laid_out_anew || (size > 0 && line.find("_Mapped") == std::string::npos);
+  }
+  buffers.all_bytes = static_cast<uint64_t>(mebibytes * (1 << 20));
+  return buffers;
+}
+
+// Lets go of the pages of a model's files that this process maps: those that it computes with come
+// back from the kernel's cache when they are touched. The library keeps a file mapped from its
+// first weight to its last, the ones between that it has copied included.
+void LetGoOfFiles(const std::string& path) {
+  std::error_code error;
+  const std::string folder = std::filesystem::canonical(path, error).parent_path();
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; !error && std::getline(maps, line);) {
+    const size_t name = line.find('/');
+    if (name == std::string::npos || !line.ends_with(".gguf") ||
+        std::filesystem::path(line.substr(name)).parent_path() != folder) {
+      continue;
+    }
+    char* end = nullptr;
+    const uintptr_t from = std::strtoull(line.c_str(), &end, 16);
+    const uintptr_t to = std::strtoull(end + 1, nullptr, 16);
+    madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
+  }
+}
+
 uint32_t Count(int32_t n) { return n > 0 ? static_cast<uint32_t>(n) : 0; }
 
 }  // namespace
@@ -107,6 +155,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, bool
         fmt::format("{} cannot be loaded: {}", path, log.LastError("no reason was given")));
   }
   std::unique_ptr<Model> model(new Model(loaded));
+  const Buffers buffers = ReadBuffers(log.Lines());
+  model->buffer_bytes_ = std::max(buffers.all_bytes, model->facts_.weight_bytes);
+  if (weights && buffers.laid_out_anew) LetGoOfFiles(path);
   if (llama_model_has_encoder(loaded) || !llama_model_has_decoder(loaded) ||
       llama_model_is_diffusion(loaded)) {
     return absl::UnimplementedError(
@@ -147,6 +198,8 @@ absl::StatusOr<std::unique_ptr<TokenFilter>> Model::MakeFilter(const std::string
 }
 
 std::string Model::Piece(Token token, bool control) const {
+  // The library would end the process.
+  if (llama_vocab_type(vocabulary_) == LLAMA_VOCAB_TYPE_NONE) return "";
   std::string piece(32, '\0');
   const auto write = [&] {
     return llama_token_to_piece(vocabulary_, token, piece.data(),

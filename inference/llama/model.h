@@ -31,7 +31,12 @@ class Model final : public Vocabulary {
   ~Model() override;
 
   const ModelFacts& facts() const { return facts_; }
+
+  // What the weights take in memory, laid out as the backends here want them; without weights: what
+  // they would take.
+  uint64_t buffer_bytes() const { return buffer_bytes_; }
   llama_model* get() const { return model_; }
+  const llama_vocab* vocabulary() const { return vocabulary_; }
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text, bool add_start,
                                               bool special) const override;
@@ -52,6 +57,7 @@ class Model final : public Vocabulary {
   llama_model* const model_;
   const llama_vocab* const vocabulary_;
   ModelFacts facts_;
+  uint64_t buffer_bytes_ = 0;
   absl::StatusOr<ChatTemplate> chat_template_;
 };
 
