@@ -103,9 +103,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect(const std::string& addres
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1500);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // A peer that was stopped or cut off does not close its connection; only silence tells. gRPC makes
-  // the second value TCP's as well: what nobody acknowledges for so long ends the connection. A
-  // laptop in another network keeps its leases of 10 s only if it is back well before that (with
+  // A peer that was stopped or cut off does not close its connection; only silence tells. gRPC
+  // makes the second value TCP's as well: what nobody acknowledges for so long ends the connection.
+  // A laptop in another network keeps its leases of 10 s only if it is back well before that (with
   // 10 s here they ran out).
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 3'000);
