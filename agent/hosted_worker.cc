@@ -8,8 +8,10 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "job/text.h"
 #include "rpc/status.h"
 
 namespace corpgrid::agent {
@@ -19,6 +21,7 @@ namespace pb = corpgrid::v1;
 
 constexpr auto kLook = absl::Milliseconds(250);
 constexpr int64_t kGraceMs = 2000;
+constexpr int kMostSilent = 6;  // questions
 constexpr auto kStatsDeadline = std::chrono::seconds(5);
 
 }  // namespace
@@ -74,15 +77,21 @@ void HostedWorker::Run() {
     channel_ = nullptr;
     if (!stop_) {
       state_.set_state(pb::HostedModel::FAILED);
-      state_.set_error(error);
+      state_.set_error(job::Printable(error));
     }
   }
   if (!error.empty()) spdlog::error("model {}: {}", options_.order.name(), error);
   if (worker.ok()) (*worker)->Stop(kGraceMs);
 }
 
-absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load() {
-  const absl::MutexLock turn(options_.turn);
+// By hand, as who is told to stop does not wait for its turn.
+absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
+    ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  while (!options_.turn->TryLock()) {
+    const absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kLook)) return absl::CancelledError("");
+  }
+  const absl::Cleanup done = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { options_.turn->Unlock(); };
   {
     const absl::MutexLock lock(&mutex_);
     if (stop_) return absl::CancelledError("");
@@ -143,6 +152,7 @@ std::string HostedWorker::Watch(worker::WorkerProcess* worker) {
     connection = connection_;
   }
   const auto stub = pb::Worker::NewStub(connection);
+  int silent = 0;
   while (true) {
     if (auto ended = worker->Ended()) return *ended;
     {
@@ -152,7 +162,12 @@ std::string HostedWorker::Watch(worker::WorkerProcess* worker) {
     pb::GetStatsResponse stats;
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kStatsDeadline);
-    if (stub->GetStats(&context, {}, &stats).ok()) ReadStats(stats);
+    if (stub->GetStats(&context, {}, &stats).ok()) {
+      ReadStats(stats);
+      silent = 0;
+    } else if (++silent == kMostSilent) {
+      return "the worker does not answer";
+    }
   }
 }
 

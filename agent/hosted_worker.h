@@ -37,7 +37,10 @@ class HostedWorker {
   // Begins what the destructor waits for.
   void Stop();
 
-  uint64_t version() const { return options_.order.version(); }
+  // Whether it is what `order` asks for.
+  bool Follows(const corpgrid::v1::HostOrders::Model& order) const {
+    return order.SerializeAsString() == options_.order.SerializeAsString();
+  }
 
   corpgrid::v1::HostedModel State() const;
   // What of the machine's memory is spoken for and not in use yet. `promised`: in all, in use or

@@ -9,9 +9,14 @@ namespace corpgrid::agent {
 
 namespace pb = corpgrid::v1;
 
-// One may wait for its turn behind another one that loads.
+// One that starts may ask for its limit still.
 ModelHost::~ModelHost() {
-  for (const auto& [name, worker] : workers_) worker->Stop();
+  std::map<std::string, std::unique_ptr<HostedWorker>> workers;
+  {
+    const absl::MutexLock lock(&mutex_);
+    workers.swap(workers_);
+  }
+  for (const auto& [name, worker] : workers) worker->Stop();
 }
 
 uint64_t ModelHost::FreeBytes() const {
@@ -49,7 +54,7 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
     const absl::MutexLock lock(&mutex_);
     for (auto it = workers_.begin(); it != workers_.end();) {
       const auto order = wanted.find(it->first);
-      if (order != wanted.end() && order->second->version() == it->second->version()) {
+      if (order != wanted.end() && it->second->Follows(*order->second)) {
         wanted.erase(order);
         ++it;
       } else {

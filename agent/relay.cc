@@ -9,8 +9,11 @@
 #include <utility>
 
 #include "base/backoff.h"
+#include "base/text.h"
 #include "fmt/format.h"
+#include "job/text.h"
 #include "rpc/connect.h"
+#include "rpc/protocol.h"
 #include "rpc/status.h"
 
 namespace corpgrid::agent {
@@ -21,6 +24,8 @@ namespace pb = corpgrid::v1;
 using Stream = grpc::ClientReaderWriterInterface<pb::RelayUp, pb::RelayDown>;
 
 constexpr int64_t kReportDeadlineMs = 10'000;
+// One that the stream would not take would end everybody's calls.
+constexpr size_t kMaxAnswerBytes = rpc::kMaxMessageBytes - 4096;
 constexpr int64_t kOldSchedulerMs = 60'000;  // between questions to one that hosts no models
 
 // What one stream's calls send up, written by a thread of its own so that no worker's answer waits
@@ -66,7 +71,7 @@ void PutEnd(Outbox* outbox, uint64_t call, const absl::Status& status) {
   pb::RelayUp up;
   up.set_call(call);
   up.mutable_end()->set_code(static_cast<uint32_t>(status.code()));
-  up.mutable_end()->set_message(std::string(status.message()));
+  up.mutable_end()->set_message(job::Printable(std::string(status.message())));
   outbox->Put(std::move(up));
 }
 
@@ -77,14 +82,21 @@ class Answers final : public rpc::CallListener {
       : call_(call), outbox_(std::move(outbox)) {}
 
   void OnResponse(std::string response) override {
+    if (over()) return;
+    if (response.size() > kMaxAnswerBytes) {
+      OnEnd(absl::OutOfRangeError(
+          fmt::format("the answer has {}, more than the {} that are "
+                      "passed on",
+                      FormatBytes(response.size()), FormatBytes(kMaxAnswerBytes))));
+      return;
+    }
     pb::RelayUp up;
     up.set_call(call_);
     up.set_response(std::move(response));
     outbox_->Put(std::move(up));
   }
   void OnEnd(absl::Status status) override {
-    PutEnd(outbox_.get(), call_, status);
-    over_.store(true, std::memory_order_release);
+    if (!over_.exchange(true)) PutEnd(outbox_.get(), call_, status);
   }
   bool over() const { return over_.load(std::memory_order_acquire); }
 
@@ -116,11 +128,11 @@ class Calls {
   };
 
   void Start(uint64_t id, const pb::RelayStart& start) {
-    const auto channel = models_->ChannelTo(start.model());
     if (!rpc::IsAnswer(start.method())) {
-      PutEnd(outbox_.get(), id, absl::PermissionDeniedError("workers are not asked for that"));
+      PutEnd(outbox_.get(), id, absl::InvalidArgumentError("workers are not asked for that"));
       return;
     }
+    const auto channel = models_->ChannelTo(start.model());
     if (!channel) {
       PutEnd(outbox_.get(), id,
              absl::UnavailableError(
@@ -160,6 +172,7 @@ void RunRelay(pb::Hosts::StubInterface* hosts, SchedulerClient* scheduler, const
     const auto registration = scheduler->CurrentRegistration();
     if (registration.ok()) {
       grpc::ClientContext context;
+      rpc::TellProtocol(&context);
       context.AddMetadata(rpc::kSessionKey, (*registration)->session);
       const StopSignal::Scope scope(stop, &context);
       const int64_t began_ms = SystemClock().MonotonicMs();

@@ -3,9 +3,9 @@
 #include <array>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "crypto/hash.h"
+#include "crypto/hex.h"
 #include "fmt/format.h"
 
 namespace corpgrid::cli {
@@ -80,7 +80,9 @@ void AddKnownAgentOption(CLI::App* command, std::vector<std::string>* programs) 
           "--known-agent",
           [programs](const std::vector<std::string>& hashes) {
             for (const std::string& hash : hashes) {
-              programs->push_back(absl::HexStringToBytes(hash));
+              crypto::Hash program;
+              crypto::ParseHex(hash, program.bytes);  // HashProblem has seen that it is one
+              programs->push_back(std::string(program.Raw()));
             }
           },
           "A program that agents may be to be attested, beside this one, by its hash "

@@ -12,13 +12,12 @@
 namespace corpgrid::core {
 namespace {
 
-constexpr size_t kMaxNameBytes = 128;
-constexpr size_t kMaxErrorBytes = 2000;
 constexpr int64_t kLookEveryMs = 500;
+constexpr int64_t kForgottenAfter = 10;  // times as long as a device may be silent
 
 // Names of models are part of URLs and of what people type.
 bool IsName(const std::string& name) {
-  return !name.empty() && name.size() <= kMaxNameBytes &&
+  return !name.empty() && name.size() <= Hosting::kMaxNameBytes &&
          std::all_of(name.begin(), name.end(), [](unsigned char c) {
            return std::isalnum(c) ||
                   std::string_view("-_.:/").find(static_cast<char>(c)) != std::string_view::npos;
@@ -130,7 +129,9 @@ absl::StatusOr<ModelRow> Hosting::Check(ModelRow row, int64_t now_ms) const {
         fmt::format("model {} fits no device: {}", row.name, WhyNowhere(row, nullptr, now_ms)));
   }
   row.removed = false;
-  row.version = known == models_.end() ? 1 : known->second.row.version;
+  // A version is never given twice, also not to a model that was unloaded meanwhile.
+  row.version = known == models_.end() ? static_cast<uint64_t>(std::max<int64_t>(1, now_ms))
+                                       : known->second.row.version;
   if (known != models_.end() && known->second.row != row) ++row.version;
   return row;
 }
@@ -222,7 +223,7 @@ void Hosting::Hear(Model& model, DeviceId device, const HostedModel& hosted, int
     return;
   }
   if (is_current && hosted.state == ReplicaState::kFailed) {
-    Fail(model, device, hosted.error.substr(0, kMaxErrorBytes), now_ms);
+    Fail(model, device, hosted.error, now_ms);
     return;
   }
   replica->second = hosted;
@@ -271,6 +272,9 @@ void Hosting::Tick(int64_t now_ms) {
                   [&](const auto& entry) { return !IsHere(hosts_.at(entry.first), now_ms); });
     Place(model, now_ms);
   }
+  std::erase_if(hosts_, [&](const auto& entry) {
+    return now_ms - entry.second.heard_ms > kForgottenAfter * silent_ms_;
+  });
 }
 
 HostingView Hosting::View(int64_t now_ms) const {

@@ -22,6 +22,7 @@ namespace corpgrid::core {
 // from it for a while, twice as long each time.
 class Hosting {
  public:
+  static constexpr size_t kMaxNameBytes = 128;
   static constexpr size_t kMaxModels = 1000;
   static constexpr uint32_t kMaxReplicas = 100;
   static constexpr size_t kMaxHeld = 1000;  // models that a device tells of

@@ -261,6 +261,30 @@ TEST_F(HostingTest, UnloadedStaysUnloaded) {
   EXPECT_THAT(Report(Hosting(Holder(ann), ReplicaState::kReady)), IsEmpty());
 }
 
+TEST_F(HostingTest, AVersionIsNotGivenAgainToAModelThatWasUnloaded) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat", .context = 1024}).ok());
+  const HostOrders before = Orders(Holder(ann));
+  Apply(UnloadModel{"chat"});
+  now_ms_ += 1;
+  ASSERT_TRUE(Load({.name = "chat", .context = 2048}).ok());
+  // The device has not heard of it, and hosts the older one still.
+  const HostOrders after =
+      Orders(Hosting(Holder(ann), ReplicaState::kReady, "", before.models.at(0).version));
+  EXPECT_NE(after.models.at(0).version, before.models.at(0).version);
+  EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kLoading);
+}
+
+TEST_F(HostingTest, DevicesThatWentAreForgotten) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  Pass(11 * GridConfig().lease_ttl_ms());
+  EXPECT_THAT(View().why, HasSubstr("no device that is there has its files"));
+  EXPECT_THAT(Report(Holder(ann)), ElementsAre("chat"));
+}
+
 TEST_F(HostingTest, AChangeIsLoadedWhereItIs) {
   const DeviceId ann = Join("ann");
   Report(Holder(ann));

@@ -80,9 +80,11 @@ Task<absl::Status> Api::Embed(http::Exchange* exchange, Admission::Ticket* ticke
   }
   Json data = Json::array();
   for (pb::EmbedRequest& batch : batches) {
+    const int asked = batch.texts_size();
     CO_ASSIGN_OR_RETURN(
         const pb::EmbedResponse made,
         co_await CallWorker<pb::EmbedResponse>(model.channel, "Embed", std::move(batch)));
+    if (made.embeddings_size() != asked) co_return NotReadable("Embed");
     for (const pb::Embedding& embedding : made.embeddings()) {
       if (request.dimensions != 0 && request.dimensions != embedding.values_size()) {
         co_return BadField("dimensions",

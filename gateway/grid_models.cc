@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "corpgrid/v1/worker.pb.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
+#include "rpc/protocol.h"
 #include "rpc/status.h"
 
 namespace corpgrid::gateway {
@@ -77,6 +79,7 @@ class GridModels::Connection {
     rpc::PrepareCall(context, deadline_ms, rpc::kTokenKey, grid_.token);
   }
   void Authenticate(grpc::ClientContext* context) const {
+    rpc::TellProtocol(context);
     context->AddMetadata(rpc::kTokenKey, grid_.token);
   }
 
@@ -146,7 +149,7 @@ void GridModels::Run() {
   while (true) {
     absl::Status reached = Connect();
     if (reached.ok()) reached = Refresh();
-    std::string wanted;
+    std::set<std::string> wanted;
     {
       const absl::MutexLock lock(&mutex_);
       if (reached_.ok() != reached.ok()) {
@@ -156,7 +159,7 @@ void GridModels::Run() {
       reached_ = reached;
       wanted.swap(wanted_);
     }
-    if (!wanted.empty()) Describe(wanted);
+    for (const std::string& name : wanted) Describe(name);
     const absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kRefresh)) return;
   }
@@ -193,8 +196,7 @@ absl::Status GridModels::Refresh() {
                                        return replica.hosted().state() == pb::HostedModel::READY;
                                      });
       // A change of the context loads it anew.
-      const uint32_t context_tokens = model.settings().context();
-      if (context_tokens > 0 && known.info.context > 0 && known.info.context != context_tokens) {
+      if (std::exchange(known.context, model.settings().context()) != model.settings().context()) {
         known.described = false;
       }
       if (ready && !known.described) unknown.push_back(model.name());
@@ -237,6 +239,11 @@ std::vector<ModelInfo> GridModels::List() const {
   return models;
 }
 
+absl::Status GridModels::Health() const {
+  const absl::MutexLock lock(&mutex_);
+  return reached_;
+}
+
 absl::StatusOr<Model> GridModels::Find(const std::string& name) const {
   const absl::MutexLock lock(&mutex_);
   const auto found = models_.find(name);
@@ -248,7 +255,7 @@ absl::StatusOr<Model> GridModels::Find(const std::string& name) const {
                                            names.empty() ? "none" : names));
   }
   if (!found->second.described) {
-    wanted_ = name;  // which wakes it
+    wanted_.insert(name);  // which wakes it
     return absl::UnavailableError(fmt::format("model {} is being loaded; try again soon", name));
   }
   return Model{found->second.info, std::make_shared<GridChannel<Connection>>(connection_, name)};

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,6 +24,7 @@ class GridModels final : public ModelDirectory {
   ~GridModels() override;
 
   std::vector<ModelInfo> List() const override;
+  absl::Status Health() const override;
   absl::StatusOr<Model> Find(const std::string& name) const override;
 
  private:
@@ -31,6 +33,7 @@ class GridModels final : public ModelDirectory {
   struct Known {
     ModelInfo info;
     std::string digest;
+    uint32_t context = 0;    // that was ordered
     bool described = false;  // a worker has told what it is
   };
 
@@ -46,8 +49,9 @@ class GridModels final : public ModelDirectory {
   mutable absl::Mutex mutex_;
   std::shared_ptr<Connection> connection_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Known> models_ ABSL_GUARDED_BY(mutex_);
-  mutable std::string wanted_ ABSL_GUARDED_BY(mutex_);  // somebody asked for it, not described yet
-  absl::Status reached_ ABSL_GUARDED_BY(mutex_);        // what the last question came to
+  // That somebody asked for, and that no worker has described yet.
+  mutable std::set<std::string> wanted_ ABSL_GUARDED_BY(mutex_);
+  absl::Status reached_ ABSL_GUARDED_BY(mutex_);  // what the last question came to
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -34,6 +34,7 @@ class LocalModel final : public ModelDirectory {
   void Stop();
 
   std::vector<ModelInfo> List() const override;
+  absl::Status Health() const override { return Find(options_.name).status(); }
   absl::StatusOr<Model> Find(const std::string& name) const override;
 
   // What Load said.

@@ -30,6 +30,9 @@ class ModelDirectory {
 
   virtual std::vector<ModelInfo> List() const = 0;
 
+  // Whether it can be asked. Wakes nothing. Errors: Unavailable, and why.
+  virtual absl::Status Health() const = 0;
+
   // Errors: NotFound that tells which models there are, Unavailable when nobody answers for it at
   // the moment, and why.
   virtual absl::StatusOr<Model> Find(const std::string& name) const = 0;

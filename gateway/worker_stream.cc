@@ -91,6 +91,12 @@ Task<Heard> RawStream::Next() {
   }
 }
 
+bool Fits(const corpgrid::v1::GenerateResponse& response, uint32_t choices) {
+  const auto fits = [&](const auto& part) { return part.choice() < choices; };
+  return std::all_of(response.pieces().begin(), response.pieces().end(), fits) &&
+         std::all_of(response.ends().begin(), response.ends().end(), fits);
+}
+
 absl::Status NotReadable(std::string_view method) {
   return absl::InternalError(fmt::format("the worker's answer to {} cannot be read", method));
 }

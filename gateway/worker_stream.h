@@ -1,13 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "absl/status/statusor.h"
+#include "corpgrid/v1/worker.pb.h"
 #include "http/message.h"
 #include "rpc/worker_channel.h"
 
@@ -37,6 +40,13 @@ class RawStream {
 
 absl::Status NotReadable(std::string_view method);
 
+// Whether an answer is one to a request for so many choices. A worker may be on a device that lies.
+bool Fits(const corpgrid::v1::GenerateResponse& response, uint32_t choices);
+template <typename Response>
+bool Fits(const Response&, uint32_t) {
+  return true;
+}
+
 // The same with messages.
 template <typename Response>
 class WorkerStream {
@@ -44,19 +54,26 @@ class WorkerStream {
   template <typename Request>
   WorkerStream(const boost::asio::any_io_executor& strand, rpc::WorkerChannel* channel,
                std::string_view method, const Request& request)
-      : method_(method), raw_(strand, channel, method, request.SerializeAsString()) {}
+      : method_(method), raw_(strand, channel, method, request.SerializeAsString()) {
+    if constexpr (std::is_same_v<Request, corpgrid::v1::GenerateRequest>) {
+      choices_ = std::max(1u, request.choices());
+    }
+  }
 
   Task<absl::StatusOr<std::optional<Response>>> Next() {
     absl::StatusOr<std::optional<std::string>> bytes = co_await raw_.Next();
     if (!bytes.ok()) co_return bytes.status();
     if (!bytes->has_value()) co_return std::optional<Response>();
     Response response;
-    if (!response.ParseFromString(**bytes)) co_return NotReadable(method_);
+    if (!response.ParseFromString(**bytes) || !Fits(response, choices_)) {
+      co_return NotReadable(method_);
+    }
     co_return std::optional<Response>(std::move(response));
   }
 
  private:
   std::string method_;
+  uint32_t choices_ = 0;  // that were asked for
   RawStream raw_;
 };
 

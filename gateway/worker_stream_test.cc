@@ -124,5 +124,15 @@ TEST_F(WorkerStreamTest, WhoGoesCancelsTheCallAndHearsNoMore) {
   EXPECT_EQ(context_.run(), 0u) << "what nobody reads wakes somebody";
 }
 
+TEST(FitsTest, AChoiceThatNobodyAskedForIsNoAnswer) {
+  corpgrid::v1::GenerateResponse response;
+  response.add_pieces()->set_choice(1);
+  EXPECT_TRUE(Fits(response, 2));
+  EXPECT_FALSE(Fits(response, 1));
+  response.mutable_pieces(0)->set_choice(0);
+  response.add_ends()->set_choice(4'000'000'000);
+  EXPECT_FALSE(Fits(response, 2));
+}
+
 }  // namespace
 }  // namespace corpgrid::gateway

@@ -246,6 +246,10 @@ absl::Status Fetcher::TryOnce(const RemoteFile& remote, StagedFile* file,
       return absl::InvalidArgumentError(
           fmt::format("{} is no GGUF file", WithoutQuery(remote.source.Url(options_.hub))));
     }
+    if (remote.bytes > 0 && file->bytes() + bytes.size() > remote.bytes) {
+      return absl::DataLossError(
+          fmt::format("the server sends more than the {} bytes of {}", remote.bytes, file->name()));
+    }
     RETURN_IF_ERROR(file->Append(bytes));
     on_progress(file->bytes());
     return absl::OkStatus();

@@ -46,6 +46,14 @@ void Set(CURL* curl, CURLoption option, Value value) {
   CHECK_INVARIANT(curl_easy_setopt(curl, option, value) == CURLE_OK);
 }
 
+// Hosts that are asked without a proxy: this machine, which a token may be sent to in the clear,
+// and what the environment says.
+std::string WithoutProxy() {
+  const char* own = std::getenv("no_proxy");
+  if (own == nullptr) own = std::getenv("NO_PROXY");
+  return fmt::format("127.0.0.0/8,localhost,::1{}{}", own ? "," : "", own ? own : "");
+}
+
 }  // namespace
 
 std::string HttpHead::Header(const std::string& name) const {
@@ -108,7 +116,7 @@ absl::StatusOr<HttpHead> HttpClient::Send(const HttpRequest& request, const OnBo
   curl_easy_reset(curl_);  // the connections stay
   Set(curl_, CURLOPT_URL, request.url.c_str());
   Set(curl_, CURLOPT_PROTOCOLS_STR, "http,https");
-  Set(curl_, CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
+  Set(curl_, CURLOPT_NOPROXY, WithoutProxy().c_str());
   Set(curl_, CURLOPT_USERAGENT, fmt::format("corpgrid/{}", kVersion).c_str());
   Set(curl_, CURLOPT_HTTPHEADER, headers.get());
   Set(curl_, CURLOPT_NOBODY, request.head_only ? 1L : 0L);

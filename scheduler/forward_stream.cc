@@ -16,7 +16,9 @@ void InferStream::BeginInference() {
 void InferStream::OnResponse(std::string response) {
   if (!renders_) return ForwardStream::OnResponse(std::move(response));
   pb::RenderChatResponse rendered;
-  if (!rendered.ParseFromString(response)) return;
+  if (!rendered.ParseFromString(response)) {
+    return End(absl::InternalError("the device's answer is none"));
+  }
   request_.mutable_generate()->set_text(rendered.text());
   request_.mutable_generate()->set_special(true);
 }

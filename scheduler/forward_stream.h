@@ -24,6 +24,8 @@ class ForwardStream : public grpc::ServerWriteReactor<Response>,
                       public rpc::CallListener,
                       public std::enable_shared_from_this<ForwardStream<Response>> {
  public:
+  static constexpr size_t kMaxWaitingBytes = 16 << 20;
+
   explicit ForwardStream(std::shared_ptr<rpc::WorkerChannel> channel)
       : channel_(std::move(channel)) {}
 
@@ -43,10 +45,17 @@ class ForwardStream : public grpc::ServerWriteReactor<Response>,
     if (!Fill(std::move(response), &message)) {
       return End(absl::InternalError("the device's answer is none"));
     }
-    const absl::MutexLock lock(&mutex_);
-    if (over_) return;
-    waiting_.push_back(std::move(message));
-    GoOn();
+    const size_t bytes = message.ByteSizeLong();
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (over_) return;
+      waiting_bytes_ += bytes;
+      if (waiting_bytes_ <= kMaxWaitingBytes || waiting_.empty()) {
+        waiting_.push_back(std::move(message));
+        return GoOn();
+      }
+    }
+    End(absl::ResourceExhaustedError("the caller is too slow for the answer"));
   }
 
   void OnEnd(absl::Status status) override { End(status); }
@@ -64,9 +73,15 @@ class ForwardStream : public grpc::ServerWriteReactor<Response>,
 
  protected:
   void Start(std::string_view method, const std::string& request) {
+    uint64_t turn = 0;
+    {
+      const absl::MutexLock lock(&mutex_);
+      turn = ++turns_;
+    }
+    // The call may be over, and the next one begun, before it is here.
     auto call = channel_->Start(method, request, this->shared_from_this());
     const absl::MutexLock lock(&mutex_);
-    if (!over_) call_.swap(call);
+    if (!over_ && turn == turns_) call_.swap(call);
   }
 
   void End(const absl::Status& status) {
@@ -88,6 +103,7 @@ class ForwardStream : public grpc::ServerWriteReactor<Response>,
     if (!waiting_.empty()) {
       written_ = std::move(waiting_.front());
       waiting_.pop_front();
+      waiting_bytes_ -= written_.ByteSizeLong();
       writing_ = true;
       this->StartWrite(&written_);
     } else if (over_) {
@@ -103,6 +119,8 @@ class ForwardStream : public grpc::ServerWriteReactor<Response>,
   std::unique_ptr<rpc::WorkerCall> call_ ABSL_GUARDED_BY(mutex_);
   std::deque<Response> waiting_ ABSL_GUARDED_BY(mutex_);
   Response written_ ABSL_GUARDED_BY(mutex_);
+  size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t turns_ ABSL_GUARDED_BY(mutex_) = 0;  // calls that were begun
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool over_ ABSL_GUARDED_BY(mutex_) = false;      // nothing more is to be written
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;  // Finish was called

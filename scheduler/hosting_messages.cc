@@ -7,6 +7,7 @@
 
 #include "core/hosting.h"
 #include "job/spec.h"
+#include "job/text.h"
 
 namespace corpgrid::scheduler {
 namespace {
@@ -14,9 +15,15 @@ namespace {
 namespace pb = corpgrid::v1;
 
 constexpr size_t kMaxTextBytes = 4096;
+constexpr uint64_t kMaxBytes = uint64_t{1} << 50;
 constexpr uint64_t kMaxMs = uint64_t{1} << 53;
 
-std::string Short(const std::string& text) { return text.substr(0, kMaxTextBytes); }
+// Cut where a character ends.
+std::string Short(const std::string& text) {
+  std::string cut = text.substr(0, kMaxTextBytes);
+  cut.resize(job::FirstBadUtf8(cut));
+  return cut;
+}
 
 core::ReplicaState ToState(pb::HostedModel::State state) {
   switch (state) {
@@ -53,12 +60,14 @@ void ToMessage(const core::ModelRow& row, pb::HostedSettings* out) {
 }  // namespace
 
 core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
-  core::HostReport report{.device = device,
-                          .limit_bytes = message.limit_bytes(),
-                          .free_bytes = std::min(message.free_bytes(), message.limit_bytes())};
+  core::HostReport report{
+      .device = device,
+      .limit_bytes = std::min(message.limit_bytes(), kMaxBytes),
+      .free_bytes = std::min({message.free_bytes(), message.limit_bytes(), kMaxBytes})};
   for (const pb::HostReport::Held& held : message.held()) {
     if (report.held.size() == core::Hosting::kMaxHeld) break;
-    report.held.push_back({Short(held.name()), Short(held.digest()), held.bytes()});
+    if (held.digest().size() != 32 || held.name().size() > core::Hosting::kMaxNameBytes) continue;
+    report.held.push_back({held.name(), held.digest(), std::min(held.bytes(), kMaxBytes)});
   }
   for (const pb::HostedModel& hosted : message.hosted()) {
     if (report.hosted.size() == core::Hosting::kMaxModels) break;

@@ -29,6 +29,7 @@ grpc::ServerUnaryReactor* HostsService::Report(grpc::CallbackServerContext* cont
     reactor->Finish(rpc::ToGrpc(agent.status()));
     return reactor;
   }
+  relay_->Heard(agent->device, clock_->MonotonicMs());
   core::ReportHost command{.report = ToReport(agent->device, *request),
                            .condition = ToCondition(request->condition())};
   loop_->Ask<core::HostOrders>(

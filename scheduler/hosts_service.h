@@ -12,8 +12,9 @@ namespace corpgrid::scheduler {
 class HostsService final : public corpgrid::v1::Hosts::CallbackService {
  public:
   // All must outlive the service.
-  HostsService(const Authenticator* authenticator, CoreLoop* loop, scheduler::Relay* relay)
-      : authenticator_(authenticator), loop_(loop), relay_(relay) {}
+  HostsService(const Authenticator* authenticator, CoreLoop* loop, scheduler::Relay* relay,
+               const Clock* clock)
+      : authenticator_(authenticator), loop_(loop), relay_(relay), clock_(clock) {}
 
   grpc::ServerUnaryReactor* Report(grpc::CallbackServerContext* context,
                                    const corpgrid::v1::HostReport* request,
@@ -24,6 +25,7 @@ class HostsService final : public corpgrid::v1::Hosts::CallbackService {
   const Authenticator* const authenticator_;
   CoreLoop* const loop_;
   scheduler::Relay* const relay_;
+  const Clock* const clock_;
 };
 
 }  // namespace corpgrid::scheduler

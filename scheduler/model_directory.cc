@@ -1,6 +1,7 @@
 #include "scheduler/model_directory.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "fmt/format.h"
@@ -9,14 +10,18 @@ namespace corpgrid::scheduler {
 namespace {
 
 // The replica that has least to do; null when none can be asked.
-const core::ReplicaView* Best(const core::ModelView& model) {
+const core::ReplicaView* Best(const core::ModelView& model, Relay* relay) {
   const core::ReplicaView* best = nullptr;
-  const auto load = [](const core::ReplicaView& replica) {
-    return replica.hosted.running + replica.hosted.waiting;
-  };
+  size_t least = 0;
   for (const core::ReplicaView& replica : model.replicas) {
     if (replica.hosted.state != core::ReplicaState::kReady) continue;
-    if (!best || load(replica) < load(*best)) best = &replica;
+    // What the device reports is of seconds ago; others than this scheduler may ask it, too.
+    const std::optional<size_t> calls = relay->CallsOf(replica.device);
+    if (!calls) continue;
+    const size_t load = std::max<size_t>(*calls, replica.hosted.running + replica.hosted.waiting);
+    if (best && load >= least) continue;
+    best = &replica;
+    least = load;
   }
   return best;
 }
@@ -24,8 +29,8 @@ const core::ReplicaView* Best(const core::ModelView& model) {
 std::string WhyNobody(const core::ModelView& model) {
   if (!model.why.empty()) return model.why;
   if (model.asleep || model.replicas.empty()) return "it was asleep, and is loaded again";
-  return fmt::format("device {} \"{}\" is loading it", model.replicas.front().device.value,
-                     model.replicas.front().device_name);
+  return fmt::format("device {} \"{}\" is loading it, or not connected",
+                     model.replicas.front().device.value, model.replicas.front().device_name);
 }
 
 }  // namespace
@@ -43,7 +48,7 @@ void ModelDirectory::Find(const std::string& model, Found found) {
           return found(absl::NotFoundError(
               fmt::format("model {} is not loaded; `corpgrid model load` hosts it", model)));
         }
-        const core::ReplicaView* best = Best(*it);
+        const core::ReplicaView* best = Best(*it, relay_);
         if (!best) {
           return found(absl::UnavailableError(
               fmt::format("nobody can be asked for model {}: {}", model, WhyNobody(*it))));

@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "base/text.h"
 #include "fmt/format.h"
+#include "rpc/connect.h"
 #include "rpc/status.h"
 #include "scheduler/forward_stream.h"
 #include "scheduler/hosting_messages.h"
@@ -10,6 +12,19 @@
 
 namespace corpgrid::scheduler {
 namespace pb = corpgrid::v1;
+namespace {
+
+// It is wrapped once more on its way to the device, whose stream takes no more.
+template <typename Request>
+absl::Status CheckSize(const Request& request) {
+  constexpr size_t kMost = rpc::kMaxMessageBytes - 4096;
+  if (request.ByteSizeLong() <= kMost) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format("the request has {}; at most {} are passed on",
+                                                FormatBytes(request.ByteSizeLong()),
+                                                FormatBytes(kMost)));
+}
+
+}  // namespace
 
 grpc::ServerUnaryReactor* ModelHostingService::Do(grpc::CallbackServerContext* context,
                                                   const absl::Status& who, CoreLoop::Body command) {
@@ -73,7 +88,8 @@ grpc::ServerUnaryReactor* ModelHostingService::ClusterResources(
 
 grpc::ServerWriteReactor<pb::GenerateResponse>* ModelHostingService::Infer(
     grpc::CallbackServerContext* context, const pb::InferRequest* request) {
-  const absl::Status who = authenticator_->AuthenticatePerson(*context);
+  absl::Status who = authenticator_->AuthenticatePerson(*context);
+  if (who.ok()) who = CheckSize(*request);
   auto stream = std::make_shared<InferStream>(
       std::make_shared<WaitingChannel>(directory_, request->model()), *request);
   who.ok() ? stream->BeginInference() : stream->Refuse(who);
@@ -87,6 +103,7 @@ grpc::ServerWriteReactor<pb::CallResponse>* ModelHostingService::Call(
     allowed = absl::PermissionDeniedError(
         fmt::format("workers are not asked for \"{}\" from afar", request->method()));
   }
+  if (allowed.ok()) allowed = CheckSize(*request);
   auto stream =
       std::make_shared<CallStream>(std::make_shared<WaitingChannel>(directory_, request->model()));
   allowed.ok() ? stream->Begin(request->method(), request->request()) : stream->Refuse(allowed);

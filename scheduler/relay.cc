@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <utility>
+#include <vector>
 
 #include "fmt/format.h"
 
@@ -12,6 +13,7 @@ namespace pb = corpgrid::v1;
 
 // Calls that a device has at a time; what comes beyond is refused.
 constexpr size_t kMaxCalls = 10'000;
+constexpr size_t kMaxWaitingBytes = 64 << 20;
 
 }  // namespace
 
@@ -29,6 +31,7 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
   uint64_t Start(const std::string& model, std::string_view method, const std::string& request,
                  const std::shared_ptr<rpc::CallListener>& listener) {
     pb::RelayDown down;
+    uint64_t number = 0;
     absl::Status refused;
     {
       absl::MutexLock lock(&mutex_);
@@ -37,6 +40,10 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
         refused = absl::ResourceExhaustedError(
             fmt::format("device {} has {} calls already", device_.value, calls_.size()));
       }
+      if (waiting_bytes_ > kMaxWaitingBytes) {
+        refused = absl::UnavailableError(
+            fmt::format("device {} is slow to take its calls", device_.value));
+      }
       if (refused.ok()) {
         down.set_call(++last_call_);
         calls_[down.call()] = listener;
@@ -44,28 +51,52 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
         start->set_model(model);
         start->set_method(std::string(method));
         start->set_request(request);
-        Send(down);
+        number = down.call();
+        Send(std::move(down));
       }
     }
     if (!refused.ok()) listener->OnEnd(refused);
-    return down.call();
+    return number;
   }
 
+  // The listener hears of it now, whatever the device does.
   void Cancel(uint64_t call) {
-    absl::MutexLock lock(&mutex_);
-    if (finished_ || !calls_.contains(call)) return;
-    pb::RelayDown down;
-    down.set_call(call);
-    down.set_cancel(true);
-    Send(down);
+    std::shared_ptr<rpc::CallListener> listener;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto found = calls_.find(call);
+      if (found == calls_.end()) return;
+      listener = std::move(found->second);
+      calls_.erase(found);
+      if (!finished_) {
+        pb::RelayDown down;
+        down.set_call(call);
+        down.set_cancel(true);
+        Send(std::move(down));
+      }
+    }
+    listener->OnEnd(absl::CancelledError("the caller went away"));
   }
 
-  // Ends the stream.
-  void End(const grpc::Status& status) {
+  size_t calls() {
     absl::MutexLock lock(&mutex_);
-    if (std::exchange(finished_, true)) return;
-    Finish(status);
+    return calls_.size();
   }
+
+  // Ends the stream and its calls.
+  void End(const grpc::Status& status) {
+    std::map<uint64_t, std::shared_ptr<rpc::CallListener>> left;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (std::exchange(finished_, true)) return;
+      left.swap(calls_);
+      Finish(status);
+    }
+    for (const auto& [call, listener] : left) listener->OnEnd(Gone());
+  }
+
+  // Of the relay's lock.
+  int64_t heard_ms = -1;  // -1: not since it began
 
   void OnReadDone(bool ok) override {
     if (!ok) {
@@ -87,12 +118,6 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
 
   void OnDone() override {
     relay_->Detach(this, device_);
-    std::map<uint64_t, std::shared_ptr<rpc::CallListener>> left;
-    {
-      absl::MutexLock lock(&mutex_);
-      left.swap(calls_);
-    }
-    for (const auto& [call, listener] : left) listener->OnEnd(Gone());
     self_.reset();
   }
 
@@ -113,9 +138,11 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
     }
     if (up.has_end()) {
       // A device's word is no more than that: a code that there is none of is an error as well.
-      const auto code = up.end().code() <= grpc::StatusCode::UNAUTHENTICATED
-                            ? static_cast<absl::StatusCode>(up.end().code())
-                            : absl::StatusCode::kUnknown;
+      // So is one that speaks of the caller's rights, of which it knows nothing.
+      const auto told = static_cast<absl::StatusCode>(up.end().code());
+      const bool counts = up.end().code() < grpc::StatusCode::UNAUTHENTICATED &&
+                          told != absl::StatusCode::kPermissionDenied;
+      const auto code = counts ? told : absl::StatusCode::kInternal;
       listener->OnEnd(absl::Status(code, up.end().message()));
     } else if (up.has_response()) {
       listener->OnResponse(std::move(*up.mutable_response()));
@@ -123,6 +150,7 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
   }
 
   void Send(pb::RelayDown down) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    waiting_bytes_ += down.ByteSizeLong();
     waiting_.push_back(std::move(down));
     if (!writing_) WriteNext();
   }
@@ -130,6 +158,7 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
   void WriteNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     written_ = std::move(waiting_.front());
     waiting_.pop_front();
+    waiting_bytes_ -= written_.ByteSizeLong();
     writing_ = true;
     StartWrite(&written_);
   }
@@ -142,6 +171,7 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
   absl::Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<rpc::CallListener>> calls_ ABSL_GUARDED_BY(mutex_);
   std::deque<pb::RelayDown> waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   pb::RelayDown written_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_call_ ABSL_GUARDED_BY(mutex_) = 0;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
@@ -216,10 +246,36 @@ std::shared_ptr<RelayStream> Relay::Find(DeviceId device) {
   return found == streams_.end() ? nullptr : found->second;
 }
 
+std::optional<size_t> Relay::CallsOf(DeviceId device) {
+  const std::shared_ptr<RelayStream> stream = Find(device);
+  if (!stream) return std::nullopt;
+  return stream->calls();
+}
+
 void Relay::Detach(const RelayStream* stream, DeviceId device) {
   absl::MutexLock lock(&mutex_);
   const auto found = streams_.find(device);
   if (found != streams_.end() && found->second.get() == stream) streams_.erase(found);
+}
+
+void Relay::Heard(DeviceId device, int64_t now_ms) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = streams_.find(device);
+  if (found != streams_.end()) found->second->heard_ms = now_ms;
+}
+
+void Relay::EndSilent(int64_t now_ms, int64_t silent_ms) {
+  std::vector<std::shared_ptr<RelayStream>> silent;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [device, stream] : streams_) {
+      if (stream->heard_ms < 0) stream->heard_ms = now_ms;
+      if (now_ms - stream->heard_ms > silent_ms) silent.push_back(stream);
+    }
+  }
+  for (const auto& stream : silent) {
+    stream->End({grpc::StatusCode::UNAVAILABLE, "the device was not heard for too long"});
+  }
 }
 
 void Relay::Stop() {

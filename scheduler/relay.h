@@ -2,8 +2,10 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -30,6 +32,15 @@ class Relay {
   // The channel to the worker that hosts `model` on the device. Its calls end with Unavailable when
   // the device has no stream, or loses it. Valid as long as the relay.
   std::shared_ptr<rpc::WorkerChannel> ChannelTo(DeviceId device, const std::string& model);
+
+  // How many calls the device has; nothing when it has no stream.
+  std::optional<size_t> CallsOf(DeviceId device);
+
+  // The device was heard at `now_ms`.
+  void Heard(DeviceId device, int64_t now_ms);
+  // Ends the streams of devices that were not heard for `silent_ms`: one that was cut off does not
+  // close its stream, and those whose calls it has would wait.
+  void EndSilent(int64_t now_ms, int64_t silent_ms);
 
   // Ends all streams.
   void Stop();

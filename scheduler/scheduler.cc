@@ -146,7 +146,10 @@ class RunningScheduler final : public Scheduler, public EffectsListener {
     ended_ = true;
   }
 
-  void OnTick() override { agent_service_->EndOldPolls(); }
+  void OnTick() override {
+    agent_service_->EndOldPolls();
+    relay_.EndSilent(SystemClock().MonotonicMs(), config_.lease_ttl_ms());
+  }
 
  private:
   absl::Status TakeStateAndFolder(const std::string& folder);
@@ -247,7 +250,8 @@ absl::Status RunningScheduler::Start() {
       std::make_unique<JobsService>(authenticator_.get(), loop_.get(), store_.get(), objects_.get(),
                                     validator_.get(), &watch_, join_key.bytes);
   projects_service_ = std::make_unique<ProjectsService>(authenticator_.get(), loop_.get());
-  hosts_service_ = std::make_unique<HostsService>(authenticator_.get(), loop_.get(), &relay_);
+  hosts_service_ =
+      std::make_unique<HostsService>(authenticator_.get(), loop_.get(), &relay_, &SystemClock());
   model_directory_ = std::make_unique<ModelDirectory>(loop_.get(), &relay_);
   model_hosting_service_ = std::make_unique<ModelHostingService>(authenticator_.get(), loop_.get(),
                                                                  model_directory_.get());

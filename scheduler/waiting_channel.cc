@@ -2,6 +2,7 @@
 
 #include <grpcpp/alarm.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +23,10 @@ class Search final : public std::enable_shared_from_this<Search> {
         listener_(std::move(listener)) {}
 
   void Look() {
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (cancelled_) return;
+    }
     directory_->Find(
         model_, [self = shared_from_this()](auto channel) { self->OnFound(std::move(channel)); });
   }
@@ -32,7 +37,7 @@ class Search final : public std::enable_shared_from_this<Search> {
       const absl::MutexLock lock(&mutex_);
       if (std::exchange(cancelled_, true)) return;
       call.swap(call_);
-      alarm_.Cancel();
+      if (alarm_) alarm_->Cancel();
       if (started_) return;  // The worker's end is the call's.
     }
     listener_->OnEnd(absl::CancelledError("the caller went away"));
@@ -44,10 +49,13 @@ class Search final : public std::enable_shared_from_this<Search> {
       const absl::MutexLock lock(&mutex_);
       if (cancelled_) return;
       if (absl::IsUnavailable(channel.status()) && absl::Now() < give_up_) {
-        alarm_.Set(absl::ToChronoTime(absl::Now() + WaitingChannel::kRetry),
-                   [self = shared_from_this()](bool fired) {
-                     if (fired) self->Look();
-                   });
+        // Its call keeps it. An alarm keeps what it calls, also when it has rung.
+        alarm_.emplace();
+        alarm_->Set(absl::ToChronoTime(absl::Now() + WaitingChannel::kRetry),
+                    [weak = weak_from_this()](bool rang) {
+                      const auto self = rang ? weak.lock() : nullptr;
+                      if (self) self->Look();
+                    });
         return;
       }
       started_ = true;
@@ -64,9 +72,9 @@ class Search final : public std::enable_shared_from_this<Search> {
   const std::string request_;
   const absl::Time give_up_;
   const std::shared_ptr<rpc::CallListener> listener_;
-  grpc::Alarm alarm_;
 
   absl::Mutex mutex_;
+  std::optional<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<rpc::WorkerCall> call_ ABSL_GUARDED_BY(mutex_);
   bool started_ ABSL_GUARDED_BY(mutex_) = false;  // the listener hears from elsewhere
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;

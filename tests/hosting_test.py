@@ -129,6 +129,29 @@ class HostingTest(GridTest):
         # Asked for less, it is loaded at once.
         self.assertEqual(len(self.load()["replicas"]), 1)
 
+    def test_a_device_that_is_cut_off_keeps_nobody_waiting(self):
+        where = self.load()["replicas"][0]["device"]
+        slow = self.ask(model="tiny", generate={"text": "a", "ignore_end": True, "max_tokens": 500})
+        self.assertIn('"text"', slow.stdout.readline())
+        stopped = [self.grid.running[where].pid, *(p.pid for p in descendants(self.grid.running[where].pid))]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        out, err = slow.communicate(timeout=60)
+        answered = sum(len(json.loads(line)["ends"]) for line in out.splitlines())
+        self.assertTrue(answered == 1 or "14 " in err, err)
+        wait(lambda: self.ready() and self.ready() != [where], 40, "the other device to host it")
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+        wait(lambda: len(self.worker_pids()) == 1, 30, "the one that is back to unload it")
+
+    def test_other_settings_after_an_unload_are_those_that_count(self):
+        self.load()
+        self.grid.ok("model", "unload", "tiny")
+        self.load(context=1024)
+        out = self.ask(model="tiny", generate={"text": "a", "ignore_end": True, "max_tokens": 700})
+        ends = [e for line in out.communicate(timeout=120)[0].splitlines() for e in json.loads(line)["ends"]]
+        self.assertEqual([e["answer_tokens"] for e in ends], [700])
+
     def gateway(self):
         gateway = GridGateway(self.grid.data, "tiny")
         self.addCleanup(gateway.close)
