@@ -93,6 +93,7 @@ int Run(const std::vector<std::string>& arguments) {
   AddDeviceCommands(tree);
   AddProjectCommands(tree);
   AddModelCommands(tree);
+  AddChatCommand(tree);
   AddTokenAndKeyCommands(tree);
   AddStoreCommands(tree);
   AddBackupCommands(tree);

@@ -30,6 +30,20 @@ constexpr int64_t kCallDeadlineMs = 30'000;
 constexpr int64_t kStreamDeadlineMs = 3'600'000;  // then the watch is opened again
 constexpr int64_t kTickMs = 100;
 
+// Calls `tick` ten times a second until it goes: a blocked read can only be ended from another
+// thread.
+std::jthread EveryTick(std::function<void()> tick) {
+  return std::jthread([tick = std::move(tick)](const std::stop_token& done) {
+    std::mutex mutex;
+    std::condition_variable_any wake;
+    std::unique_lock lock(mutex);
+    while (!wake.wait_for(lock, done, std::chrono::milliseconds(kTickMs),
+                          [&] { return done.stop_requested(); })) {
+      tick();
+    }
+  });
+}
+
 }  // namespace
 
 struct Client::Connection {
@@ -279,6 +293,29 @@ absl::StatusOr<v1::ListModelsResponse> Client::ListModels() {
                                                              kReadPatienceMs);
 }
 
+absl::Status Client::Infer(const v1::InferRequest& request,
+                           const std::function<void(const v1::GenerateResponse&)>& on_part,
+                           const std::atomic<bool>& stop) {
+  RETURN_IF_ERROR(Meet(kReadPatienceMs).status());
+  grpc::ClientContext context;
+  rpc::PrepareCall(&context, kStreamDeadlineMs, rpc::kTokenKey, connection_->grid.token);
+  absl::Status status;
+  {
+    const std::jthread ticker = EveryTick([&] {
+      if (stop) context.TryCancel();
+    });
+    const auto reader = connection_->models->Infer(&context, request);
+    v1::GenerateResponse part;
+    while (!stop && reader->Read(&part)) on_part(part);
+    if (stop) context.TryCancel();
+    status = rpc::FromGrpc(reader->Finish());
+  }
+  if (stop && !status.ok()) return absl::CancelledError("the answer was stopped");
+  if (!absl::IsUnavailable(status)) return status;
+  RETURN_IF_ERROR(ListModels().status());
+  return absl::AbortedError(status.message());
+}
+
 absl::StatusOr<v1::CheckpointResponse> Client::Checkpoint(uint64_t old_size) {
   v1::CheckpointRequest request;
   request.set_old_size(old_size);
@@ -315,16 +352,9 @@ absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& eve
     v1::Job job;
     absl::Status status;
     {
-      // A blocked read can only be ended from another thread.
-      const std::jthread ticker([&](const std::stop_token& done) {
-        std::mutex mutex;
-        std::condition_variable_any wake;
-        std::unique_lock lock(mutex);
-        while (!wake.wait_for(lock, done, std::chrono::milliseconds(kTickMs),
-                              [&] { return done.stop_requested(); })) {
-          if (stop) context.TryCancel();
-          if (events.on_tick) events.on_tick();
-        }
+      const std::jthread ticker = EveryTick([&] {
+        if (stop) context.TryCancel();
+        if (events.on_tick) events.on_tick();
       });
       const auto reader = connection_->jobs->Watch(&context, request);
       while (reader->Read(&job)) {

@@ -66,6 +66,12 @@ class Client {
   absl::Status LoadModel(const corpgrid::v1::LoadModelRequest& request);
   absl::Status UnloadModel(const std::string& name);
   absl::StatusOr<corpgrid::v1::ListModelsResponse> ListModels();
+  // Asks a model; `on_part` gets what comes, on the calling thread. Never repeated: half an answer
+  // cannot be taken back. Errors: Cancelled, within a moment, once `stop` is true; Aborted when
+  // what answered is gone while the grid is there.
+  absl::Status Infer(const corpgrid::v1::InferRequest& request,
+                     const std::function<void(const corpgrid::v1::GenerateResponse&)>& on_part,
+                     const std::atomic<bool>& stop);
 
   absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size);
   absl::StatusOr<corpgrid::v1::ListEntriesResponse> ListEntries(uint64_t first, uint32_t limit);

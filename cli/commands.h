@@ -28,6 +28,7 @@ void AddJobCommands(CommandTree& tree);
 void AddDeviceCommands(CommandTree& tree);
 void AddProjectCommands(CommandTree& tree);
 void AddModelCommands(CommandTree& tree);
+void AddChatCommand(CommandTree& tree);
 void AddTokenAndKeyCommands(CommandTree& tree);
 void AddDaemonCommands(CommandTree& tree);
 void AddStoreCommands(CommandTree& tree);

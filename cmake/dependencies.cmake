@@ -20,6 +20,7 @@ find_package(Threads REQUIRED)
 find_package(GTest QUIET)  # without it there are no unit tests, which `./dev demo` does not need
 find_package(benchmark QUIET)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(libedit REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(libpq REQUIRED IMPORTED_TARGET libpq)
 pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(seccomp REQUIRED IMPORTED_TARGET libseccomp)

@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build=(
   bubblewrap ccache cmake g++ git lld make ninja-build pkgconf python3
-  libabsl-dev libarchive-dev libcli11-dev libcurl4-openssl-dev libfmt-dev libgrpc++-dev libpq-dev
-  libprotobuf-dev libseccomp-dev libsodium-dev libspdlog-dev libsqlite3-dev libssl-dev
+  libabsl-dev libarchive-dev libcli11-dev libcurl4-openssl-dev libedit-dev libfmt-dev libgrpc++-dev
+  libpq-dev libprotobuf-dev libseccomp-dev libsodium-dev libspdlog-dev libsqlite3-dev libssl-dev
   libyaml-cpp-dev nlohmann-json3-dev
   protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
