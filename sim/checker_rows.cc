@@ -16,7 +16,7 @@ constexpr size_t kMaxRetired = core::Grid::kMaxRemembered + 4096;
 }  // namespace
 
 void Checker::Landed(const core::WriteBatch& batch) {
-  unknown_.reset();  // This commit has taken its place.
+  unknown_.clear();  // This commit has taken their place.
   last_attempt_ = meta_.next_attempt - 1;
   if (batch.meta) LandedMeta(*batch.meta);
   LandedAudit(batch);
@@ -37,8 +37,7 @@ void Checker::Landed(const core::WriteBatch& batch) {
 }
 
 void Checker::Unknown(const core::WriteBatch& batch) {
-  unknown_ = batch;
-  unknown_requests_ = applied_ ? *applied_ : std::vector<Request>{};
+  unknown_.push_back({batch, applied_ ? *applied_ : std::vector<Request>{}});
 }
 
 void Checker::LandedMeta(const core::MetaRow& row) {
