@@ -274,6 +274,7 @@ class Checker {
   void CheckDeadlines();
   void CheckUnderstood(const core::Lease& lease);
   void HeardOfDeath(const core::ReportDeath& report);
+  bool MayCount(AttemptId id) const;
   void Retire(AttemptId id);
 
   World* const world_;

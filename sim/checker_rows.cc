@@ -355,11 +355,28 @@ void Checker::LandedProgress(const core::JobProgressRow& row) {
   ++jobs_ended_[static_cast<size_t>(row.state)];
 }
 
+// Whether the shard of an attempt that has ended may still be decided by it.
+bool Checker::MayCount(AttemptId id) const {
+  const ShardId shard = attempts_.at(id).shard;
+  const auto job = jobs_.find(shard.job);
+  if (job == jobs_.end() || !job->second.shards.contains(shard.index)) return false;
+  const ShardFact& fact = job->second.shards.at(shard.index);
+  return fact.accepted == id ||
+         std::find(fact.agreed.begin(), fact.agreed.end(), id) != fact.agreed.end();
+}
+
+// Two for one, so that those which stayed do not pile up once they may go.
 void Checker::Retire(AttemptId id) {
   retired_.push_back(id);
-  if (retired_.size() <= kMaxRetired) return;
-  attempts_.erase(retired_.front());
-  retired_.pop_front();
+  for (int i = 0; i < 2 && retired_.size() > kMaxRetired; ++i) {
+    const AttemptId oldest = retired_.front();
+    retired_.pop_front();
+    if (MayCount(oldest)) {
+      retired_.push_back(oldest);
+    } else {
+      attempts_.erase(oldest);
+    }
+  }
 }
 
 }  // namespace corpgrid::sim
