@@ -171,6 +171,10 @@ class Checker {
     core::ProjectRow row;
     Amounts used = {};
   };
+  struct UnknownCommit {
+    core::WriteBatch batch;
+    std::vector<Request> requests;
+  };
 
   const JobTruth& TruthOf(const JobFact& job) const { return world_->jobs()[job.truth]; }
   uint64_t PartyOf(const JobTruth& job, DeviceId device) const;
@@ -234,6 +238,11 @@ class Checker {
   // Whether a trusted device can compute what nobody else is left for.
   bool HasTrusted(const JobTruth& job) const;
 
+  // checker_load.cc: what came back from it
+  // Whether `snapshot` is what the store holds right after `batch`.
+  static bool IsLast(const core::WriteBatch& batch, const core::Snapshot& snapshot);
+  void LoadedUnknown(const core::Snapshot& snapshot);
+
   // checker_rows.cc: what reached the store
   void LandedMeta(const core::MetaRow& row);
   void LandedDevice(const core::DeviceRow& row);
@@ -265,6 +274,7 @@ class Checker {
   void CheckDeadlines();
   void CheckUnderstood(const core::Lease& lease);
   void HeardOfDeath(const core::ReportDeath& report);
+  bool MayCount(AttemptId id) const;
   void Retire(AttemptId id);
 
   World* const world_;
@@ -276,9 +286,10 @@ class Checker {
   int64_t applied_ms_ = 0;
   uint64_t rounds_ = 0;           // of Applied
   std::vector<AttemptId> fresh_;  // leased in this batch
-  // A commit that failed: a later load tells whether it landed.
-  std::optional<core::WriteBatch> unknown_;
-  std::vector<Request> unknown_requests_;
+  // The commits that failed since one last landed, in their order: at most one of them has landed,
+  // the last or, when its bytes lay on the disk as the power failed, an earlier one.
+  std::vector<UnknownCommit> unknown_;
+  std::vector<Request> unknown_requests_;  // of the one that landed
   bool resurrecting_ = false;
 
   core::MetaRow meta_;

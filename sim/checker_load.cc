@@ -1,5 +1,6 @@
 // What comes back from the store: all that reached it, and nothing else.
 
+#include <algorithm>
 #include <utility>
 
 #include "fmt/format.h"
@@ -12,13 +13,39 @@ void Checker::CannotLoad(const absl::Status& status) {
   Fail(fmt::format("the state cannot be read: {}", status.ToString()));
 }
 
-void Checker::Loaded(const core::Snapshot& snapshot) {
-  if (unknown_ && snapshot.meta.batch == meta_.batch + 1) {
-    const core::WriteBatch batch = *std::move(unknown_);
-    resurrecting_ = true;
-    Landed(batch);
-    resurrecting_ = false;
+// Commits that failed one after the other have the same number, as none of them was known to land.
+bool Checker::IsLast(const core::WriteBatch& batch, const core::Snapshot& snapshot) {
+  const core::MetaRow& meta = snapshot.meta;
+  if (!batch.meta || batch.meta->batch != meta.batch || batch.meta->time_ms != meta.time_ms ||
+      batch.meta->next_device != meta.next_device || batch.meta->next_job != meta.next_job ||
+      batch.meta->next_attempt != meta.next_attempt ||
+      batch.meta->audit_frontier != meta.audit_frontier) {
+    return false;
   }
+  std::unordered_map<AttemptId, core::AttemptState> live;
+  for (const core::AttemptRow& row : snapshot.attempts) {
+    if (IsLive(row.state)) live[row.id] = row.state;
+  }
+  return std::all_of(batch.attempts.begin(), batch.attempts.end(), [&](const auto& row) {
+    const auto it = live.find(row.id);
+    return IsLive(row.state) ? it != live.end() && it->second == row.state : it == live.end();
+  });
+}
+
+void Checker::LoadedUnknown(const core::Snapshot& snapshot) {
+  const auto landed =
+      std::find_if(unknown_.rbegin(), unknown_.rend(),
+                   [&](const UnknownCommit& commit) { return IsLast(commit.batch, snapshot); });
+  if (landed == unknown_.rend()) return;
+  const UnknownCommit commit = std::move(*landed);
+  unknown_requests_ = commit.requests;
+  resurrecting_ = true;
+  Landed(commit.batch);
+  resurrecting_ = false;
+}
+
+void Checker::Loaded(const core::Snapshot& snapshot) {
+  if (snapshot.meta.batch == meta_.batch + 1) LoadedUnknown(snapshot);
   if (snapshot.meta.batch != meta_.batch) {
     Fail(fmt::format("the store is at batch {}, not {}", snapshot.meta.batch, meta_.batch));
     return;

@@ -16,7 +16,7 @@ constexpr size_t kMaxRetired = core::Grid::kMaxRemembered + 4096;
 }  // namespace
 
 void Checker::Landed(const core::WriteBatch& batch) {
-  unknown_.reset();  // This commit has taken its place.
+  unknown_.clear();  // This commit has taken their place.
   last_attempt_ = meta_.next_attempt - 1;
   if (batch.meta) LandedMeta(*batch.meta);
   LandedAudit(batch);
@@ -37,8 +37,7 @@ void Checker::Landed(const core::WriteBatch& batch) {
 }
 
 void Checker::Unknown(const core::WriteBatch& batch) {
-  unknown_ = batch;
-  unknown_requests_ = applied_ ? *applied_ : std::vector<Request>{};
+  unknown_.push_back({batch, applied_ ? *applied_ : std::vector<Request>{}});
 }
 
 void Checker::LandedMeta(const core::MetaRow& row) {
@@ -356,11 +355,28 @@ void Checker::LandedProgress(const core::JobProgressRow& row) {
   ++jobs_ended_[static_cast<size_t>(row.state)];
 }
 
+// Whether the shard of an attempt that has ended may still be decided by it.
+bool Checker::MayCount(AttemptId id) const {
+  const ShardId shard = attempts_.at(id).shard;
+  const auto job = jobs_.find(shard.job);
+  if (job == jobs_.end() || !job->second.shards.contains(shard.index)) return false;
+  const ShardFact& fact = job->second.shards.at(shard.index);
+  return fact.accepted == id ||
+         std::find(fact.agreed.begin(), fact.agreed.end(), id) != fact.agreed.end();
+}
+
+// Two for one, so that those which stayed do not pile up once they may go.
 void Checker::Retire(AttemptId id) {
   retired_.push_back(id);
-  if (retired_.size() <= kMaxRetired) return;
-  attempts_.erase(retired_.front());
-  retired_.pop_front();
+  for (int i = 0; i < 2 && retired_.size() > kMaxRetired; ++i) {
+    const AttemptId oldest = retired_.front();
+    retired_.pop_front();
+    if (MayCount(oldest)) {
+      retired_.push_back(oldest);
+    } else {
+      attempts_.erase(oldest);
+    }
+  }
 }
 
 }  // namespace corpgrid::sim
