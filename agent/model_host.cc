@@ -19,9 +19,10 @@ ModelHost::~ModelHost() {
   for (const auto& [name, worker] : workers) worker->Stop();
 }
 
-uint64_t ModelHost::FreeBytes() const {
+uint64_t ModelHost::FreeBytes(const std::string& but) const {
   uint64_t promised = 0, unused = 0;
   for (const auto& [name, worker] : workers_) {
+    if (name == but) continue;
     const HostedWorker::Memory memory = worker->MemoryOf();
     promised += memory.promised;
     unused += memory.unused;
@@ -80,10 +81,9 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
                               .path = model->path,
                               .file_bytes = model->bytes,
                               .limit_bytes =
-                                  [this, bytes = model->bytes] {
-                                    // Its own files are promised already.
+                                  [this, name = name] {
                                     const absl::MutexLock lock(&mutex_);
-                                    return FreeBytes() + bytes;
+                                    return FreeBytes(name);
                                   },
                               .turn = &turn_,
                               .clock = options_.clock});

@@ -49,7 +49,8 @@ class ModelHost {
   std::shared_ptr<rpc::WorkerChannel> ChannelTo(const std::string& model) const;
 
  private:
-  uint64_t FreeBytes() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  // Beside what the workers of other models than `but` were promised.
+  uint64_t FreeBytes(const std::string& but = "") const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
   absl::Mutex turn_;

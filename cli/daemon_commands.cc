@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/data_folder.h"
 #include "cli/keys.h"
+#include "cli/own_programs.h"
 #include "cli/placement_options.h"
 #include "cli/secret.h"
 #include "cli/up.h"
@@ -29,19 +30,6 @@ namespace corpgrid::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string ThisProgram() {
-  std::error_code error;
-  return fs::read_symlink("/proc/self/exe", error).string();
-}
-
-absl::StatusOr<std::string> FindRunner() {
-  const fs::path runner = fs::path(ThisProgram()).parent_path() / "corpgrid-runner";
-  std::error_code error;
-  if (fs::exists(runner, error)) return runner.string();
-  return absl::NotFoundError(
-      fmt::format("corpgrid-runner is missing beside {}: install it there", ThisProgram()));
-}
 
 // On PostgreSQL a scheduler that finds another one leading waits until it can take over, whatever
 // becomes of the database meanwhile; it follows what the leader commits. Null when one of `stops`
@@ -84,7 +72,8 @@ absl::StatusOr<int64_t> ParseKeepJobs(const std::string& text) {
 
 absl::Status RunScheduler(scheduler::Options options) {
   ASSIGN_OR_RETURN(options.store, ReadSecret(options.store));
-  if (const auto runner = FindRunner(); runner.ok()) {  // A grid's own agents are like this.
+  if (const auto runner = FindBeside("corpgrid-runner");
+      runner.ok()) {  // A grid's own agents are like this.
     ASSIGN_OR_RETURN(const crypto::Hash own, rpc::Measure({"/proc/self/exe", *runner}));
     options.known_programs.emplace_back(own.Raw());
   }
@@ -142,10 +131,9 @@ absl::Status OfferModels(const std::string& folder, const std::string& memory,
   if (!memory.empty()) {
     ASSIGN_OR_RETURN(options->model_memory_bytes, ParseBytes(memory));
   }
-  const fs::path worker = fs::path(ThisProgram()).parent_path() / "corpgrid-worker";
-  std::error_code error;
-  if (!fs::exists(worker, error)) return absl::OkStatus();
-  options->worker_path = worker.string();
+  const auto worker = FindBeside("corpgrid-worker");
+  if (!worker.ok()) return absl::OkStatus();
+  options->worker_path = *worker;
   options->models = [folder = fs::absolute(folder).string()] { return ModelsIn(folder); };
   return absl::OkStatus();
 }
@@ -169,7 +157,7 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   ASSIGN_OR_RETURN(options.join_token, ReadSecret(options.join_token));
   options.keyring_path = TrustedKeysPath(options.data_folder);
   RETURN_IF_ERROR(AddTrustedKeys(options.keyring_path, arguments.trusted));
-  ASSIGN_OR_RETURN(options.runner_path, FindRunner());
+  ASSIGN_OR_RETURN(options.runner_path, FindBeside("corpgrid-runner"));
   const std::string beside = common.data_given ? options.data_folder : common.data_folder;
   RETURN_IF_ERROR(OfferModels(arguments.models.empty() ? beside + "/models" : arguments.models,
                               arguments.model_memory, &options));
@@ -258,7 +246,7 @@ void AddScheduler(CommandTree& tree) {
 void AddValidator(CommandTree& tree) {
   AddCommand(tree, &tree.root, "__validate", "Compare results for a scheduler", "",
              [&common = tree.common]() -> int {
-               absl::StatusOr<std::string> runner = FindRunner();
+               absl::StatusOr<std::string> runner = FindBeside("corpgrid-runner");
                const absl::Status status =
                    runner.ok() ? scheduler::ServeValidator(common.data_folder, *runner)
                                : runner.status();

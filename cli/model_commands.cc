@@ -8,14 +8,13 @@
 #include "cli/data_folder.h"
 #include "cli/interrupt.h"
 #include "cli/models.h"
+#include "cli/own_programs.h"
 #include "cli/table.h"
 #include "fmt/format.h"
 #include "inference/facts_json.h"
 
 namespace corpgrid::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct ModelArguments {
   std::string models;
@@ -173,10 +172,8 @@ absl::StatusOr<std::unique_ptr<models::ModelStore>> OpenModels(const Common& com
 }
 
 models::WorkerProgram ModelWorker(const std::atomic<bool>* stop) {
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
   models::WorkerProgram worker;
-  worker.path = self.parent_path() / "corpgrid-worker";
+  worker.path = std::filesystem::path(ThisProgram()).parent_path() / "corpgrid-worker";
   worker.stop = stop;
   return worker;
 }

@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/own_programs.h"
 #include "fmt/format.h"
 #include "gateway/admission.h"
 #include "gateway/api.h"
@@ -58,19 +59,10 @@ class OwnFolder {
   std::string path_;
 };
 
-absl::StatusOr<std::string> FindWorker() {
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  const fs::path worker = self.parent_path() / "corpgrid-worker";
-  if (fs::exists(worker, error)) return worker.string();
-  return absl::NotFoundError(
-      fmt::format("corpgrid-worker is missing beside {}: install it there", self.string()));
-}
-
 absl::StatusOr<std::unique_ptr<gateway::LocalModel>> Host(const ServeArguments& arguments,
                                                           const std::string& folder) {
   gateway::LocalModel::Options options;
-  ASSIGN_OR_RETURN(options.program, FindWorker());
+  ASSIGN_OR_RETURN(options.program, FindBeside("corpgrid-worker"));
   options.folder = folder;
   options.name = arguments.name.empty() ? fs::path(arguments.file).stem().string() : arguments.name;
   options.load.set_path(fs::absolute(arguments.file).string());

@@ -41,7 +41,7 @@ class Admission {
   };
 
   // `authorization`: the header, "Bearer KEY". Errors: Unauthenticated; ResourceExhausted with a
-  // RetryAfter() when the key has had what it may for now.
+  // RetryAfter() when the key has had what it may at the moment.
   absl::StatusOr<std::unique_ptr<Ticket>> Enter(std::string_view authorization);
 
  private:

@@ -51,15 +51,7 @@ Task<absl::Status> SendChunks(http::Exchange* exchange, const ChatRequest* reque
     }
     CO_ASSIGN_OR_RETURN(response, co_await stream->Next());
   }
-  if (request->include_usage) {
-    Json chunk = *envelope;
-    chunk["choices"] = Json::array();
-    chunk["usage"] = usage->ToJson();
-    const std::string data = Dump(chunk);
-    co_await exchange->SendEvent("", data);
-  }
-  co_await exchange->SendEvent("", "[DONE]");
-  co_await exchange->EndEvents();
+  co_await EndChunks(exchange, envelope, request->include_usage ? usage : nullptr);
   co_return absl::OkStatus();
 }
 

@@ -106,15 +106,7 @@ class Answers {
         CO_ASSIGN_OR_RETURN(response, co_await (*streams)[i].Next());
       }
     }
-    if (request_.include_usage) {
-      Json chunk = envelope_;
-      chunk["choices"] = Json::array();
-      chunk["usage"] = usage->ToJson();
-      const std::string data = Dump(chunk);
-      co_await exchange->SendEvent("", data);
-    }
-    co_await exchange->SendEvent("", "[DONE]");
-    co_await exchange->EndEvents();
+    co_await EndChunks(exchange, &envelope_, request_.include_usage ? usage : nullptr);
     co_return absl::OkStatus();
   }
 

@@ -75,6 +75,18 @@ Json ChatLogprob(const pb::Piece& piece) {
   return logprob;
 }
 
+Task<void> EndChunks(http::Exchange* exchange, const Json* envelope, const Usage* usage) {
+  if (usage) {
+    Json chunk = *envelope;
+    chunk["choices"] = Json::array();
+    chunk["usage"] = usage->ToJson();
+    const std::string data = Dump(chunk);
+    co_await exchange->SendEvent("", data);
+  }
+  co_await exchange->SendEvent("", "[DONE]");
+  co_await exchange->EndEvents();
+}
+
 std::string_view FinishReason(const pb::AnswerEnd& end) {
   return end.reason() == pb::AnswerEnd::LENGTH ? "length" : "stop";
 }

@@ -50,6 +50,9 @@ absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens, uint32_t m
 // A token with its logprob as the chat API has it, and those of the likeliest.
 Json ChatLogprob(const corpgrid::v1::Piece& piece);
 
+// Ends a stream of chunks: with one that has the usage, unless that is null, and "[DONE]".
+Task<void> EndChunks(http::Exchange* exchange, const Json* envelope, const Usage* usage);
+
 std::string_view FinishReason(const corpgrid::v1::AnswerEnd& end);
 
 }  // namespace corpgrid::gateway

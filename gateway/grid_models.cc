@@ -67,9 +67,9 @@ class Call final : public rpc::WorkerCall {
 }  // namespace
 
 // To the scheduler that leads the grid at the moment.
-class GridModels::Connection {
+class GridConnection {
  public:
-  Connection(const std::shared_ptr<grpc::Channel>& channel, rpc::GridFile grid)
+  GridConnection(const std::shared_ptr<grpc::Channel>& channel, rpc::GridFile grid)
       : grid_(std::move(grid)), stub_(pb::ModelHosting::NewStub(channel)) {}
 
   const rpc::GridFile& grid() const { return grid_; }
@@ -91,10 +91,9 @@ class GridModels::Connection {
 namespace {
 
 // To whoever hosts a model of the grid.
-template <typename Connection>
 class GridChannel final : public rpc::WorkerChannel {
  public:
-  GridChannel(std::shared_ptr<Connection> connection, std::string model)
+  GridChannel(std::shared_ptr<GridConnection> connection, std::string model)
       : connection_(std::move(connection)), model_(std::move(model)) {}
 
   std::unique_ptr<rpc::WorkerCall> Start(std::string_view method, const std::string& request,
@@ -112,7 +111,7 @@ class GridChannel final : public rpc::WorkerChannel {
   }
 
  private:
-  const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<GridConnection> connection_;
   const std::string model_;
 };
 
@@ -141,7 +140,7 @@ absl::Status GridModels::Connect() {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const auto channel, rpc::Connect(grid.address));
-  connection_ = std::make_shared<Connection>(channel, std::move(grid));
+  connection_ = std::make_shared<GridConnection>(channel, std::move(grid));
   return absl::OkStatus();
 }
 
@@ -166,7 +165,7 @@ void GridModels::Run() {
 }
 
 absl::Status GridModels::Refresh() {
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<GridConnection> connection;
   {
     const absl::MutexLock lock(&mutex_);
     connection = connection_;
@@ -208,7 +207,7 @@ absl::Status GridModels::Refresh() {
 }
 
 void GridModels::Describe(const std::string& name) {
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<GridConnection> connection;
   {
     const absl::MutexLock lock(&mutex_);
     connection = connection_;
@@ -258,7 +257,7 @@ absl::StatusOr<Model> GridModels::Find(const std::string& name) const {
     wanted_.insert(name);  // which wakes it
     return absl::UnavailableError(fmt::format("model {} is being loaded; try again soon", name));
   }
-  return Model{found->second.info, std::make_shared<GridChannel<Connection>>(connection_, name)};
+  return Model{found->second.info, std::make_shared<GridChannel>(connection_, name)};
 }
 
 }  // namespace corpgrid::gateway

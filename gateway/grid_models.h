@@ -14,6 +14,8 @@
 
 namespace corpgrid::gateway {
 
+class GridConnection;
+
 // The models that a grid hosts. It asks the scheduler every second which there are; calls to
 // workers go through it (ModelHosting.Call), and wait for a model that is asleep or being moved. A
 // scheduler that restarts is found again by its grid.json. Any thread.
@@ -28,8 +30,6 @@ class GridModels final : public ModelDirectory {
   absl::StatusOr<Model> Find(const std::string& name) const override;
 
  private:
-  class Connection;
-
   struct Known {
     ModelInfo info;
     std::string digest;
@@ -47,7 +47,7 @@ class GridModels final : public ModelDirectory {
 
   const std::string data_folder_;
   mutable absl::Mutex mutex_;
-  std::shared_ptr<Connection> connection_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<GridConnection> connection_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Known> models_ ABSL_GUARDED_BY(mutex_);
   // That somebody asked for, and that no worker has described yet.
   mutable std::set<std::string> wanted_ ABSL_GUARDED_BY(mutex_);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/last_words.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
 #include "models/file_io.h"
@@ -25,7 +26,6 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kLookMs = 100;
 constexpr size_t kMaxLogBytes = 16 << 20;
-constexpr size_t kLastWordsBytes = 600;
 constexpr uint64_t kSpareBytes = 16 << 20;  // metadata and tokenizer
 constexpr char kSystemScript[] = "/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py";
 
@@ -58,17 +58,6 @@ absl::StatusOr<uint64_t> LinkData(const std::string& folder, const std::string& 
         folder));
   }
   return bytes;
-}
-
-std::string LastWords(const std::string& log) {
-  std::string text = ReadFile(log, kMaxLogBytes).value_or("");
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  if (text.size() > kLastWordsBytes) {
-    text.erase(0, text.size() - kLastWordsBytes);
-    text.erase(0, std::min(text.find('\n') + 1, text.size()));
-  }
-  for (size_t at; (at = text.find('\n')) != std::string::npos;) text.replace(at, 1, " / ");
-  return text;
 }
 
 uint64_t SizeOf(const std::string& path) {
@@ -126,7 +115,7 @@ absl::Status ConvertFolder(const std::string& converter, const std::string& fold
     if (stop != nullptr && *stop) return absl::CancelledError("stopped");
     on_progress(std::min(SizeOf(to), total), total);
   }
-  const std::string words = LastWords(log);
+  const std::string words = LastWords(ReadFile(log, kMaxLogBytes).value_or(""));
   fs::remove_all(scratch, error);
   if (*status == 0 && SizeOf(to) > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(

@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "base/clock.h"
+#include "base/last_words.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
 #include "platform/process.h"
@@ -20,8 +21,7 @@ namespace {
 using inference::Json;
 
 constexpr size_t kMaxLineBytes = 32 << 20;  // a chat template may be long
-constexpr size_t kLastWordsBytes = 600;
-constexpr int kLookMs = 100;  // how often somebody may want it to stop
+constexpr int kLookMs = 100;                // how often somebody may want it to stop
 
 struct Pipe {
   platform::Fd read, write;
@@ -52,18 +52,7 @@ class Conversation {
     if (words_.size() > 2 * kLastWordsBytes) words_.erase(0, words_.size() - kLastWordsBytes);
   }
 
-  // The last whole lines, in one.
-  std::string LastWords() const {
-    std::string text = words_;
-    if (text.size() > kLastWordsBytes) {
-      text.erase(0, text.size() - kLastWordsBytes);
-      text.erase(0, std::min(text.find('\n') + 1, text.size()));
-    }
-    while (!text.empty() && text.back() == '\n') text.pop_back();
-    for (size_t at; (at = text.find('\n')) != std::string::npos;) text.replace(at, 1, " / ");
-    return text;
-  }
-
+  const std::string& words() const { return words_; }  // the end of them
   const Json& result() const { return result_; }
   const absl::Status& error() const { return error_; }
 
@@ -171,7 +160,7 @@ absl::StatusOr<Json> RunWorkerTool(const WorkerProgram& program,
   const std::string how = WIFSIGNALED(status)
                               ? fmt::format("by signal {}", WTERMSIG(status))
                               : fmt::format("with exit status {}", WEXITSTATUS(status));
-  const std::string words = conversation.LastWords();
+  const std::string words = LastWords(conversation.words());
   return absl::InternalError(fmt::format("the worker program ended {} at `{}`{}{}", how,
                                          arguments.empty() ? "" : arguments[0],
                                          words.empty() ? "" : "; its last words: ", words));

@@ -1,18 +1,17 @@
 """corpgrid chat as a person and as a script meet it: a real grid, a real worker, a real terminal."""
 import fcntl
 import os
-import pathlib
 import pty
 import re
 import select
 import signal
 import subprocess
-import tempfile
 import termios
 import time
 import unittest
 
-from grid import BIN, GridTest, descendants, main, wait
+from grid import BIN, descendants, main, wait
+from serving import HAVE_WORKER, HostingGridTest
 
 WORKER = BIN / "corpgrid-worker"
 # Says every message with its role, so that the count of the prompt's tokens tells what was sent.
@@ -66,28 +65,10 @@ class Terminal:
         os.close(self.master)
 
 
-@unittest.skipUnless(WORKER.exists(), "built without the inference libraries")
-class ChatTest(GridTest):
+@unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
+class ChatTest(HostingGridTest):
     agents, slots = 1, 1
-
-    @classmethod
-    def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory(prefix="corpgrid-chat.", dir="/var/tmp")
-        cls.folder = pathlib.Path(cls.temporary.name)
-        cls.folder.chmod(0o755)  # agents that start as root read it as other users
-        cls.store = cls.folder / "models"
-        file = cls.folder / "tiny.gguf"
-        subprocess.run([BIN / "bench_make_model", file, "Q8_0", "2", "64", "4", "2", "128", "400", TEMPLATE],
-                       check=True)
-        subprocess.run([BIN / "corpgrid", "model", "add", file, "--models", cls.store], check=True,
-                       stdout=subprocess.DEVNULL)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
-
-    def prepare(self):
-        self.grid.envs["agent-1"] = {"CORPGRID_MODELS": str(self.store), "CORPGRID_MODEL_MEMORY": "512MiB"}
+    template = TEMPLATE
 
     def load(self):
         self.grid.ok("model", "load", "tiny", "--context", "8192", "--sequences", "2")

@@ -4,40 +4,19 @@ import os
 import pathlib
 import signal
 import subprocess
-import tempfile
 import unittest
 
-from grid import BIN, GridTest, descendants, main, wait
-from serving import ENVIRONMENT, HAVE_OPENAI, GridGateway
+from grid import BIN, descendants, main, wait
+from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest
 
 WORKER = BIN / "corpgrid-worker"
 SCRIPTS = pathlib.Path(__file__).resolve().parent / "openai_conformance"
 GREEDY = {"max_tokens": 12, "sampling": {"temperature": 0}, "ignore_end": True}
 
 
-@unittest.skipUnless(WORKER.exists(), "built without the inference libraries")
-class HostingTest(GridTest):
+@unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
+class HostingTest(HostingGridTest):
     agents, slots = 2, 1
-
-    @classmethod
-    def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory(prefix="corpgrid-hosting.", dir="/var/tmp")
-        cls.folder = pathlib.Path(cls.temporary.name)
-        cls.folder.chmod(0o755)  # agents that start as root read it as other users
-        cls.store = cls.folder / "models"
-        file = cls.folder / "tiny.gguf"
-        subprocess.run([BIN / "bench_make_model", file, "Q8_0", "2", "64", "4", "2", "128", "400"], check=True)
-        subprocess.run([BIN / "corpgrid", "model", "add", file, "--models", cls.store], check=True,
-                       stdout=subprocess.DEVNULL)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
-
-    def prepare(self):
-        for number in (1, 2):
-            self.grid.envs[f"agent-{number}"] = {"CORPGRID_MODELS": str(self.store),
-                                                 "CORPGRID_MODEL_MEMORY": "512MiB"}
 
     def load(self, *options, context=512):
         return self.grid.ok("model", "load", "tiny", "--context", context, "--sequences", "4", *options).json()

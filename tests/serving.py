@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 
-from grid import BIN, descendants, wait
+from grid import BIN, GridTest, descendants, wait
 
 HERMES = """{% if tools %}<|im_start|>system
 # Tools
@@ -122,6 +122,32 @@ class GridGateway(Serving):
     def __init__(self, data, model):
         self.run("gateway", "--data", data)
         self.model = model
+
+
+class HostingGridTest(GridTest):
+    """A grid whose agents have a model, "tiny", and memory for it."""
+    template = ""  # that the model writes conversations with
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory(prefix="corpgrid-hosting.", dir="/var/tmp")
+        folder = pathlib.Path(cls.temporary.name)
+        folder.chmod(0o755)  # agents that start as root read it as other users
+        cls.store = folder / "models"
+        file = folder / "tiny.gguf"
+        subprocess.run([BIN / "bench_make_model", file, "Q8_0", "2", "64", "4", "2", "128", "400", cls.template],
+                       check=True)
+        subprocess.run([BIN / "corpgrid", "model", "add", file, "--models", cls.store], check=True,
+                       stdout=subprocess.DEVNULL)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def prepare(self):
+        for number in range(1, self.agents + 1):
+            self.grid.envs[f"agent-{number}"] = {"CORPGRID_MODELS": str(self.store),
+                                                 "CORPGRID_MODEL_MEMORY": "512MiB"}
 
 
 def in_parallel(count, work):

@@ -13,25 +13,16 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/last_words.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
 
 namespace corpgrid::worker {
 namespace {
 
-constexpr size_t kLastWordsBytes = 600;
-
-// The last whole lines of a file, in one.
-std::string LastWords(const std::string& path) {
+std::string LastWordsIn(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (text.size() > kLastWordsBytes) {
-    text.erase(0, text.size() - kLastWordsBytes);
-    text.erase(0, std::min(text.find('\n') + 1, text.size()));
-  }
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  for (size_t at; (at = text.find('\n')) != std::string::npos;) text.replace(at, 1, " / ");
-  return text;
+  return LastWords({std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()});
 }
 
 }  // namespace
@@ -66,8 +57,9 @@ absl::Status WorkerProcess::WaitUntilReady(int output, int64_t start_ms) {
     const int n = left_ms > 0 ? poll(&ready, 1, static_cast<int>(left_ms)) : 0;
     if (n < 0 && errno == EINTR) continue;
     if (n == 0) {
-      return absl::UnavailableError(fmt::format(
-          "the worker does not listen after {} ms; its last words: {}", start_ms, LastWords(log_)));
+      return absl::UnavailableError(
+          fmt::format("the worker does not listen after {} ms; its last words: {}", start_ms,
+                      LastWordsIn(log_)));
     }
     char part[256];
     const ssize_t got = read(output, part, sizeof part);
@@ -88,7 +80,7 @@ std::optional<std::string> WorkerProcess::Ended() {
   std::string how = WIFSIGNALED(*status)
                         ? fmt::format("ended by signal {}", WTERMSIG(*status))
                         : fmt::format("ended with exit status {}", WEXITSTATUS(*status));
-  const std::string words = LastWords(log_);
+  const std::string words = LastWordsIn(log_);
   return words.empty() ? how : how + "; its last words: " + words;
 }
 
