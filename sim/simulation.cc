@@ -13,8 +13,10 @@ namespace corpgrid::sim {
 namespace {
 
 constexpr int64_t kTroubleMs = 1'000;
-constexpr int64_t kLookMs = 600'000;        // in the calm: how often starved jobs are sought
-constexpr int64_t kPatienceMs = 3'600'000;  // in the calm: when all must be at rest
+constexpr int64_t kLookMs = 600'000;  // in the calm: how often starved jobs are sought
+// In the calm: when all must be at rest. A shard that kills may lose core::Grid::kMaxExpired leases
+// one after the other where only one device may run it, with some minutes for each to come back.
+constexpr int64_t kPatienceMs = 3 * 3'600'000;
 constexpr uint64_t kProgressEvents = 1 << 18;
 constexpr uint32_t kJobsAPerson = 3;
 
