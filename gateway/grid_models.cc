@@ -10,6 +10,7 @@
 #include "corpgrid/v1/worker.pb.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
+#include "rpc/dispose.h"
 #include "rpc/protocol.h"
 #include "rpc/status.h"
 
@@ -45,11 +46,12 @@ class Reactor final : public grpc::ClientReadReactor<pb::CallResponse> {
 
   void OnDone(const grpc::Status& status) override {
     listener_->OnEnd(rpc::FromGrpc(status));
+    rpc::DisposeElsewhere(std::move(context_));
     delete this;
   }
 
  private:
-  const std::shared_ptr<grpc::ClientContext> context_;
+  std::shared_ptr<grpc::ClientContext> context_;
   const pb::CallRequest request_;
   const std::shared_ptr<rpc::CallListener> listener_;
   pb::CallResponse response_;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "rpc/dispose.h"
 #include "rpc/status.h"
 
 namespace corpgrid::rpc {
@@ -55,6 +56,7 @@ class Reactor final : public grpc::ClientBidiReactor<ByteBuffer, ByteBuffer> {
 
   void OnDone(const grpc::Status& status) override {
     listener_->OnEnd(FromGrpc(status));
+    DisposeElsewhere(std::move(context_));
     delete this;
   }
 
