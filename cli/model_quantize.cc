@@ -137,7 +137,7 @@ void AddModelQuantizeCommands(CommandTree& tree, CLI::App* group) {
                                      return ModelExit(common, run(common, *arguments));
                                    });
     AddModelsOption(command, &arguments->models);
-    command->add_option("name", arguments->model, "The model")->type_name("MODEL")->required();
+    command->add_option("model", arguments->model, "The model")->type_name("MODEL")->required();
     return command;
   };
   CLI::App* quantize = add("quantize", "Write a model anew with smaller weights",

@@ -71,8 +71,9 @@ std::vector<std::string> TypesOf(const Json& schema, const std::string& path, ab
   std::vector<std::string> types;
   const Json& type = schema["type"];
   for (const Json& one : type.is_array() ? type : Json::array({type})) {
-    if (one.is_string() && std::find(types.begin(), types.end(), one) == types.end()) {
-      types.push_back(one.get<std::string>());
+    const std::string* name = one.get_ptr<const std::string*>();
+    if (name != nullptr && std::find(types.begin(), types.end(), *name) == types.end()) {
+      types.push_back(*name);
     } else {
       *error = BadField(
           path,

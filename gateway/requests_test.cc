@@ -30,7 +30,8 @@ TEST(ParseObjectTest, RefusesWhatIsNoObject) {
   EXPECT_THAT(error("{\"a\": \"\x80\"}"), HasSubstr("no JSON"));
   EXPECT_THAT(error(R"({"a": "\ud800"})"), HasSubstr("no JSON"));
   EXPECT_THAT(error(std::string(100'000, '[')), HasSubstr("more than 64 deep"));
-  EXPECT_THAT(error(R"({"a":)" + std::string(100'000, '{')), HasSubstr("more than 64 deep"));
+  std::string deep = R"({"a":)";
+  EXPECT_THAT(error(deep.append(100'000, '{')), HasSubstr("more than 64 deep"));
   EXPECT_TRUE(ParseObject(R"({"a": "[[[[\"{{{{"})").ok());
 }
 
