@@ -34,6 +34,13 @@ constexpr int kLockTries = 50;
 constexpr auto kLockPause = std::chrono::milliseconds(10);
 constexpr auto kKeepUnfinished = std::chrono::hours(7 * 24);
 
+// Whether the open folder is the one of that name. As long as it is open, no other can pass for it.
+bool HasName(const UniqueFd& folder, const std::string& path) {
+  struct stat open, named;
+  return fstat(folder.get(), &open) == 0 && stat(path.c_str(), &named) == 0 &&
+         open.st_ino == named.st_ino && open.st_dev == named.st_dev;
+}
+
 // The folder, locked; nothing when another process has it. The lock stays with the folder when it
 // is renamed, so afterwards it must still be the one of that name.
 absl::StatusOr<UniqueFd> LockFolder(const std::string& path) {
@@ -50,11 +57,7 @@ absl::StatusOr<UniqueFd> LockFolder(const std::string& path) {
       std::this_thread::sleep_for(kLockPause);
       continue;
     }
-    struct stat locked, named;
-    if (fstat(fd.get(), &locked) == 0 && stat(path.c_str(), &named) == 0 &&
-        locked.st_ino == named.st_ino && locked.st_dev == named.st_dev) {
-      return fd;
-    }
+    if (HasName(fd, path)) return fd;
   }
 }
 
@@ -131,19 +134,23 @@ absl::StatusOr<std::unique_ptr<ModelStore>> ModelStore::OpenExisting(const std::
   return std::unique_ptr<ModelStore>(new ModelStore(folder));
 }
 
-std::vector<std::string> ModelStore::Names() const {
+absl::StatusOr<std::vector<std::string>> ModelStore::Names() const {
   std::vector<std::string> names;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_, error)) {
     std::string name = entry.path().filename().string();
-    if (CheckModelName(name).ok() && entry.is_directory(error)) names.push_back(std::move(name));
+    std::error_code gone;
+    if (CheckModelName(name).ok() && entry.is_directory(gone)) names.push_back(std::move(name));
+  }
+  if (error) {
+    return absl::UnavailableError(fmt::format("cannot read {}: {}", folder_, error.message()));
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
 absl::Status ModelStore::NoSuchModel(const std::string& name) const {
-  const std::vector<std::string> names = Names();
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, Names());
   const std::string nearest = Nearest(name, names);
   if (!nearest.empty()) {
     return absl::NotFoundError(
@@ -156,7 +163,8 @@ absl::Status ModelStore::NoSuchModel(const std::string& name) const {
 
 absl::StatusOr<Listing> ModelStore::List() const {
   Listing listing;
-  for (const std::string& name : Names()) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, Names());
+  for (const std::string& name : names) {
     absl::StatusOr<StoredModel> model = Find(name);
     if (model.ok()) {
       listing.models.push_back(*std::move(model));
@@ -188,9 +196,20 @@ std::vector<Unfinished> ModelStore::ListUnfinished() const {
 
 absl::StatusOr<StoredModel> ModelStore::Find(const std::string& name) const {
   if (!CheckModelName(name).ok()) return NoSuchModel(name);
+  const std::string folder = folder_ + "/" + name;
+  for (;;) {
+    const UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.ok() && errno == ENOENT) return NoSuchModel(name);
+    if (!fd.ok()) return FileError(folder, "open", errno);
+    absl::StatusOr<StoredModel> model = Read(name);
+    // Else it was removed meanwhile, and perhaps added anew: of what was read, nothing counts.
+    if (HasName(fd, folder)) return model;
+  }
+}
+
+absl::StatusOr<StoredModel> ModelStore::Read(const std::string& name) const {
   const std::string path = fmt::format("{}/{}/{}", folder_, name, kManifest);
   const absl::StatusOr<std::string> text = ReadFile(path, kMaxManifestBytes);
-  if (!text.ok() && !fs::exists(folder_ + "/" + name)) return NoSuchModel(name);
   if (!text.ok()) return absl::DataLossError(std::string(text.status().message()));
   absl::StatusOr<StoredModel> model = ParseManifest(*text);
   if (!model.ok()) {

@@ -96,7 +96,9 @@ class ModelStore {
  private:
   explicit ModelStore(std::string folder) : folder_(std::move(folder)) {}
 
-  std::vector<std::string> Names() const;
+  absl::StatusOr<std::vector<std::string>> Names() const;
+  // Find() as long as nobody removes it.
+  absl::StatusOr<StoredModel> Read(const std::string& name) const;
   absl::Status NoSuchModel(const std::string& name) const;
   std::vector<Unfinished> ListUnfinished() const;
   // Deletes what was removed, and what nobody has gone on with for a week.

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -182,6 +183,23 @@ TEST_F(ModelStoreTest, AKilledAddingLeavesAWholeModelOrNone) {
   }
   ASSERT_TRUE(AddModel("one").ok());
   EXPECT_LT(whole, 60);
+}
+
+// What goes away, and comes back, between two looks at it was once called damaged.
+TEST_F(ModelStoreTest, WhatIsReplacedMeanwhileIsNotDamaged) {
+  std::atomic<bool> done = false;
+  std::thread writer([&] {
+    for (int turn = 0; turn < 300; ++turn) {
+      EXPECT_TRUE(AddModel("one", "GGUF" + std::string(static_cast<size_t>(turn), 'x')).ok());
+      EXPECT_TRUE(store_->Remove("one").ok());
+    }
+    done = true;
+  });
+  while (!done) {
+    const auto found = store_->Find("one");
+    EXPECT_TRUE(found.ok() || absl::IsNotFound(found.status())) << found.status();
+  }
+  writer.join();
 }
 
 TEST_F(ModelStoreTest, ManyThreadsAtOnce) {
