@@ -15,6 +15,7 @@ from serving import HAVE_WORKER, HostingGridTest
 
 WORKER = BIN / "corpgrid-worker"
 # Says every message with its role, so that the count of the prompt's tokens tells what was sent.
+CTRL_C = "\x03"
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 
 
@@ -26,9 +27,14 @@ class Terminal:
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
             env={**os.environ, "TERM": "vt100", "LC_ALL": "C.UTF-8"},
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+            preexec_fn=self.become_a_terminals)
         os.close(slave)
         self.shown, self.seen = "", 0
+
+    @staticmethod
+    def become_a_terminals():
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test in the background inherits that it is ignored
 
     def expect(self, pattern, seconds=60):
         """Waits until what was shown since the last time matches; returns the match."""
@@ -51,12 +57,16 @@ class Terminal:
         return bool(data)
 
     def type(self, text):
+        if text != CTRL_C:  # libedit prints its prompt before it takes the terminal over, and what comes in between is
+            # echoed twice, or lost
+            wait(lambda: not termios.tcgetattr(self.master)[3] & termios.ICANON, 60, "the line editor", pause=0.01)
         os.write(self.master, text.encode())
 
-    def wait(self):
-        while self.read():
+    def wait(self, seconds=60):
+        end = time.monotonic() + seconds
+        while select.select([self.master], [], [], max(0, end - time.monotonic()))[0] and self.read():
             pass
-        return self.process.wait(30)
+        return self.process.wait(max(1, end - time.monotonic()))
 
     def close(self):
         if self.process.poll() is None:
@@ -163,7 +173,7 @@ class ChatTest(HostingGridTest):
     def test_ctrl_c_stops_the_answer_only(self):
         self.load()
         chat, worker = self.endless()
-        chat.type("\x03")
+        chat.type(CTRL_C)
         chat.expect(r"\(stopped\)\r\n")
         os.kill(worker, signal.SIGCONT)
         chat.expect("> ")
@@ -171,7 +181,7 @@ class ChatTest(HostingGridTest):
         chat.type("\x04")
         self.assertEqual(chat.wait(), 0, chat.shown)
         again = self.chat()
-        again.type("\x03")
+        again.type(CTRL_C)
         self.assertEqual(again.wait(), -signal.SIGINT, again.shown)
 
     def test_a_worker_that_dies_ends_the_answer_and_not_the_chat(self):
@@ -187,7 +197,7 @@ class ChatTest(HostingGridTest):
         chat.type("again\n")
         chat.expect(r"again\r+\n[^\r]")
         self.assertNotIn("corpgrid: ", chat.shown[chat.seen:])
-        chat.type("\x03")
+        chat.type(CTRL_C)
         chat.expect("> ")
         chat.type("\x04")
         self.assertEqual(chat.wait(), 0, chat.shown)

@@ -50,7 +50,8 @@ class QueueTest(GridTest):
         self.grid.start_agent("agent-1")
         wait(lambda: self.state_of("agent-1") == "drained", 20, "agent-1 to be back")
         self.grid.ok("device", "drain", "agent-1", "--undo")
-        job_id = self.grid.submit(self.grid.job_file(["sleep", "1"], shards=4))
+        # More than agent-1 is through with before agent-2 has found the new scheduler.
+        job_id = self.grid.submit(self.grid.job_file(["sleep", "1"], shards=12))
         wait(lambda: len(self.running_on(job_id)) == 2, 20, "both devices to work")
         self.grid.wait_job(job_id)
 
