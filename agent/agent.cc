@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -23,8 +24,10 @@
 #include "base/status_macros.h"
 #include "base/version.h"
 #include "crypto/keyring.h"
+#include "http/metrics_page.h"
 #include "job/placement_rules.h"
 #include "platform/device.h"
+#include "platform/load.h"
 #include "platform/memory.h"
 #include "rpc/connect.h"
 #include "rpc/measure.h"
@@ -86,17 +89,25 @@ absl::StatusOr<Registrar::Device> Describe(const Options& options, const crypto:
   return device;
 }
 
+// Of what is lent, so that jobs and models never count on the same memory.
+uint64_t ModelMemory(const Options& options, uint64_t lent_bytes) {
+  if (options.worker_path.empty()) return 0;
+  const uint64_t asked = options.model_memory_bytes;
+  return std::min(asked == 0 ? lent_bytes / 2 : asked, lent_bytes);
+}
+
 // Null when it is to host none.
-std::unique_ptr<ModelHost> HostModels(const Options& options, uint64_t memory_bytes) {
+std::unique_ptr<ModelHost> HostModels(const Options& options, uint64_t limit_bytes,
+                                      resources::ResourceManager* resources) {
   if (options.worker_path.empty()) return nullptr;
-  return std::make_unique<ModelHost>(ModelHost::Options{
-      .worker_path = options.worker_path,
-      .folder = options.data_folder + "/workers",
-      .limit_bytes =
-          options.model_memory_bytes == 0 ? memory_bytes / 2 : options.model_memory_bytes,
-      .held = options.models,
-      .available_bytes = [] { return platform::AvailableMemory().value_or(0); },
-      .clock = &SystemClock()});
+  return std::make_unique<ModelHost>(
+      ModelHost::Options{.worker_path = options.worker_path,
+                         .folder = options.data_folder + "/workers",
+                         .limit_bytes = limit_bytes,
+                         .held = options.models,
+                         .available_bytes = [] { return platform::AvailableMemory().value_or(0); },
+                         .resources = resources,
+                         .clock = &SystemClock()});
 }
 
 }  // namespace
@@ -130,7 +141,20 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
   const uint32_t slots = options.slots == 0 ? device.info.cpus() : options.slots;
   spdlog::info("device {}, {} slots, data in {}", key.public_key().ToText(), slots,
                options.data_folder);
-  const std::unique_ptr<ModelHost> models = HostModels(options, device.info.memory_bytes());
+  resources::ResourceManager resources(
+      {.limits = options.limits,
+       .memory_bytes = device.info.memory_bytes(),
+       .load = [load = platform::DeviceLoad()]() mutable { return load.Percent(); },
+       .clock = &SystemClock()});
+  const uint64_t model_bytes = ModelMemory(options, resources.memory_bytes());
+  device.info.set_memory_bytes(resources.memory_bytes() - model_bytes);
+  const std::unique_ptr<ModelHost> models = HostModels(options, model_bytes, &resources);
+  std::unique_ptr<http::Server> metrics;
+  if (!options.metrics.empty()) {
+    ASSIGN_OR_RETURN(metrics, http::ServeMetrics(options.metrics,
+                                                 [&resources] { return resources.MetricsText(); }));
+    spdlog::info("metrics at port {}", metrics->port());
+  }
   const DaemonParts parts{
       .data_folder = options.data_folder,
       .runner_path = runner_path,
@@ -146,6 +170,7 @@ absl::Status RunAgent(const Options& given, const std::atomic<bool>& stop) {
       },
       .condition = [&condition] { return condition.Now(); },
       .models = models.get(),
+      .resources = &resources,
       .clock = &SystemClock(),
   };
   const absl::Status status =

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "agent/model_host.h"
+#include "resources/limits.h"
 
 namespace corpgrid::agent {
 
@@ -26,8 +27,10 @@ struct Options {
   std::string power_supply = "/sys/class/power_supply";  // where the power status is read
   std::string hwmon = "/sys/class/hwmon";                // and the temperatures
   std::string worker_path;          // the corpgrid-worker program; empty: it hosts no models
-  uint64_t model_memory_bytes = 0;  // that models may have together; 0: half of the machine's
-  std::function<std::vector<LocalModel>()> models;  // that it could host
+  uint64_t model_memory_bytes = 0;  // that models may have together; 0: half of what is lent
+  std::function<absl::StatusOr<std::vector<LocalModel>>()> models;  // that it could host
+  resources::Limits limits;                                         // what is lent
+  std::string metrics;  // where they are shown, "127.0.0.1:9090"; empty: nowhere
 };
 
 // Runs until SIGTERM, SIGINT or until `stop` becomes true, then hands every shard back, with its

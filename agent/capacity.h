@@ -44,10 +44,15 @@ class Capacity {
   // when `cancelled` says so, which is asked again and again.
   Share Take(Amount wanted, const std::function<bool()>& cancelled);
 
+  uint64_t FreeMemory() const {
+    const absl::MutexLock lock(&mutex_);
+    return free_.memory_bytes;
+  }
+
  private:
   void Release(Amount amount);
 
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   absl::CondVar changed_;
   Amount free_ ABSL_GUARDED_BY(mutex_);
   uint32_t shares_ ABSL_GUARDED_BY(mutex_) = 0;

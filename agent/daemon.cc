@@ -151,6 +151,11 @@ Hosting StartHosting(const DaemonParts& parts, SchedulerClient* scheduler, StopS
 
 void Tell(const std::string& what) { spdlog::error("the grid's audit log: {}", what); }
 
+Capacity::Amount CapacityOf(const DaemonParts& parts) {
+  return {.cpus = std::max(parts.slots, parts.device.info.cpus()),
+          .memory_bytes = parts.device.info.memory_bytes()};
+}
+
 // What an agent keeps on its disk.
 struct Storage {
   std::unique_ptr<BundleCache> bundles;
@@ -206,13 +211,13 @@ absl::Status Serve(const DaemonParts& parts, StopSignal* stop) {
     submitter.Add(std::move(finished));
   };
   Checkpoints checkpoints(&scheduler, &abort);
-  Capacity capacity({.cpus = std::max(parts.slots, parts.device.info.cpus()),
-                     .memory_bytes = parts.device.info.memory_bytes()});
+  Capacity capacity(CapacityOf(parts));
   Executor executor(SlotContext{.data_folder = parts.data_folder,
                                 .runner_path = parts.runner_path,
                                 .leases = &leases,
                                 .jobs = &jobs,
                                 .capacity = &capacity,
+                                .resources = parts.resources,
                                 .scheduler = &scheduler,
                                 .checkpoints = &checkpoints,
                                 .journal = storage.journal.get(),

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "crypto/signature.h"
 #include "grpcpp/channel.h"
+#include "resources/resource_manager.h"
 
 namespace corpgrid::agent {
 
@@ -29,6 +30,7 @@ struct DaemonParts {
   JobCache::TrustFunction trusts;
   ConditionFunction condition;
   ModelHost* models = nullptr;  // null: it hosts none
+  resources::ResourceManager* resources = nullptr;
   const Clock* clock = nullptr;
 };
 

@@ -166,6 +166,7 @@ class DaemonTest : public ::testing::Test {
         .start_session = [](const auto&) { return std::make_unique<TrueSession>(); },
         .trusts = [](const auto&) { return true; },
         .condition = [] { return pb::Condition(); },
+        .resources = &resources_,
         .clock = &SystemClock(),
     };
     agent_ = std::thread([this] {
@@ -191,6 +192,7 @@ class DaemonTest : public ::testing::Test {
   int port_ = 0;
   std::string address_ = "127.0.0.1:0";
   std::unique_ptr<grpc::Server> server_;
+  resources::ResourceManager resources_{{.limits = {}, .load = {}, .clock = &SystemClock()}};
   DaemonParts parts_;
   std::atomic<bool> stop_ = false;
   std::atomic<bool> ended_ = false;

@@ -13,6 +13,7 @@
 #include "fmt/format.h"
 #include "job/text.h"
 #include "rpc/status.h"
+#include "worker/throttled_channel.h"
 
 namespace corpgrid::agent {
 namespace {
@@ -69,6 +70,8 @@ std::shared_ptr<rpc::WorkerChannel> HostedWorker::channel() const {
 }
 
 void HostedWorker::Run() {
+  const absl::Status lowered = platform::LowerThisThread(options_.resources->limits().priority);
+  if (!lowered.ok()) spdlog::warn("workers run as others do: {}", std::string(lowered.message()));
   absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> worker = Load();
   std::string error(worker.status().message());
   if (worker.ok()) error = Watch(worker->get());
@@ -102,11 +105,20 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
     return absl::UnavailableError(
         fmt::format("cannot make {}: {}", options_.folder, error.message()));
   }
-  ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start(
-                                    {.program = options_.program, .folder = options_.folder}));
+  ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({.program = options_.program,
+                                                              .folder = options_.folder,
+                                                              .model = options_.path}));
   spdlog::info("model {} is being loaded", options_.order.name());
-  const absl::Status loaded = LoadInto(*worker, options_.limit_bytes());
+  const uint64_t limit_bytes = options_.limit_bytes();
+  const absl::Status loaded = LoadInto(*worker, limit_bytes);
   if (loaded.ok()) return worker;
+  if (absl::IsResourceExhausted(loaded)) {
+    options_.resources->NoteRefusal(
+        {.kind = resources::ResourceManager::Kind::kModel,
+         .id = fmt::format("load-{}-{}", options_.order.name(), options_.order.version()),
+         .estimated_bytes = options_.file_bytes,
+         .available_bytes = limit_bytes});
+  }
   // Its last words tell more than that the call broke off.
   if (absl::IsUnavailable(loaded)) {
     if (const auto ended = worker->Ended()) return absl::UnavailableError(*ended);
@@ -139,7 +151,9 @@ absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, uint64_
                          estimate.process_bytes());
   state_.set_state(pb::HostedModel::READY);
   busy_ms_ = options_.clock->MonotonicMs();
-  channel_ = rpc::ConnectWorker(worker.address());
+  room_->Loaded(response);
+  channel_ = worker::ThrottleCalls(rpc::ConnectWorker(worker.address()), options_.resources,
+                                   [room = room_](auto* asked) { room->Tell(asked); });
   connection_ = connection;
   spdlog::info("model {} is ready", options_.order.name());
   return absl::OkStatus();
@@ -172,6 +186,7 @@ std::string HostedWorker::Watch(worker::WorkerProcess* worker) {
 }
 
 void HostedWorker::ReadStats(const pb::GetStatsResponse& stats) {
+  room_->Update(stats);
   const absl::MutexLock lock(&mutex_);
   state_.set_running(stats.running());
   state_.set_waiting(stats.waiting());

@@ -11,7 +11,9 @@
 #include "base/clock.h"
 #include "corpgrid/v1/hosting.pb.h"
 #include "corpgrid/v1/worker.grpc.pb.h"
+#include "resources/resource_manager.h"
 #include "rpc/worker_channel.h"
+#include "worker/answer_room.h"
 #include "worker/worker_process.h"
 
 namespace corpgrid::agent {
@@ -28,6 +30,7 @@ class HostedWorker {
     // What this worker may need, asked when its turn has come.
     std::function<uint64_t()> limit_bytes;
     absl::Mutex* turn;  // workers of a device load one after the other
+    resources::ResourceManager* resources;
     const Clock* clock;
   };
 
@@ -63,6 +66,7 @@ class HostedWorker {
   void ReadStats(const corpgrid::v1::GetStatsResponse& stats);
 
   const Options options_;
+  const std::shared_ptr<worker::AnswerRoom> room_ = std::make_shared<worker::AnswerRoom>();
   mutable absl::Mutex mutex_;
   corpgrid::v1::HostedModel state_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<rpc::WorkerChannel> channel_ ABSL_GUARDED_BY(mutex_);

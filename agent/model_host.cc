@@ -1,5 +1,7 @@
 #include "agent/model_host.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -32,9 +34,21 @@ uint64_t ModelHost::FreeBytes(const std::string& but) const {
                   available - std::min(available, unused));
 }
 
+// A folder that cannot be read for a moment must not unload what people talk to.
+std::vector<LocalModel> ModelHost::Held() {
+  absl::StatusOr<std::vector<LocalModel>> held = options_.held();
+  const absl::MutexLock lock(&mutex_);
+  if (held.ok()) {
+    held_ = *std::move(held);
+  } else {
+    spdlog::warn("the models here cannot be listed: {}", std::string(held.status().message()));
+  }
+  return held_;
+}
+
 pb::HostReport ModelHost::Report() {
   pb::HostReport report;
-  for (const LocalModel& model : options_.held()) {
+  for (const LocalModel& model : Held()) {
     pb::HostReport::Held* held = report.add_held();
     held->set_name(model.name);
     held->set_digest(model.digest);
@@ -67,7 +81,7 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
   for (const auto& worker : unwanted) worker->Stop();
   unwanted.clear();
   if (wanted.empty()) return;
-  const std::vector<LocalModel> held = options_.held();
+  const std::vector<LocalModel> held = Held();
   const absl::MutexLock lock(&mutex_);
   for (const auto& [name, order] : wanted) {
     const auto model = std::find_if(held.begin(), held.end(), [&, order = order](const auto& one) {
@@ -86,6 +100,7 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
                                     return FreeBytes(name);
                                   },
                               .turn = &turn_,
+                              .resources = options_.resources,
                               .clock = options_.clock});
   }
 }

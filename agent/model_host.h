@@ -31,8 +31,10 @@ class ModelHost {
     std::string worker_path;   // the corpgrid-worker program
     std::string folder;        // for workers' sockets and logs
     uint64_t limit_bytes = 0;  // that models may have together
-    std::function<std::vector<LocalModel>()> held;
+    // Errors: what is there cannot be told now, and counts as it was.
+    std::function<absl::StatusOr<std::vector<LocalModel>>()> held;
     std::function<uint64_t()> available_bytes;  // of the machine's memory, for new programs
+    resources::ResourceManager* resources = nullptr;
     const Clock* clock = nullptr;
   };
 
@@ -49,6 +51,7 @@ class ModelHost {
   std::shared_ptr<rpc::WorkerChannel> ChannelTo(const std::string& model) const;
 
  private:
+  std::vector<LocalModel> Held();
   // Beside what the workers of other models than `but` were promised.
   uint64_t FreeBytes(const std::string& but = "") const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
@@ -57,6 +60,7 @@ class ModelHost {
   mutable absl::Mutex mutex_;
   std::map<std::string, std::unique_ptr<HostedWorker>> workers_ ABSL_GUARDED_BY(mutex_);
   uint64_t folders_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<LocalModel> held_ ABSL_GUARDED_BY(mutex_);  // when it was last told
 };
 
 }  // namespace corpgrid::agent

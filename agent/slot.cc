@@ -163,6 +163,11 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
   const Capacity::Share share = context_->capacity->Take(
       {spec->resources.cpus, spec->resources.memory_bytes}, [this] { return Cancelled(); });
   if (!share) return absl::CancelledError("the attempt was cancelled");
+  RETURN_IF_ERROR(context_->resources->Await({.kind = resources::ResourceManager::Kind::kJob,
+                                              .id = fmt::format("attempt-{}", attempt.id.value),
+                                              .estimated_bytes = spec->resources.memory_bytes,
+                                              .available_bytes = context_->capacity->FreeMemory()},
+                                             [this] { return Cancelled(); }));
   runner::ShardRequest request = MakeShardRequest(spec, shard);
   SaveStates(attempt, spec, &request);
   ASSIGN_OR_RETURN(const UniqueFd state, FetchState(attempt, spec));

@@ -19,6 +19,7 @@
 #include "agent/scheduler_client.h"
 #include "agent/stop_signal.h"
 #include "base/clock.h"
+#include "resources/resource_manager.h"
 #include "runner/session.h"
 
 namespace corpgrid::agent {
@@ -33,6 +34,7 @@ struct SlotContext {
   LeaseQueue* leases;
   JobCache* jobs;
   Capacity* capacity;
+  resources::ResourceManager* resources;
   SchedulerClient* scheduler;
   Checkpoints* checkpoints;
   const Journal* journal;

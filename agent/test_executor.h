@@ -78,6 +78,7 @@ class ExecutorTest : public ::testing::Test {
                     .leases = &leases_,
                     .jobs = &jobs_,
                     .capacity = &capacity_,
+                    .resources = &resources_,
                     .scheduler = &scheduler_,
                     .checkpoints = &checkpoints_,
                     .journal = journal_.get(),
@@ -141,6 +142,7 @@ class ExecutorTest : public ::testing::Test {
       BundleCache::Open(folder_.path() + "/cache", 1 << 20).value();
   JobCache jobs_{&scheduler_, bundles_.get(), [](const auto&) { return true; }, false};
   Capacity capacity_{{.cpus = 2, .memory_bytes = 8ull << 30}};
+  resources::ResourceManager resources_{{.limits = {}, .load = {}, .clock = &SystemClock()}};
   LeaseQueue leases_{2, &SystemClock()};
   StopSignal stop_, abort_;
   std::unique_ptr<Begun> begun_ = Begun::Open(folder_.path() + "/begun", 4).value();

@@ -32,7 +32,7 @@ class Grid:
         self.folder = folder
         self.log = open(folder / "up.log", "w")
         self.process = subprocess.Popen(
-            [BIN / "corpgrid", "up", "--data", folder / "data", "--agents", "1", "--slots", str(slots)],
+            [BIN / "corpgrid", "up", "--data", folder / "data", "--api", "none", "--agents", "1", "--slots", str(slots)],
             stdout=self.log, stderr=subprocess.STDOUT)
         self.wait_for_device()
 

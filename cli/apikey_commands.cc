@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/data_folder.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 #include "gateway/api_keys.h"
@@ -95,6 +96,7 @@ void AddApiKeyCommands(CommandTree& tree) {
   const auto arguments = std::make_shared<ApiKeyArguments>();
   const auto action = [&common = tree.common, arguments](auto what) {
     return [&common, arguments, what]() -> int {
+      if (arguments->file.empty()) arguments->file = ApiKeysPath(common.data_folder);
       const absl::Status status = what(common, *arguments);
       return status.ok() ? kExitDone : Fail(common, status);
     };
@@ -102,18 +104,21 @@ void AddApiKeyCommands(CommandTree& tree) {
   CLI::App* keys = AddGroup(tree, "apikey", "Keys of the OpenAI API");
   CLI::App* create = AddCommand(
       tree, keys, "create", "Make a key for somebody and show it once",
-      "  corpgrid apikey create alice --file keys.json\n"
+      "  corpgrid apikey create alice\n"
       "  corpgrid apikey create ci --file keys.json --model small --expires 30d --concurrent 4",
       action(CreateKey));
   CLI::App* list = AddCommand(tree, keys, "list", "Who has a key, and what it allows",
-                              "  corpgrid apikey list --file keys.json", action(ListKeys));
+                              "  corpgrid apikey list\n"
+                              "  corpgrid apikey list --file keys.json",
+                              action(ListKeys));
   CLI::App* remove =
       AddCommand(tree, keys, "remove", "Take a key back; a server hears of it at once",
-                 "  corpgrid apikey remove alice --file keys.json", action(RemoveKey));
+                 "  corpgrid apikey remove alice", action(RemoveKey));
   for (CLI::App* command : {create, list, remove}) {
-    command->add_option("--file", arguments->file, "The file of the keys")
-        ->type_name("FILE")
-        ->required();
+    command
+        ->add_option("--file", arguments->file,
+                     "The file of the keys (default: that of corpgrid up, in the data folder)")
+        ->type_name("FILE");
   }
   for (CLI::App* command : {create, remove}) {
     command->add_option("name", arguments->key.name, "Whose key it is")

@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/data_folder.h"
 #include "cli/keys.h"
+#include "cli/limit_options.h"
 #include "cli/own_programs.h"
 #include "cli/placement_options.h"
 #include "cli/secret.h"
@@ -106,19 +107,20 @@ absl::Status RunScheduler(scheduler::Options options) {
 
 struct AgentArguments {
   agent::Options options;
+  LimitArguments limits;
   std::string models;
   std::string model_memory;
   std::vector<std::string> trusted;
 };
 
 // The models in a folder, which may come and go.
-std::vector<agent::LocalModel> ModelsIn(const std::string& folder) {
+absl::StatusOr<std::vector<agent::LocalModel>> ModelsIn(const std::string& folder) {
   std::vector<agent::LocalModel> local;
   const auto store = models::ModelStore::OpenExisting(folder);
-  if (!store.ok()) return local;
-  const auto listing = (*store)->List();
-  if (!listing.ok()) return local;
-  for (const models::StoredModel& model : listing->models) {
+  if (absl::IsNotFound(store.status())) return local;
+  RETURN_IF_ERROR(store.status());
+  ASSIGN_OR_RETURN(const auto listing, (*store)->List());
+  for (const models::StoredModel& model : listing.models) {
     if (!model.verdict.usable()) continue;
     local.push_back({model.name, model.Digest(), (*store)->PathOf(model), model.bytes()});
   }
@@ -157,6 +159,8 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   ASSIGN_OR_RETURN(options.join_token, ReadSecret(options.join_token));
   options.keyring_path = TrustedKeysPath(options.data_folder);
   RETURN_IF_ERROR(AddTrustedKeys(options.keyring_path, arguments.trusted));
+  ASSIGN_OR_RETURN(options.limits, arguments.limits.Parse());
+  options.metrics = arguments.limits.metrics;
   ASSIGN_OR_RETURN(options.runner_path, FindBeside("corpgrid-runner"));
   const std::string beside = common.data_given ? options.data_folder : common.data_folder;
   RETURN_IF_ERROR(OfferModels(arguments.models.empty() ? beside + "/models" : arguments.models,
@@ -207,6 +211,15 @@ void AddUp(CommandTree& tree) {
   up->add_option("--listen", options->listen, "The scheduler's address; port 0 picks one")
       ->capture_default_str()
       ->type_name("HOST:PORT");
+  up->add_option("--api", options->api,
+                 "Where the gateway answers the OpenAI API; port 0 picks one; none: nowhere")
+      ->capture_default_str()
+      ->type_name("HOST:PORT");
+  up->add_option("--preset", options->preset,
+                 "How much of this machine is lent: conservative, balanced or dedicated")
+      ->capture_default_str()
+      ->type_name("PRESET")
+      ->envname("CORPGRID_PRESET");
   AddStoreOption(up, &options->store);
   AddKeepOption(up, &options->keep_jobs);
 }
@@ -265,7 +278,7 @@ void AddModelOptions(CLI::App* agent, AgentArguments* arguments) {
       ->envname("CORPGRID_MODELS");
   agent
       ->add_option("--model-memory", arguments->model_memory,
-                   "What models may have together, as 8GiB (default: half of the memory)")
+                   "What models may have together, as 8GiB (default: half of what is lent)")
       ->type_name("SIZE")
       ->envname("CORPGRID_MODEL_MEMORY");
 }
@@ -329,6 +342,7 @@ void AddAgent(CommandTree& tree) {
       ->type_name("FOLDER")
       ->envname("CORPGRID_HWMON");
   AddModelOptions(agent, arguments.get());
+  AddLimitOptions(agent, "balanced", &arguments->limits);
   agent->add_flag("--allow-network", options.allow_network,
                   "Also run jobs that ask for the network");
 }

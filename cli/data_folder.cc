@@ -46,6 +46,8 @@ std::string SubmitterKeyPath(const std::string& data_folder) {
   return data_folder + "/submitter.key";
 }
 
+std::string ApiKeysPath(const std::string& data_folder) { return data_folder + "/api-keys.json"; }
+
 absl::StatusOr<UpLock> UpLock::Take(const std::string& data_folder) {
   const std::string path = LockPath(data_folder);
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);

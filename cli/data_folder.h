@@ -18,6 +18,9 @@ std::string AbsoluteFolder(const std::string& folder);
 
 std::string SubmitterKeyPath(const std::string& data_folder);
 
+// Who is let in by the gateway of `corpgrid up`.
+std::string ApiKeysPath(const std::string& data_folder);
+
 // Held by the `corpgrid up` that looks after a data folder, so that there is one at a time.
 class UpLock {
  public:

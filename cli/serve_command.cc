@@ -1,7 +1,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -10,6 +9,7 @@
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/limit_options.h"
 #include "cli/own_programs.h"
 #include "fmt/format.h"
 #include "gateway/admission.h"
@@ -17,7 +17,12 @@
 #include "gateway/api_error.h"
 #include "gateway/grid_models.h"
 #include "gateway/local_model.h"
+#include "http/listen.h"
+#include "http/metrics_page.h"
 #include "http/server.h"
+#include "platform/device.h"
+#include "platform/load.h"
+#include "platform/memory.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 
@@ -36,6 +41,7 @@ struct ServeArguments {
   uint32_t context = 4096;
   uint32_t sequences = 16;
   uint32_t threads = 0;
+  LimitArguments limits;
 };
 
 // A folder that goes with this.
@@ -59,8 +65,20 @@ class OwnFolder {
   std::string path_;
 };
 
+absl::StatusOr<std::unique_ptr<resources::ResourceManager>> Lend(const LimitArguments& arguments,
+                                                                 const std::string& folder) {
+  ASSIGN_OR_RETURN(const resources::Limits limits, arguments.Parse());
+  ASSIGN_OR_RETURN(const platform::DeviceFacts facts, platform::DiscoverDevice(folder));
+  return std::make_unique<resources::ResourceManager>(resources::ResourceManager::Options{
+      .limits = limits,
+      .memory_bytes = facts.memory_bytes,
+      .load = [load = platform::DeviceLoad()]() mutable { return load.Percent(); },
+      .clock = &SystemClock()});
+}
+
 absl::StatusOr<std::unique_ptr<gateway::LocalModel>> Host(const ServeArguments& arguments,
-                                                          const std::string& folder) {
+                                                          const std::string& folder,
+                                                          resources::ResourceManager* resources) {
   gateway::LocalModel::Options options;
   ASSIGN_OR_RETURN(options.program, FindBeside("corpgrid-worker"));
   options.folder = folder;
@@ -69,6 +87,9 @@ absl::StatusOr<std::unique_ptr<gateway::LocalModel>> Host(const ServeArguments& 
   options.load.set_context(arguments.context);
   options.load.set_sequences(arguments.sequences);
   options.load.set_threads(arguments.threads);
+  ASSIGN_OR_RETURN(const uint64_t available, platform::AvailableMemory());
+  options.load.set_memory_limit_bytes(std::min(available, resources->memory_bytes()));
+  options.resources = resources;
   return gateway::LocalModel::Start(std::move(options));
 }
 
@@ -81,26 +102,6 @@ absl::StatusOr<std::unique_ptr<gateway::KeyDirectory>> OpenKeys(const std::strin
   only.name = "whoever started it";
   only.hash = gateway::HashOfApiKey(*key);
   return std::make_unique<gateway::OneKey>(std::move(only));
-}
-
-absl::StatusOr<http::Options> ParseListen(const std::string& listen) {
-  http::Options options;
-  const size_t colon = listen.rfind(':');
-  const char* end = listen.data() + listen.size();
-  if (colon == std::string::npos || colon + 1 == listen.size() ||
-      std::from_chars(listen.data() + colon + 1, end, options.port).ptr != end) {
-    return absl::InvalidArgumentError(fmt::format(
-        "--listen is \"{}\"; an address and a port are expected, for example 127.0.0.1:8000",
-        listen));
-  }
-  options.address = listen.substr(0, colon);
-  if (options.address.starts_with('[') && options.address.ends_with(']')) {
-    options.address = options.address.substr(1, options.address.size() - 2);
-  }
-  options.error_body = [](unsigned status, std::string_view message) {
-    return gateway::ErrorJson(status, message);
-  };
-  return options;
 }
 
 void Announce(const Common& common, const std::string& url, const std::string& model,
@@ -127,17 +128,20 @@ void Announce(const Common& common, const std::string& url, const std::string& m
 absl::Status Answer(gateway::ModelDirectory* models, const std::string& listen,
                     const std::string& key_file, const sigset_t& stops,
                     const std::function<void(const std::string&, const std::string&)>& announce) {
-  ASSIGN_OR_RETURN(http::Options options, ParseListen(listen));
+  ASSIGN_OR_RETURN(http::Options options, http::ParseListen("--listen", listen));
+  options.error_body = [](unsigned status, std::string_view message) {
+    return gateway::ErrorJson(status, message);
+  };
   std::string key;
   ASSIGN_OR_RETURN(const auto keys, OpenKeys(key_file, &key));
   gateway::Admission admission(keys.get(), &SystemClock());
   gateway::Api api(models, &admission, &SystemClock());
+  options.doorkeeper = [&api](const http::Request& head) { return api.TurnAway(head); };
   http::Router router;
   api.AddRoutes(&router);
-  const bool is_ipv6 = options.address.find(':') != std::string::npos;
-  const std::string host = is_ipv6 ? "[" + options.address + "]" : options.address;
+  const std::string address = options.address;
   ASSIGN_OR_RETURN(const auto server, http::Server::Start(std::move(options), std::move(router)));
-  announce(fmt::format("http://{}:{}", host, server->port()), key);
+  announce("http://" + http::HostAndPort(address, server->port()), key);
   int signal = 0;
   sigwait(&stops, &signal);
   pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);  // a second one ends it at once
@@ -157,9 +161,17 @@ sigset_t BlockStops() {
 absl::Status Serve(const Common& common, const ServeArguments& arguments) {
   const sigset_t stops = BlockStops();
   spdlog::set_default_logger(spdlog::stderr_logger_mt("serve"));
-  RETURN_IF_ERROR(ParseListen(arguments.listen).status());
+  RETURN_IF_ERROR(http::ParseListen("--listen", arguments.listen).status());
   ASSIGN_OR_RETURN(const OwnFolder folder, OwnFolder::Make());
-  ASSIGN_OR_RETURN(const auto model, Host(arguments, folder.path()));
+  ASSIGN_OR_RETURN(const auto resources, Lend(arguments.limits, folder.path()));
+  std::unique_ptr<http::Server> metrics;
+  if (!arguments.limits.metrics.empty()) {
+    ASSIGN_OR_RETURN(metrics, http::ServeMetrics(arguments.limits.metrics, [&resources] {
+                       return resources->MetricsText();
+                     }));
+    Say(fmt::format("metrics at port {}", metrics->port()));
+  }
+  ASSIGN_OR_RETURN(const auto model, Host(arguments, folder.path(), resources.get()));
   const absl::Status status = Answer(model.get(), arguments.listen, arguments.key_file, stops,
                                      [&](const std::string& url, const std::string& key) {
                                        Announce(common, url, model->List().front().name, key);
@@ -216,6 +228,7 @@ void AddServeCommand(CommandTree& tree) {
       ->type_name("N")
       ->check(CLI::Range(1u, 512u).description(""));
   AddListenOptions(serve, arguments.get());
+  AddLimitOptions(serve, "dedicated", &arguments->limits);
 }
 
 void AddGatewayCommand(CommandTree& tree) {

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <list>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "base/clock.h"
@@ -23,6 +24,7 @@
 #include "cli/table.h"
 #include "crypto/signature.h"
 #include "fmt/format.h"
+#include "gateway/api_keys.h"
 #include "rpc/connect.h"
 
 namespace corpgrid::cli {
@@ -33,6 +35,7 @@ namespace v1 = corpgrid::v1;
 constexpr int64_t kTickMs = 50;
 constexpr int64_t kSchedulerStartMs = 30'000;
 constexpr int64_t kAgentsStartMs = 30'000;
+constexpr int64_t kGatewayStartMs = 15'000;
 constexpr int64_t kStopMs = 12'000;
 constexpr size_t kReasonLines = 8;
 
@@ -60,6 +63,15 @@ absl::Status WhyEnded(const Supervised& child, const std::string& how) {
     text += lines[i];
   }
   return absl::FailedPreconditionError(text);
+}
+
+// Where a gateway says that it answers; empty: it has not yet.
+std::string AddressIn(const std::string& log) {
+  constexpr std::string_view kSaid = "answers at http://";
+  const size_t found = log.find(kSaid);
+  if (found == std::string::npos) return "";
+  const size_t begin = found + kSaid.size(), end = log.find("/v1", begin);
+  return end == std::string::npos ? "" : log.substr(begin, end - begin);
 }
 
 // Makes a folder and sets its mode. What agents that became unprivileged users pass through lets
@@ -94,6 +106,7 @@ class Grid {
   absl::Status MakeFolders() const;
   absl::Status StartScheduler();
   absl::Status StartAgent(int number);
+  absl::Status StartGateway();
   absl::Status AwaitAgents();
   absl::Status CheckNoneEnded();
   absl::StatusOr<bool> IsKnown(const std::string& name, const std::string& folder);
@@ -109,7 +122,9 @@ class Grid {
   const int64_t started_ms_;
   std::string submitter_key_;
   std::unique_ptr<Client> client_;
-  std::list<Supervised> children_;  // the scheduler first
+  std::list<Supervised> children_;  // the scheduler first, then agents
+  std::optional<Supervised> gateway_;
+  std::string api_url_;
   std::vector<std::string> missing_;
 };
 
@@ -129,6 +144,7 @@ absl::Status Grid::Start() {
   for (int i = 1; i <= options_.agents && !interrupt_.raised(); ++i) {
     RETURN_IF_ERROR(StartAgent(i));
   }
+  RETURN_IF_ERROR(StartGateway());
   RETURN_IF_ERROR(AwaitAgents());
   if (!interrupt_.raised()) SayReady();
   return absl::OkStatus();
@@ -199,10 +215,47 @@ absl::Status Grid::StartAgent(int number) {
       .name = name,
       .argv = {options_.program, "agent", "--data", folder, "--scheduler", client_->address(),
                "--name", name, "--slots", std::to_string(SlotsEach()), "--trust", submitter_key_,
-               "--models", data_ + "/models"},
+               "--models", data_ + "/models", "--preset", options_.preset},
       .env = std::move(env),
       .log_path = LogPath(name)});
   return agent.Start();
+}
+
+// Nobody is let in before there is a key.
+absl::Status Grid::StartGateway() {
+  if (options_.api == kNoApi || interrupt_.raised()) return absl::OkStatus();
+  const std::string keys = ApiKeysPath(data_);
+  if (!gateway::KeyFile::Read(keys).ok() && access(keys.c_str(), F_OK) != 0) {
+    RETURN_IF_ERROR(gateway::KeyFile::Write(keys, {}));
+  }
+  const auto argv = [&](const std::string& listen) {
+    return std::vector<std::string>{options_.program, "gateway", "--data",         data_,
+                                    "--listen",       listen,    "--api-key-file", keys};
+  };
+  gateway_.emplace(Supervised::Options{
+      .name = "gateway", .argv = argv(options_.api), .env = {}, .log_path = LogPath("gateway")});
+  RETURN_IF_ERROR(gateway_->Start());
+  const int64_t begun_ms = SystemClock().MonotonicMs();
+  while (!interrupt_.raised()) {
+    const std::string address = AddressIn(gateway_->LogSinceStart());
+    if (!address.empty()) {
+      api_url_ = "http://" + address;
+      gateway_->SetArgv(argv(address));  // clients know it by that
+      return absl::OkStatus();
+    }
+    if (const auto how = gateway_->EndedHow()) {
+      const absl::Status why = WhyEnded(*gateway_, *how);
+      return absl::FailedPreconditionError(
+          fmt::format("{}; choose another address with --api, or --api {}",
+                      std::string(why.message()), kNoApi));
+    }
+    if (SystemClock().MonotonicMs() - begun_ms > kGatewayStartMs) {
+      return absl::DeadlineExceededError(
+          fmt::format("the gateway did not come up; its log: {}", gateway_->log_path()));
+    }
+    Sleep(kTickMs);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Grid::CheckNoneEnded() {
@@ -246,6 +299,10 @@ void Grid::SayReady() {
                   child.log_path()});
     ++number;
   }
+  if (gateway_) {
+    table.AddRow(
+        {"gateway at " + api_url_, "", "", std::to_string(gateway_->pid()), gateway_->log_path()});
+  }
   std::string text = fmt::format("CorpGrid {} in {}\n\n{}\n", kVersion, data_, table.ToText());
   if (options_.agents > 1) {
     text +=
@@ -262,6 +319,10 @@ void Grid::SayReady() {
       "  corpgrid job run FILE{}      run a job, see examples/\n"
       "  corpgrid device list{}       who computes here\n",
       FormatDuration(SystemClock().MonotonicMs() - started_ms_), data, data);
+  if (gateway_) {
+    text += fmt::format("  corpgrid apikey create me{}  a key for the OpenAI API at {}/v1\n", data,
+                        api_url_);
+  }
   if (common_.json) {
     Say(text);
     Json agents = Json::array();
@@ -273,20 +334,23 @@ void Grid::SayReady() {
         Json{{"state", "ready"},
              {"data", data_},
              {"scheduler", {{"address", client_->address()}, {"pid", children_.front().pid()}}},
-             {"agents", std::move(agents)}});
+             {"agents", std::move(agents)},
+             {"api", gateway_ ? Json{{"url", api_url_}, {"pid", gateway_->pid()}} : Json()}});
   } else {
     Print(text);
   }
 }
 
 void Grid::Tend() {
+  const auto tend = [](Supervised& child) {
+    child.Tend([&](const std::string& how, int64_t pause_ms) {
+      Say(fmt::format("{} {}; starting it again in {} (log: {})", child.name(), how,
+                      FormatDuration(pause_ms), child.log_path()));
+    });
+  };
   while (!interrupt_.raised()) {
-    for (Supervised& child : children_) {
-      child.Tend([&](const std::string& how, int64_t pause_ms) {
-        Say(fmt::format("{} {}; starting it again in {} (log: {})", child.name(), how,
-                        FormatDuration(pause_ms), child.log_path()));
-      });
-    }
+    for (Supervised& child : children_) tend(child);
+    if (gateway_) tend(*gateway_);
     Sleep(kTickMs);
   }
 }
@@ -297,12 +361,14 @@ void Grid::Stop() {
   if (interrupt_.raised()) Say("stopping…");
   const auto agents = std::next(children_.begin());
   std::for_each(agents, children_.end(), [](const Supervised& agent) { agent.Terminate(); });
+  if (gateway_) gateway_->Terminate();
   const int64_t end_ms = SystemClock().MonotonicMs() + kStopMs;
   const auto wait = [&](Supervised& child) {
     child.WaitEnded(std::max<int64_t>(end_ms - SystemClock().MonotonicMs(), 0));
     child.Kill();
   };
   std::for_each(agents, children_.end(), wait);
+  if (gateway_) wait(*gateway_);
   children_.front().Terminate();
   children_.front().WaitEnded(kStopMs);
   children_.front().Kill();

@@ -16,6 +16,7 @@ find_package(SQLite3 REQUIRED)
 find_package(CURL REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(Boost 1.81 REQUIRED)  # Asio and Beast: headers only
+find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(Threads REQUIRED)
 find_package(GTest QUIET)  # without it there are no unit tests, which `./dev demo` does not need
 find_package(benchmark QUIET)

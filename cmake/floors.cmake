@@ -31,7 +31,7 @@ function(corpgrid_floor folder)
       target_precompile_headers(${name}_test REUSE_FROM corpgrid_${arg_PRECOMPILED_BY})
     endif()
     add_test(NAME unit.${name} COMMAND ${name}_test)
-    set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 120)
+    set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 300)
     if(CORPGRID_SANITIZE STREQUAL thread)
       set_tests_properties(unit.${name} PROPERTIES TIMEOUT 600
         ENVIRONMENT TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/cmake/tsan.supp)

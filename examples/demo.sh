@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Starts a grid on this machine, renders a picture on it and stops it again.
-# ./dev demo calls it; by hand: CORPGRID_BIN=<folder with corpgrid and corpgrid-runner> examples/demo.sh
+# Starts a grid on this machine, renders a picture on it, asks a language model that it hosts, and stops it again.
+# ./dev demo calls it; by hand: CORPGRID_BIN=<folder with corpgrid, its runner and its worker> examples/demo.sh
 set -euo pipefail
 
 examples=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 picture=$PWD/.demo/render.png
+model=$examples/../tools/demo-model/corpgrid-demo.gguf
 corpgrid=${CORPGRID_BIN:-}/corpgrid
 up=
 run=
@@ -34,7 +35,7 @@ clean_up() {
 check_tools() {
   local program
   [ -n "${CORPGRID_BIN:-}" ] || fail "CORPGRID_BIN is not set; run ./dev demo, which builds and sets it"
-  for program in corpgrid corpgrid-runner; do
+  for program in corpgrid corpgrid-runner corpgrid-worker; do
     [ -x "$CORPGRID_BIN/$program" ] || fail "$CORPGRID_BIN/$program is missing: ./dev build makes it"
   done
   for program in make "${CXX:-g++}" python3; do
@@ -46,7 +47,7 @@ start_grid() {
   # Agents that start as root become unprivileged users, who must be able to enter the folder.
   folder=$(mktemp -d "${TMPDIR:-/var/tmp}/corpgrid-demo.XXXXXX")
   chmod 711 "$folder"
-  "$corpgrid" up --data "$folder/grid" --listen 127.0.0.1:0 >"$folder/up.log" 2>&1 &
+  "$corpgrid" up --data "$folder/grid" --listen 127.0.0.1:0 --api 127.0.0.1:0 >"$folder/up.log" 2>&1 &
   up=$!
   for ((i = 0; i < 600; i++)); do
     if grep -q "ready" "$folder/up.log"; then return; fi
@@ -74,6 +75,35 @@ sys.exit(job["verified"] != job["shards"])
 PYTHON
 }
 
+# Runs one command beside this shell, which a signal can end at once.
+await() {
+  "$@" &
+  run=$!
+  wait "$run" || return
+  run=
+}
+
+# Into the folder whose models the agents offer to the grid.
+add_model() {
+  await "$corpgrid" model add "$model" --data "$folder/grid" >"$folder/model.log" ||
+    fail "the model could not be added; why is above"
+}
+
+# A device loads the model; what it is asked goes to that device, and the answer comes as it is computed.
+chat() {
+  local name question end=$((SECONDS + 60))
+  name=$(basename "$model" .gguf)
+  until await "$corpgrid" model load "$name" --data "$folder/grid" --context 512 --sequences 2 >"$folder/model.log" 2>&1; do
+    [ $SECONDS -lt $end ] || { cat "$folder/model.log" >&2; fail "no device loaded the model; why is above"; }
+    sleep 0.5  # an agent tells with its next heartbeat that it has the model
+  done
+  for question in "What is CorpGrid?" "What is a quorum?"; do
+    printf '\n> %s\n' "$question"
+    await "$corpgrid" chat "$name" "$question" --data "$folder/grid" --temperature 0 ||
+      fail "the model did not answer; why is above"
+  done
+}
+
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
@@ -82,12 +112,12 @@ check_tools
 make -s -C "$examples/render" || fail "the example could not be compiled"
 echo "starting a grid: one scheduler, three agents, each with an owner of its own"
 start_grid
-"$corpgrid" job run "$examples/render/job.yaml" --data "$folder/grid" --out "$folder/results" \
-  --json >"$folder/job.json" &
-run=$!
-wait "$run" || fail "the job did not end well; what happened is above"  # a signal ends the wait
-run=
+add_model
+await "$corpgrid" job run "$examples/render/job.yaml" --data "$folder/grid" --out "$folder/results" \
+  --json >"$folder/job.json" || fail "the job did not end well; what happened is above"
 mkdir -p "$(dirname "$picture")"
 "$examples/render/assemble" "$folder/results" "$picture"
 printf '\npicture: %s\n\n' "$picture"
 tell "$folder/job.json"
+printf '\nthe grid hosts a small language model, too (corpgrid chat):\n'
+chat

@@ -21,8 +21,7 @@ absl::Status Admission::Ticket::CheckModel(std::string_view model) const {
                   "model_not_allowed");
 }
 
-absl::StatusOr<std::unique_ptr<Admission::Ticket>> Admission::Enter(
-    std::string_view authorization) {
+absl::StatusOr<ApiKey> Admission::FindKey(std::string_view authorization) const {
   if (!authorization.starts_with(kScheme)) {
     return ApiError(absl::StatusCode::kUnauthenticated,
                     "no API key is given; send the header \"Authorization: Bearer KEY\"", "",
@@ -35,6 +34,12 @@ absl::StatusOr<std::unique_ptr<Admission::Ticket>> Admission::Enter(
                     "this API key has expired; ask who runs this server for a new one", "",
                     "expired_api_key");
   }
+  return key;
+}
+
+absl::StatusOr<std::unique_ptr<Admission::Ticket>> Admission::Enter(
+    std::string_view authorization) {
+  ASSIGN_OR_RETURN(ApiKey key, FindKey(authorization));
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(CheckUse(key));
   ++uses_[key.hash].running;

@@ -40,6 +40,9 @@ class Admission {
     const ApiKey key_;
   };
 
+  // Whose key the header "Bearer KEY" has. Errors: Unauthenticated.
+  absl::StatusOr<ApiKey> FindKey(std::string_view authorization) const;
+
   // `authorization`: the header, "Bearer KEY". Errors: Unauthenticated; ResourceExhausted with a
   // RetryAfter() when the key has had what it may at the moment.
   absl::StatusOr<std::unique_ptr<Ticket>> Enter(std::string_view authorization);

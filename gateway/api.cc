@@ -20,6 +20,20 @@ Json ModelJson(const ModelInfo& info) {
           {"context_length", info.context}};
 }
 
+constexpr char kHealth[] = "/health";
+
+http::Response ErrorResponse(const absl::Status& status) {
+  const unsigned http_status = HttpStatusOf(status);
+  http::Response response{.status = http_status, .body = ErrorJson(status)};
+  int64_t retry_after_s = RetryAfter(status);
+  if (retry_after_s == 0 && (http_status == 429 || http_status == 503)) retry_after_s = 1;
+  if (retry_after_s > 0) {
+    response.headers.emplace_back("Retry-After", std::to_string(retry_after_s));
+  }
+  if (http_status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return response;
+}
+
 }  // namespace
 
 Task<void> SendJson(http::Exchange* exchange, Json json) {
@@ -27,8 +41,14 @@ Task<void> SendJson(http::Exchange* exchange, Json json) {
   co_await exchange->Send(std::move(response));
 }
 
+std::optional<http::Response> Api::TurnAway(const http::Request& head) const {
+  if (head.path == kHealth) return std::nullopt;
+  const absl::Status status = admission_->FindKey(head.Header("Authorization")).status();
+  return status.ok() ? std::nullopt : std::make_optional(ErrorResponse(status));
+}
+
 void Api::AddRoutes(http::Router* router) {
-  router->Add("GET", "/health", [this](http::Exchange& exchange) { return Health(&exchange); });
+  router->Add("GET", kHealth, [this](http::Exchange& exchange) { return Health(&exchange); });
   Add(router, "GET", "/v1/models", &Api::ListModels);
   Add(router, "GET", "/v1/models/{name}", &Api::ShowModel);
   Add(router, "POST", "/v1/chat/completions", &Api::Chat);
@@ -64,13 +84,7 @@ Task<void> Api::Tell(http::Exchange* exchange, absl::Status status) {
     co_await exchange->EndEvents();
     co_return;
   }
-  http::Response response{.status = http_status, .body = ErrorJson(status)};
-  int64_t retry_after_s = RetryAfter(status);
-  if (retry_after_s == 0 && (http_status == 429 || http_status == 503)) retry_after_s = 1;
-  if (retry_after_s > 0) {
-    response.headers.emplace_back("Retry-After", std::to_string(retry_after_s));
-  }
-  if (http_status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  http::Response response = ErrorResponse(status);
   co_await exchange->Send(std::move(response));
 }
 
@@ -79,8 +93,11 @@ absl::StatusOr<Model> Api::FindModel(const std::string& name,
   RETURN_IF_ERROR(ticket.CheckModel(name));
   absl::StatusOr<Model> model = models_->Find(name);
   if (absl::IsNotFound(model.status())) {
-    return ApiError(absl::StatusCode::kNotFound, std::string(model.status().message()), "model",
-                    "model_not_found");
+    // Who may ask only some models does not hear of the others.
+    return ApiError(absl::StatusCode::kNotFound,
+                    ticket.key().models.empty() ? std::string(model.status().message())
+                                                : fmt::format("there is no model \"{}\"", name),
+                    "model", "model_not_found");
   }
   return model;
 }

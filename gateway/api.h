@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "gateway/admission.h"
@@ -20,6 +21,10 @@ class Api {
       : models_(models), admission_(admission), clock_(clock) {}
 
   void AddRoutes(http::Router* router);
+
+  // Turns away who has no key before the body is read, so that only those who have one can make
+  // this server hold large ones. For http::Options.
+  std::optional<http::Response> TurnAway(const http::Request& head) const;
 
  private:
   // An endpoint behind a key. An error that it returns is told in the API's form, as an event where

@@ -106,6 +106,7 @@ Task<absl::Status> Api::Chat(http::Exchange* exchange, Admission::Ticket* ticket
   CO_ASSIGN_OR_RETURN(const ToolFormat* const format,
                       co_await Prepare(&model, &request, &usage, ticket->key().name));
   const std::string id = exchange->request().id;
+  request.generate.set_request_id(id);
   const Json envelope = Envelope(id, request.stream ? "chat.completion.chunk" : "chat.completion",
                                  NowSeconds(), request.model);
   ChatDeltas deltas(request.generate.choices(), format, request.logprobs, id);

@@ -153,6 +153,7 @@ Task<absl::Status> Api::Complete(http::Exchange* exchange, Admission::Ticket* ti
   CO_ASSIGN_OR_RETURN(CompletionRequest request, ParseCompletionRequest(body));
   CO_ASSIGN_OR_RETURN(const Model model, FindModel(request.model, *ticket));
   request.generate.set_client(ticket->key().name);
+  request.generate.set_request_id(exchange->request().id);
   std::vector<pb::GenerateRequest> asked;
   std::vector<std::string> echoes;
   Usage usage(ticket);

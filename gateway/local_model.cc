@@ -13,6 +13,7 @@
 #include "fmt/format.h"
 #include "rpc/status.h"
 #include "spdlog/spdlog.h"
+#include "worker/throttled_channel.h"
 
 namespace corpgrid::gateway {
 namespace {
@@ -21,6 +22,23 @@ namespace pb = corpgrid::v1;
 
 constexpr absl::Duration kWatchEvery = absl::Milliseconds(50);
 constexpr int64_t kGraceMs = 5000;
+
+constexpr int kLooksAStatistic = 20;
+
+std::unique_ptr<pb::Worker::Stub> StubTo(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return pb::Worker::NewStub(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+}
+
+// A worker that does not answer in time is at a long step.
+void LookAt(pb::Worker::Stub* stub, worker::AnswerRoom* room) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+  pb::GetStatsResponse stats;
+  if (stub->GetStats(&context, {}, &stats).ok()) room->Update(stats);
+}
 
 }  // namespace
 
@@ -50,6 +68,9 @@ void LocalModel::Stop() {
 }
 
 void LocalModel::Run() {
+  const absl::Status lowered = platform::LowerThisThread(options_.resources->limits().priority);
+  if (!lowered.ok())
+    spdlog::warn("the worker runs as others do: {}", std::string(lowered.message()));
   Backoff backoff(static_cast<uint64_t>(getpid()));
   while (true) {
     absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> worker = Host();
@@ -78,7 +99,9 @@ void LocalModel::Run() {
 }
 
 absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> LocalModel::Host() {
-  ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({options_.program, options_.folder}));
+  ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({.program = options_.program,
+                                                              .folder = options_.folder,
+                                                              .model = options_.load.path()}));
   if (absl::Status status = Load(worker->address()); !status.ok()) {
     if (const auto ended = worker->Ended()) {
       return absl::UnavailableError(fmt::format("the worker {}", *ended));
@@ -89,10 +112,7 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> LocalModel::Host() {
 }
 
 absl::Status LocalModel::Load(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  const auto stub = pb::Worker::NewStub(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  const auto stub = StubTo(address);
   grpc::ClientContext context;
   pb::LoadResponse response;
   {
@@ -105,21 +125,30 @@ absl::Status LocalModel::Load(const std::string& address) {
   loading_ = nullptr;
   if (!status.ok()) return rpc::FromGrpc(status);
   loaded_ = std::move(response);
-  channel_ = rpc::ConnectWorker(address);
+  room_->Loaded(loaded_);
+  channel_ = worker::ThrottleCalls(rpc::ConnectWorker(address), options_.resources,
+                                   [room = room_](auto* asked) { room->Tell(asked); });
   return absl::OkStatus();
 }
 
 std::optional<std::string> LocalModel::Watch(worker::WorkerProcess* worker) {
-  absl::MutexLock lock(&mutex_);
-  while (!mutex_.AwaitWithTimeout(absl::Condition(&stop_), kWatchEvery)) {
-    if (std::optional<std::string> ended = worker->Ended()) {
-      channel_ = nullptr;
-      return ended;
-    }
+  const auto stub = StubTo(worker->address());
+  std::optional<std::string> ended;
+  for (int looks = 0; !ended && !StopsWithin(kWatchEvery); ++looks) {
+    if (looks % kLooksAStatistic == 0) LookAt(stub.get(), room_.get());
+    ended = worker->Ended();
   }
-  channel_ = nullptr;
-  worker->Stop(kGraceMs);
-  return std::nullopt;
+  {
+    absl::MutexLock lock(&mutex_);
+    channel_ = nullptr;
+  }
+  if (!ended) worker->Stop(kGraceMs);
+  return ended;
+}
+
+bool LocalModel::StopsWithin(absl::Duration time) {
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithTimeout(absl::Condition(&stop_), time);
 }
 
 std::vector<ModelInfo> LocalModel::List() const {

@@ -11,6 +11,8 @@
 #include "base/backoff.h"
 #include "corpgrid/v1/worker.pb.h"
 #include "gateway/model_directory.h"
+#include "resources/resource_manager.h"
+#include "worker/answer_room.h"
 #include "worker/worker_process.h"
 
 namespace corpgrid::gateway {
@@ -24,6 +26,7 @@ class LocalModel final : public ModelDirectory {
     std::string folder;   // for the worker's socket and log
     std::string name;
     corpgrid::v1::LoadRequest load;
+    resources::ResourceManager* resources = nullptr;  // outlives it
   };
 
   // Returns once the model is loaded. Errors: why it cannot be.
@@ -49,9 +52,11 @@ class LocalModel final : public ModelDirectory {
   absl::Status Load(const std::string& address);
   // How the worker ended. Nothing when it is to stop.
   std::optional<std::string> Watch(worker::WorkerProcess* worker);
+  bool StopsWithin(absl::Duration time);
 
   const Options options_;
   const int64_t created_s_;
+  const std::shared_ptr<worker::AnswerRoom> room_ = std::make_shared<worker::AnswerRoom>();
   mutable absl::Mutex mutex_;
   std::shared_ptr<rpc::WorkerChannel> channel_ ABSL_GUARDED_BY(mutex_);  // null: not at the moment
   corpgrid::v1::LoadResponse loaded_ ABSL_GUARDED_BY(mutex_);

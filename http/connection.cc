@@ -85,7 +85,7 @@ Task<void> Connection::Run() {
       co_await Answer();
       if (!keep_alive_) break;
     }
-    if (refused_status_ != 0 && socket_.is_open()) co_await Drain();
+    if ((refused_status_ != 0 || turned_away_) && socket_.is_open()) co_await Drain();
   } catch (const boost::system::system_error&) {
     // The client is gone, or was too slow.
   }
@@ -100,6 +100,7 @@ Task<bool> Connection::ReadRequest() {
   request_ = Request();
   refused_status_ = 0;
   refused_headers_.clear();
+  turned_away_.reset();
   began_ = ended_ = false;
   if (buffer_.size() == 0) {
     SetDeadline(&read_deadline_, options_->limits.idle_ms);
@@ -129,7 +130,8 @@ Task<bool> Connection::ReadRequest() {
     refused_status_ = 400;
     refused_ = fmt::format("this is no HTTP request: {}", error.message());
   } else if (Accept(&parser)) {
-    co_return co_await ReadBody(&parser);
+    if (options_->doorkeeper) turned_away_ = options_->doorkeeper(request_);
+    if (!turned_away_) co_return co_await ReadBody(&parser);
   }
   keep_alive_ = false;
   co_return true;
@@ -184,6 +186,10 @@ Task<void> Connection::Answer() {
   }
   if (refused_status_ != 0) {
     co_await SendError(refused_status_, refused_);
+    co_return;
+  }
+  if (turned_away_) {
+    co_await Send(*std::move(turned_away_));
     co_return;
   }
   Router::Found found = router_->Find(request_.method, request_.path);

@@ -7,6 +7,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "http/router.h"
@@ -64,6 +65,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   unsigned refused_status_ = 0;  // why the request does not get to a handler
   std::string refused_;
   Headers refused_headers_;
+  std::optional<Response> turned_away_;  // by the doorkeeper
   bool http_1_0_ = false;
   bool keep_alive_ = true;
   bool began_ = false;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,12 +25,17 @@ struct Limits {
 // Says an error of the server's own (no such path, too large, too slow) in the API's form.
 using ErrorBody = std::function<std::string(unsigned status, std::string_view message)>;
 
+// Looks at a request before its body is read: what it returns is the answer, and ends the
+// connection. Nothing: the request goes on to its handler.
+using Doorkeeper = std::function<std::optional<Response>(const Request& head)>;
+
 struct Options {
   std::string address = "127.0.0.1";  // an IP address
   uint16_t port = 0;                  // 0 picks one
   unsigned threads = 2;
   Limits limits = {};
   ErrorBody error_body;
+  Doorkeeper doorkeeper = {};  // empty: all go on
 };
 
 // HTTP/1.1 on Boost.Beast: each connection is a coroutine on a strand of its own, on a few threads.

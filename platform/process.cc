@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,6 +29,19 @@ struct ChildPlan {
   int error_fd;
 };
 
+// Where the kernel shares the processors out among sessions first (sched(7), "The autogroup
+// feature"), a new session takes the share of one that gives way to nobody, whatever the niceness
+// of its processes. So it gets theirs. System calls only.
+void PassNicenessOn() {
+  const int nice = getpriority(PRIO_PROCESS, 0);
+  if (nice <= 0) return;
+  const int group = open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC);
+  if (group < 0) return;  // the kernel does no such thing
+  const char text[] = {static_cast<char>('0' + nice / 10), static_cast<char>('0' + nice % 10)};
+  [[maybe_unused]] const ssize_t written = write(group, text, sizeof text);
+  close(group);
+}
+
 // Runs between fork and exec of a process that may have threads: system calls only.
 [[noreturn]] void BecomeProgram(const ChildPlan& plan) {
   sigset_t none;
@@ -35,6 +49,7 @@ struct ChildPlan {
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_DFL);
   setsid();
+  PassNicenessOn();
   bool ok =
       !plan.die_with_thread || (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == plan.parent);
   ok = ok && chdir(plan.working_dir) == 0;

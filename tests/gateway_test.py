@@ -54,6 +54,18 @@ class GatewayTest(unittest.TestCase):
         response.readline()
         return connection, response
 
+    def test_who_has_no_key_is_turned_away_before_the_body(self):
+        serving = self.serve()
+        for key, status in (("cgk-guessed", b"401"), (serving.key, None)):
+            with socket.create_connection(("127.0.0.1", serving.port), timeout=20) as connection:
+                connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n"
+                                   b"Authorization: Bearer %s\r\n\r\n" % key.encode())
+                connection.settimeout(20 if status else 1)
+                try:
+                    self.assertEqual(connection.recv(100).split()[1], status)
+                except TimeoutError:
+                    self.assertIsNone(status)  # it waits for the body
+
     def test_says_what_is_wrong_before_it_serves(self):
         for arguments, said in [(["absent.gguf"], "absent.gguf"), ([self.model, "--listen", "here"], "--listen"),
                                 ([self.model, "--api-key-file", "absent.json"], "absent.json"),

@@ -103,6 +103,9 @@ class Serving:
         return self.ask("/v1/chat/completions", {"model": self.model, "max_tokens": 8, **more,
                                                  "messages": [{"role": "user", "content": content}]}, key)
 
+    def metrics_port(self):
+        return int(self.logged().rpartition("metrics at port ")[2].split()[0])
+
     def stop(self):
         """Ends it in order; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)

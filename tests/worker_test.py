@@ -15,11 +15,11 @@ WORKER = BIN / "corpgrid-worker"
 
 
 class Worker:
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         self.socket = folder / f"{len(list(folder.iterdir()))}.sock"
         self.log = folder / f"{self.socket.name}.log"
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen([WORKER, "--socket", self.socket], stdout=log, stderr=log)
+            self.process = subprocess.Popen([WORKER, "--socket", self.socket, *options], stdout=log, stderr=log)
         wait(lambda: "ready" in self.log.read_text() or self.process.poll() is not None, 30, "the worker")
 
     def start(self, method, **request):
@@ -124,6 +124,19 @@ class WorkerTest(unittest.TestCase):
                 else:
                     self.assertRegex(worker.log.read_text(), "(?i)error|fail|assert|terminate|invalid")
                 worker.close()
+
+    def test_reads_no_files_but_models(self):
+        with tempfile.TemporaryDirectory(prefix="corpgrid-elsewhere.", dir="/var/tmp") as elsewhere:
+            other = pathlib.Path(elsewhere) / "model.gguf"
+            other.write_bytes(self.model.read_bytes())
+            for _ in range(2):
+                worker = Worker(self.folder, "--read", self.folder)
+                self.workers.append(worker)
+            if "no Landlock" in worker.log.read_text():
+                self.skipTest("this kernel has no Landlock")
+            self.assertIn("cannot", self.workers[0].call("Load", path=str(other)))
+            self.assertIsInstance(worker.call("Load", path=str(self.model), context=256), list)
+            self.assertTrue(worker.text(text="hello", max_tokens=3, ignore_end=True))
 
     def test_refuses_what_does_not_fit(self):
         worker = self.worker(load=False)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a ./dev command needs, and nothing that is there already.
-# usage: tools/setup.sh build|test|lint|fuzz|all|convert
+# usage: tools/setup.sh build|demo|test|lint|fuzz|all|convert
 # shellcheck disable=SC2016  # the $(…) and ${…} below are apt's and dpkg's, not the shell's
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,7 +9,7 @@ build=(
   bubblewrap ccache cmake g++ git lld make ninja-build pkgconf python3
   libabsl-dev libarchive-dev libcli11-dev libcurl4-openssl-dev libedit-dev libfmt-dev libgrpc++-dev
   libpq-dev libprotobuf-dev libseccomp-dev libsodium-dev libspdlog-dev libsqlite3-dev libssl-dev
-  libyaml-cpp-dev nlohmann-json3-dev
+  libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
   protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
 # Asio's coroutines are complete from Boost 1.81 on, which Debian 12 has beside its usual 1.74.
@@ -164,25 +164,36 @@ fetch_converter() {
     fail "apt finds no way to have ${convert_packages[*]}"
   mapfile -t wanted <<<"$wanted"
   fetch_private "$convert" "${wanted[@]}"
-  cat >"$convert/convert-model" <<'END'
+  write_launchers
+}
+
+# What starts that folder's Python with that folder's libraries, and the converter with it.
+write_launchers() {
+  cat >"$convert/run-python" <<'END'
 #!/bin/sh
-# Written by tools/setup.sh. Runs llama.cpp's converter with the libraries of this folder.
+# Written by tools/setup.sh. Runs Python, with PyTorch, with the libraries of this folder.
 folder=$(dirname "$(readlink -f "$0")")
 set -- "$folder"/usr/lib/*-linux-*/ld-linux*.so.* "$@"
 loader=$1
 shift
 libraries=$(find "$folder/usr/lib" -name '*.so.*' ! -path '*/python3*' -printf '%h\n' | sort -u | tr '\n' ':')
-script=$folder/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py
 private=$folder/usr/share/llama.cpp/llama.cpp-tools
 python=$(find "$folder/usr/bin" -name 'python3.*[0-9]' | head -n 1)
 export PYTHONHOME="$folder/usr" PYTHONPATH="$private:$folder/usr/lib/python3/dist-packages"
-exec "$loader" --library-path "$libraries" "$python" "$script" "$@"
+exec "$loader" --library-path "$libraries" "$python" "$@"
 END
-  chmod +x "$convert/convert-model"
+  cat >"$convert/convert-model" <<'END'
+#!/bin/sh
+# Written by tools/setup.sh. Runs llama.cpp's converter with the libraries of this folder.
+folder=$(dirname "$(readlink -f "$0")")
+exec "$folder/run-python" "$folder/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py" "$@"
+END
+  chmod +x "$convert/run-python" "$convert/convert-model"
 }
 
 set_up_converter() {
-  if [ -e "$convert/convert-model" ]; then return; fi
+  if [ -e "$convert/run-python" ]; then return; fi
+  if [ -e "$convert/convert-model" ]; then write_launchers; return; fi  # fetched by an older script
   if apt-cache show python3-transformers llama.cpp-tools >/dev/null 2>&1; then
     mapfile -t missing < <(missing_of "${convert_packages[@]}")
     if [ "${#missing[@]}" = 0 ]; then return; fi
@@ -210,21 +221,27 @@ fetch_openai_client() {
   echo "setup: fetching the openai client into $node"
   mkdir -p "$node"
   cp tests/openai_conformance/package.json tests/openai_conformance/package-lock.json "$node/"
-  npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund --silent ||
-    { rm -f "$node/package-lock.json"; fail "npm could not fetch the openai client"; }
+  npm ci --prefix "$node" --ignore-scripts --no-audit --no-fund >.setup.log 2>&1 || {
+    rm -f "$node/package-lock.json"
+    tail -20 .setup.log
+    fail "npm could not fetch the openai client; what it said is in .setup.log." \
+      "Behind a proxy with a certificate of its own, let NODE_EXTRA_CA_CERTS name that."
+  }
+  rm -f .setup.log
 }
 
 # Node.js may be there from elsewhere than Debian, whose npm would not go with it.
 if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
   test+=(nodejs npm) lint+=(nodejs npm)
 fi
-hosts_models=yes
+hosts_models=yes tests_api=yes
 case "${1:-}" in
-  build | fuzz) declare -n chosen=$1 && hosts_models=no ;;  # neither makes corpgrid-worker
+  build | fuzz) declare -n chosen=$1 && hosts_models=no tests_api=no ;;  # neither makes corpgrid-worker
+  demo) declare -n chosen=build && tests_api=no ;;
   test | lint) declare -n chosen=$1 ;;
   all) chosen=("${lint[@]}" "${fuzz[@]}") ;;
   convert) set_up_converter; exit ;;
-  *) fail "usage: tools/setup.sh build|test|lint|fuzz|all|convert" ;;
+  *) fail "usage: tools/setup.sh build|demo|test|lint|fuzz|all|convert" ;;
 esac
 
 command -v apt-get >/dev/null ||
@@ -256,6 +273,6 @@ if [ $hosts_models = yes ] && ! have_inference; then
     fetch_inference
   fi
 fi
-if [ $hosts_models = yes ] && ! have_openai_client; then
+if [ $tests_api = yes ] && ! have_openai_client; then
   fetch_openai_client
 fi

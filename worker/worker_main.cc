@@ -10,12 +10,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <initializer_list>
+#include <system_error>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/synchronization/mutex.h"
@@ -25,6 +29,7 @@
 #include "inference/llama/estimate.h"
 #include "inference/llama/library.h"
 #include "inference/llama/llama_decoder.h"
+#include "platform/confine.h"
 #include "rpc/connect.h"
 #include "worker/service.h"
 #include "worker/tools.h"
@@ -44,8 +49,22 @@ inference::DecoderOptions OptionsOf(const pb::LoadRequest& request) {
           .full_precision = request.full_precision()};
 }
 
+// The library keeps some 48 bytes on each token that memory holds, also while it only estimates:
+// what cannot fit must not take the machine's memory to say so.
+absl::Status CheckTokens(const inference::DecoderOptions& options) {
+  constexpr uint64_t kBytesPerToken = 48, kMostBytes = 2ull << 30;
+  const bool shared = options.layout == inference::KvShape::Layout::kShared;
+  const uint64_t sequences = shared ? 1 : std::max(1u, options.slots);
+  if (options.context <= kMostBytes / kBytesPerToken / sequences) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("{} sequences of {} tokens are more than the library can keep account of in {}; "
+                  "load it with fewer sequences or a shorter context",
+                  sequences, options.context, FormatBytes(kMostBytes)));
+}
+
 absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
   const inference::DecoderOptions options = OptionsOf(request);
+  RETURN_IF_ERROR(CheckTokens(options));
   HostedModel hosted;
   ASSIGN_OR_RETURN(hosted.estimate, inference::EstimateMemory(request.path(), options));
   if (request.memory_limit_bytes() > 0 &&
@@ -102,6 +121,26 @@ bool ForbidNetwork() {
   return fine;
 }
 
+// From here on the worker reads the system's libraries, what the kernel tells, and `models`; writes
+// beside its socket and to what computes; and starts no program. A file that was made to break the
+// library gets no further.
+absl::Status ConfineTo(const std::vector<std::string>& models, const std::string& socket) {
+  platform::Reach reach{.read = {"/usr", "/lib", "/lib64", "/etc/vulkan", "/proc", "/sys",
+                                 inference::LibraryFolder()},
+                        .write = {std::filesystem::path(socket).parent_path().string(), "/dev/null",
+                                  "/dev/shm", "/dev/dri", "/dev/kfd"}};
+  reach.read.insert(reach.read.end(), models.begin(), models.end());
+  std::error_code none;
+  for (const auto& device : std::filesystem::directory_iterator("/dev", none)) {
+    if (device.path().filename().string().starts_with("nvidia")) {
+      reach.write.push_back(device.path().string());
+    }
+  }
+  ASSIGN_OR_RETURN(const bool confined, platform::ConfineFiles(reach));
+  if (!confined) std::fprintf(stderr, "this kernel has no Landlock: files are not out of reach\n");
+  return absl::OkStatus();
+}
+
 int Fail(const std::string& message) {
   std::fprintf(stderr, "corpgrid-worker: %s\n", message.c_str());
   return 1;
@@ -143,6 +182,9 @@ int Main(int argc, char** argv) {
   std::string socket;
   std::function<int()> tool;
   app.add_option("--socket", socket, "Unix socket to listen on");
+  std::vector<std::string> models;
+  app.add_option("--read", models, "Folder of models, of which it reads no others; again for more")
+      ->allow_extra_args(false);
   AddTools(&app, &tool);
   CLI11_PARSE(app, argc, argv);
   if (socket.empty() && !tool) return Fail("--socket is required");
@@ -150,7 +192,10 @@ int Main(int argc, char** argv) {
   if (const absl::Status status = inference::PrepareLibrary(); !status.ok()) {
     return Fail(std::string(status.message()));
   }
-  return tool ? tool() : Serve(socket);
+  if (tool) return tool();
+  if (models.empty()) return Serve(socket);
+  const absl::Status confined = ConfineTo(models, socket);
+  return confined.ok() ? Serve(socket) : Fail(std::string(confined.message()));
 }
 
 }  // namespace

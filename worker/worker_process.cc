@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -20,9 +21,21 @@
 namespace corpgrid::worker {
 namespace {
 
+namespace fs = std::filesystem;
+
 std::string LastWordsIn(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return LastWords({std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()});
+}
+
+// Where a file is by its name, and where it is that this leads to.
+std::vector<std::string> FoldersOf(const std::string& file) {
+  if (file.empty()) return {};
+  std::error_code error;
+  const fs::path path = fs::absolute(file, error), real = fs::weakly_canonical(path, error);
+  std::vector<std::string> folders = {path.parent_path().string()};
+  if (real.parent_path() != path.parent_path()) folders.push_back(real.parent_path().string());
+  return folders;
 }
 
 }  // namespace
@@ -36,8 +49,12 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Option
   if (pipe2(ends, O_CLOEXEC) != 0) return platform::SystemError("pipe", errno);
   const UniqueFd output(ends[0]);
   UniqueFd input(ends[1]);
+  std::vector<std::string> argv = {options.program, "--socket", socket};
+  for (const std::string& folder : FoldersOf(options.model)) {
+    argv.insert(argv.end(), {"--read", folder});
+  }
   ASSIGN_OR_RETURN(platform::Process process,
-                   platform::Process::Start({.argv = {options.program, "--socket", socket},
+                   platform::Process::Start({.argv = std::move(argv),
                                              .env = {"PATH=/usr/bin:/bin", "GGML_NO_BACKTRACE=1"},
                                              .fds = {{input.get(), 1}, {errors.get(), 2}},
                                              .die_with_thread = true}));

@@ -16,6 +16,8 @@ class WorkerProcess {
   struct Options {
     std::string program;  // corpgrid-worker
     std::string folder;   // for its socket and its log, which are written anew
+    std::string
+        model;  // the file that it will load: it reads no others but of its folder; empty: all
     int64_t start_ms = 30'000;
   };
 

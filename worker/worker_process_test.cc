@@ -21,7 +21,8 @@ class WorkerProcessTest : public ::testing::Test {
     const std::string program = folder_ / "program";
     std::ofstream(program) << "#!/bin/sh\n" << script << "\n";
     ::chmod(program.c_str(), 0700);
-    return WorkerProcess::Start({program, folder_.path(), start_ms});
+    return WorkerProcess::Start(
+        {.program = program, .folder = folder_.path(), .model = "", .start_ms = start_ms});
   }
 
   static std::string WaitForEnd(WorkerProcess* worker) {
@@ -57,8 +58,10 @@ TEST_F(WorkerProcessTest, AWorkerThatDoesNotStartSaysWhy) {
               HasSubstr("exit status 1; its last words: no library"));
   EXPECT_THAT(Start("echo slow >&2; exec sleep 60", 300).status().message(),
               HasSubstr("does not listen after 300 ms; its last words: slow"));
-  EXPECT_TRUE(
-      absl::IsNotFound(WorkerProcess::Start({"/absent/program", folder_.path(), 1000}).status()));
+  EXPECT_TRUE(absl::IsNotFound(
+      WorkerProcess::Start(
+          {.program = "/absent/program", .folder = folder_.path(), .model = "", .start_ms = 1000})
+          .status()));
 }
 
 TEST_F(WorkerProcessTest, StopsInOrderOrByForce) {

@@ -69,6 +69,8 @@ absl::Status PrepareLibrary() {
                   CORPGRID_BACKENDS));
 }
 
+std::string LibraryFolder() { return CORPGRID_BACKENDS; }
+
 std::string DescribeLibrary() {
   std::string devices;
   for (size_t i = 0; i < ggml_backend_dev_count(); ++i) {

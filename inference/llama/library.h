@@ -12,6 +12,9 @@ namespace corpgrid::inference {
 // this folder; again does nothing. Any thread. Errors: FailedPrecondition when there is no backend.
 absl::Status PrepareLibrary();
 
+// Where the libraries are that it loads by itself.
+std::string LibraryFolder();
+
 // The libraries' version and the devices that they offer: "0.7.0: CPU, Vulkan0".
 std::string DescribeLibrary();
 

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+
+#include "corpgrid/v1/worker.pb.h"
+#include "resources/resource_manager.h"
+
+namespace corpgrid::worker {
+
+// How much of a worker's memory one answer needs, and how much is there for answers. Any thread.
+class AnswerRoom {
+ public:
+  void Loaded(const corpgrid::v1::LoadResponse& loaded) {
+    all_ = loaded.estimate().kv_bytes();
+    free_ = all_.load();
+    each_ = all_ / std::max(1u, loaded.sequences());
+  }
+
+  void Update(const corpgrid::v1::GetStatsResponse& stats) {
+    const uint64_t cells = std::max(1u, stats.all_cells());
+    free_ = all_ / cells * (cells - std::min<uint64_t>(cells, stats.used_cells()));
+  }
+
+  void Tell(resources::ResourceManager::Request* request) const {
+    request->estimated_bytes = each_;
+    request->available_bytes = free_;
+  }
+
+ private:
+  std::atomic<uint64_t> all_ = 0, free_ = 0, each_ = 0;
+};
+
+}  // namespace corpgrid::worker
