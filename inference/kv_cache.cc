@@ -1,6 +1,7 @@
 #include "inference/kv_cache.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -11,10 +12,14 @@ namespace {
 // A shorter common beginning is not worth a copy of a slot, or a place of its own.
 constexpr uint32_t kWorthCopying = 32;
 
+std::span<const Token> AllButLast(std::span<const Token> tokens) {
+  return tokens.first(tokens.empty() ? 0 : tokens.size() - 1);
+}
+
 }  // namespace
 
 KvCache::KvCache(Decoder* decoder)
-    : decoder_(decoder), shape_(decoder->shape()), slots_(shape_.slots) {
+    : decoder_(decoder), shape_(decoder->shape()), slots_(shape_.slots), tree_(shape_.slots) {
   if (!shared()) return;
   references_.resize(shape_.cells);
   for (uint32_t cell = shape_.cells; cell > 0; --cell) free_cells_.push_back(cell - 1);
@@ -22,32 +27,36 @@ KvCache::KvCache(Decoder* decoder)
 
 KvCache::Match KvCache::Longest(std::span<const Token> tokens) const {
   Match best;
-  const size_t most = tokens.empty() ? 0 : tokens.size() - 1;
-  for (uint32_t i = 0; i < slots_.size(); ++i) {
-    const std::vector<Token>& held = slots_[i].tokens;
-    const size_t common = std::min(held.size(), most);
-    const auto end =
-        std::mismatch(held.begin(), held.begin() + static_cast<ptrdiff_t>(common), tokens.begin());
-    uint32_t length = static_cast<uint32_t>(end.first - held.begin());
-    // A memory that cannot be cut back is of use as a whole, where it is, or not at all.
-    if (!shape_.reuses_prefixes && (slots_[i].in_use || length < held.size())) length = 0;
-    const bool better_place =
-        length == best.length && slots_[best.slot].in_use && !slots_[i].in_use;
-    if (length > best.length || better_place) best = {i, length};
+  const auto most = AllButLast(tokens);
+  // A memory that cannot be cut back is of use as a whole, where it is, or not at all.
+  if (!shape_.reuses_prefixes) {
+    for (const uint32_t slot : tree_.TextsWithin(most)) {
+      if (!slots_[slot].in_use) best = {slot, Length(slot)};
+    }
+    return best;
+  }
+  const uint32_t length = tree_.Longest(most);
+  const auto rank = [&](uint32_t slot) {
+    return std::tuple(slots_[slot].in_use, Length(slot), slot);
+  };
+  for (const uint32_t slot : tree_.TextsWith(most.first(length))) {
+    if (best.length == 0 || rank(slot) < rank(best.slot)) best = {slot, length};
   }
   return best;
 }
 
-uint32_t KvCache::Reusable(std::span<const Token> tokens) const { return Longest(tokens).length; }
+uint32_t KvCache::Reusable(std::span<const Token> tokens) const {
+  return shape_.reuses_prefixes ? tree_.Longest(AllButLast(tokens)) : Longest(tokens).length;
+}
 
 std::optional<uint32_t> KvCache::Place(const Match& match) const {
   const Slot& matched = slots_[match.slot];
   // Where the whole slot is of use, or nearly: nothing is lost by going on in it.
-  if (!matched.in_use && match.length > 0 && matched.tokens.size() - match.length < kWorthCopying) {
+  if (!matched.in_use && match.length > 0 && Length(match.slot) - match.length < kWorthCopying) {
     return match.slot;
   }
   const auto rank = [&](uint32_t i) {
-    return std::pair(RunsWith(i), slots_[i].tokens.empty() ? 0 : slots_[i].last_use);
+    return std::pair(RunsWith(i), Length(i) == 0 ? 0 : slots_[i].last_use);
   };
   std::optional<uint32_t> best;
   for (uint32_t i = 0; i < slots_.size(); ++i) {
@@ -78,17 +87,16 @@ std::optional<KvCache::Taken> KvCache::Take(std::span<const Token> tokens) {
   slot.in_use = true;
   slot.last_use = ++uses_;
   if (match.length > 0) slots_[match.slot].last_use = uses_;
-  return Taken{*place, static_cast<uint32_t>(slot.tokens.size())};
+  return Taken{*place, Length(*place)};
 }
 
 void KvCache::Copy(const Match& from, uint32_t to) {
   decoder_->CopyPrefix(from.slot, to, from.length);
-  const Slot& source = slots_[from.slot];
-  Slot& target = slots_[to];
-  target.tokens.assign(source.tokens.begin(), source.tokens.begin() + from.length);
+  tree_.Copy(from.slot, to, from.length);
   if (shared()) {
-    target.cells.assign(source.cells.begin(), source.cells.begin() + from.length);
-    for (const uint32_t cell : target.cells) ++references_[cell];
+    const std::vector<uint32_t>& source = slots_[from.slot].cells;
+    slots_[to].cells.assign(source.begin(), source.begin() + from.length);
+    for (const uint32_t cell : slots_[to].cells) ++references_[cell];
   } else {
     used_ += from.length;
   }
@@ -97,7 +105,7 @@ void KvCache::Copy(const Match& from, uint32_t to) {
 void KvCache::Append(uint32_t slot_index, std::span<const Token> tokens) {
   Slot& slot = slots_[slot_index];
   CHECK_INVARIANT(slot.in_use && tokens.size() <= RoomInSlot(slot_index));
-  slot.tokens.insert(slot.tokens.end(), tokens.begin(), tokens.end());
+  tree_.Append(slot_index, tokens);
   used_ += static_cast<uint32_t>(tokens.size());
   if (!shared()) return;
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -110,7 +118,7 @@ void KvCache::Append(uint32_t slot_index, std::span<const Token> tokens) {
 
 void KvCache::Cut(uint32_t slot_index, uint32_t length) {
   Slot& slot = slots_[slot_index];
-  if (length >= slot.tokens.size()) return;
+  if (length >= Length(slot_index)) return;
   decoder_->Truncate(slot_index, length);
   if (shared()) {
     for (size_t i = length; i < slot.cells.size(); ++i) {
@@ -120,9 +128,9 @@ void KvCache::Cut(uint32_t slot_index, uint32_t length) {
     }
     slot.cells.resize(length);
   } else {
-    used_ -= static_cast<uint32_t>(slot.tokens.size()) - length;
+    used_ -= Length(slot_index) - length;
   }
-  slot.tokens.resize(length);
+  tree_.Cut(slot_index, length);
 }
 
 void KvCache::Release(uint32_t slot) {
@@ -139,7 +147,7 @@ void KvCache::Clear(uint32_t slot) {
 
 uint32_t KvCache::RoomInSlot(uint32_t slot) const {
   const uint32_t most = std::min(shape_.cells_per_slot(), shape_.max_sequence);
-  const uint32_t left = most - static_cast<uint32_t>(slots_[slot].tokens.size());
+  const uint32_t left = most - Length(slot);
   return shared() ? std::min(left, RoomInAll()) : left;
 }
 
@@ -148,8 +156,8 @@ uint32_t KvCache::RoomInAll() const { return shape_.cells - used_; }
 uint32_t KvCache::RoomWithoutReuse() const {
   uint32_t room = RoomInAll();
   if (!shared()) {
-    for (const Slot& slot : slots_) {
-      if (!slot.in_use) room += static_cast<uint32_t>(slot.tokens.size());
+    for (uint32_t i = 0; i < slots_.size(); ++i) {
+      if (!slots_[i].in_use) room += Length(i);
     }
     return room;
   }
@@ -164,7 +172,7 @@ uint32_t KvCache::RoomWithoutReuse() const {
 bool KvCache::Evict() {
   std::optional<uint32_t> oldest;
   for (uint32_t i = 0; i < slots_.size(); ++i) {
-    if (slots_[i].in_use || slots_[i].tokens.empty()) continue;
+    if (slots_[i].in_use || Length(i) == 0) continue;
     if (!oldest || slots_[i].last_use < slots_[*oldest].last_use) oldest = i;
   }
   if (!oldest) return false;

@@ -6,15 +6,13 @@
 #include <vector>
 
 #include "inference/decoder.h"
+#include "inference/prefix_tree.h"
 
 namespace corpgrid::inference {
 
 // What a decoder's memory holds: which tokens are in which slot, which slots sequences use, and
 // how many cells that takes. What a sequence leaves stays until its place is needed, so that a
 // prefix that many requests share is computed once. One thread at a time.
-//
-// A prefix is found by comparing with every slot: there are no more of them than sequences, and
-// with most the comparison ends at once (docs/decisions/0021).
 class KvCache {
  public:
   explicit KvCache(Decoder* decoder);
@@ -56,7 +54,6 @@ class KvCache {
 
  private:
   struct Slot {
-    std::vector<Token> tokens;
     std::vector<uint32_t> cells;  // with a shared pool: which cell has which token
     bool in_use = false;
     uint64_t last_use = 0;
@@ -74,11 +71,13 @@ class KvCache {
   int RunsWith(uint32_t slot) const;
   void Cut(uint32_t slot, uint32_t length);
   void Copy(const Match& from, uint32_t to);
+  uint32_t Length(uint32_t slot) const { return tree_.length(slot); }
   bool shared() const { return shape_.layout == KvShape::Layout::kShared; }
 
   Decoder* const decoder_;
   const KvShape shape_;
   std::vector<Slot> slots_;
+  PrefixTree tree_;                   // of the tokens in each slot
   std::vector<uint32_t> references_;  // with a shared pool: how many slots use a cell
   std::vector<uint32_t> free_cells_;
   uint32_t used_ = 0;
