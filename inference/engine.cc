@@ -61,7 +61,7 @@ Engine::Engine(Decoder* decoder, const Vocabulary* vocabulary, const Clock* cloc
 
 Engine::~Engine() { FailAll(absl::CancelledError("the model is unloaded")); }
 
-absl::Status Engine::Check(const Request& request) const {
+absl::StatusOr<Engine::Checked> Engine::Check(Request request) const {
   RETURN_IF_ERROR(request.sampling.Check(decoder_->vocabulary_size()));
   const uint32_t room = std::min(shape_.cells_per_slot(), shape_.max_sequence);
   if (request.prompt.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
@@ -85,35 +85,33 @@ absl::Status Engine::Check(const Request& request) const {
     return absl::InvalidArgumentError(fmt::format("{} stop strings are given; at most {} allowed",
                                                   request.stop.size(), Request::kMaxStops));
   }
-  if (!request.grammar.empty()) {
-    if (request.ignore_end) {
-      return absl::InvalidArgumentError(
-          "a grammar says where an answer ends: leave ignore_end out");
-    }
-    RETURN_IF_ERROR(vocabulary_->MakeFilter(request.grammar).status());
+  if (!request.grammar.empty() && request.ignore_end) {
+    return absl::InvalidArgumentError("a grammar says where an answer ends: leave ignore_end out");
   }
   for (const std::string& stop : request.stop) {
     if (stop.size() <= Request::kMaxStopBytes) continue;
     return absl::InvalidArgumentError(fmt::format("a stop string has {} bytes; at most {} allowed",
                                                   stop.size(), Request::kMaxStopBytes));
   }
-  return absl::OkStatus();
+  Checked checked;
+  checked.filters.resize(request.choices);
+  for (auto& filter : checked.filters) {
+    if (request.grammar.empty()) continue;
+    ASSIGN_OR_RETURN(filter, vocabulary_->MakeFilter(request.grammar));
+  }
+  checked.request = std::make_shared<const Request>(std::move(request));
+  return checked;
 }
 
-absl::Status Engine::Submit(uint64_t id, Request request,
+absl::Status Engine::Submit(uint64_t id, Checked checked,
                             const std::shared_ptr<Listener>& listener) {
-  if (queue_.size() + request.choices > kMaxWaiting) {
+  const std::shared_ptr<const Request>& spec = checked.request;
+  if (queue_.size() + spec->choices > kMaxWaiting) {
     return absl::ResourceExhaustedError(
         fmt::format("{} answers wait for this model already; try again later", queue_.size()));
   }
-  const auto prompt = static_cast<uint32_t>(request.prompt.size());
+  const auto prompt = static_cast<uint32_t>(spec->prompt.size());
   const uint32_t room = std::min(shape_.cells_per_slot(), shape_.max_sequence) - prompt;
-  const auto spec = std::make_shared<const Request>(std::move(request));
-  std::vector<std::unique_ptr<TokenFilter>> filters(spec->choices);
-  for (auto& filter : filters) {
-    if (spec->grammar.empty()) continue;
-    ASSIGN_OR_RETURN(filter, vocabulary_->MakeFilter(spec->grammar));
-  }
   for (uint32_t choice = 0; choice < spec->choices; ++choice) {
     auto sequence = std::make_unique<Sequence>();
     Sampling sampling = spec->sampling;
@@ -123,7 +121,7 @@ absl::Status Engine::Submit(uint64_t id, Request request,
     sequence->choice = choice;
     sequence->spec = spec;
     sequence->listener = listener;
-    sequence->sampler = Sampler(std::move(sampling), std::move(filters[choice]));
+    sequence->sampler = Sampler(std::move(sampling), std::move(checked.filters[choice]));
     sequence->text = TextStream(spec->stop);
     sequence->tokens = spec->prompt;
     sequence->max_tokens = spec->max_tokens == 0 ? room : std::min(room, spec->max_tokens);

@@ -17,6 +17,7 @@
 #include "inference/step_plan.h"
 #include "inference/text_stream.h"
 #include "inference/thread_tuner.h"
+#include "inference/token_filter.h"
 
 namespace corpgrid::inference {
 
@@ -44,13 +45,18 @@ class Engine {
          uint32_t threads);
   ~Engine();
 
-  // OK when the request can be computed by this engine. Reads nothing that changes: any thread.
-  // Errors: InvalidArgument that names what is wrong with it.
-  absl::Status Check(const Request& request) const;
+  // A request that can be computed.
+  struct Checked {
+    std::shared_ptr<const Request> request;
+    std::vector<std::unique_ptr<TokenFilter>> filters;  // by choice; null without a grammar
+  };
 
-  // Takes a request that Check() allows; `id` is the caller's. Errors: ResourceExhausted when too
-  // many wait.
-  absl::Status Submit(uint64_t id, Request request, const std::shared_ptr<Listener>& listener);
+  // Reads nothing that changes: any thread. Errors: InvalidArgument that names what is wrong with
+  // the request.
+  absl::StatusOr<Checked> Check(Request request) const;
+
+  // `id` is the caller's. Errors: ResourceExhausted when too many wait.
+  absl::Status Submit(uint64_t id, Checked checked, const std::shared_ptr<Listener>& listener);
 
   // Ends what is left of a request now. Its listener hears kCancelled.
   void Cancel(uint64_t id);

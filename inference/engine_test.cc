@@ -46,8 +46,9 @@ class EngineTest : public ::testing::Test {
 
   std::shared_ptr<TestListener> Submit(Request request) {
     auto listener = std::make_shared<TestListener>();
-    EXPECT_TRUE(engine_->Check(request).ok()) << engine_->Check(request);
-    EXPECT_TRUE(engine_->Submit(++ids_, std::move(request), listener).ok());
+    auto checked = engine_->Check(std::move(request));
+    EXPECT_TRUE(checked.ok()) << checked.status();
+    EXPECT_TRUE(engine_->Submit(++ids_, *std::move(checked), listener).ok());
     return listener;
   }
 
@@ -275,22 +276,22 @@ TEST_F(EngineTest, AClientWithManyRequestsDoesNotHoldUpAnother) {
 
 TEST_F(EngineTest, SaysWhatIsWrongWithARequest) {
   Start(Streams(2, 30));
-  EXPECT_THAT(engine_->Check(Ask({})).message(), HasSubstr("no tokens"));
-  EXPECT_THAT(engine_->Check(Ask(Prompt(1, 30))).message(),
+  EXPECT_THAT(engine_->Check(Ask({})).status().message(), HasSubstr("no tokens"));
+  EXPECT_THAT(engine_->Check(Ask(Prompt(1, 30))).status().message(),
               HasSubstr("the prompt has 30 tokens and the answer needs at least one; this model "
                         "is loaded with a context of 30"));
   EXPECT_TRUE(engine_->Check(Ask(Prompt(1, 29))).ok());
-  EXPECT_THAT(engine_->Check(Ask({50})).message(), HasSubstr("token 50"));
-  EXPECT_THAT(engine_->Check(Ask({-1})).message(), HasSubstr("token -1"));
+  EXPECT_THAT(engine_->Check(Ask({50})).status().message(), HasSubstr("token 50"));
+  EXPECT_THAT(engine_->Check(Ask({-1})).status().message(), HasSubstr("token -1"));
   Request request = Ask({1});
   request.choices = 0;
-  EXPECT_THAT(engine_->Check(request).message(), HasSubstr("0 choices"));
+  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("0 choices"));
   request.choices = 1;
   request.sampling.top_p = 1.5;
-  EXPECT_THAT(engine_->Check(request).message(), HasSubstr("top_p is 1.5"));
+  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("top_p is 1.5"));
   request.sampling.top_p = 1;
   request.stop.assign(17, "x");
-  EXPECT_THAT(engine_->Check(request).message(), HasSubstr("17 stop strings"));
+  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("17 stop strings"));
 }
 
 TEST_F(EngineTest, AnAnswerIsOfItsGrammarAlsoWhenItHadToGiveWay) {
@@ -310,10 +311,10 @@ TEST_F(EngineTest, AnAnswerIsOfItsGrammarAlsoWhenItHadToGiveWay) {
   }
   Request request = Ask({1});
   request.grammar = "!";
-  EXPECT_THAT(engine_->Check(request).message(), HasSubstr("no grammar"));
+  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("no grammar"));
   request.grammar = "A";
   request.ignore_end = true;
-  EXPECT_THAT(engine_->Check(request).message(), HasSubstr("leave ignore_end out"));
+  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("leave ignore_end out"));
 }
 
 TEST_F(EngineTest, AMemoryThatCannotBeCutGoesOnOnlyWhereItEnded) {

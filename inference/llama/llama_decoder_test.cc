@@ -188,7 +188,7 @@ TEST_F(LlamaDecoderTest, EveryAnswerOfTheEngineIsTheLibrarysOwn) {
       request.ignore_end = true;
       heard.push_back(std::make_shared<TestListener>());
       ASSERT_TRUE(engine.Check(request).ok());
-      ASSERT_TRUE(engine.Submit(i, request, heard.back()).ok());
+      ASSERT_TRUE(engine.Submit(i, *engine.Check(request), heard.back()).ok());
       engine.Step();
     }
     while (engine.Step()) {

@@ -119,8 +119,8 @@ TEST_F(ModelTest, AnyAnswerOfTheJsonGrammarParses) {
     for (const char c : std::string("\"}]")) request.sampling.logit_bias.emplace_back(3 + c, 6.0f);
     request.grammar = kJsonGrammar;
     all.push_back(std::make_shared<TestListener>());
-    ASSERT_TRUE(engine.Check(request).ok()) << engine.Check(request);
-    ASSERT_TRUE(engine.Submit(seed, request, all.back()).ok());
+    ASSERT_TRUE(engine.Check(request).ok()) << engine.Check(request).status();
+    ASSERT_TRUE(engine.Submit(seed, *engine.Check(request), all.back()).ok());
   }
   while (engine.Step()) {
   }
