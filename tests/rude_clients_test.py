@@ -1,0 +1,111 @@
+"""Clients at random, some of them rude: each gets the status that it should, and memory stays flat.
+
+CORPGRID_CLIENTS says how many (1,000); ./dev soak clients asks with 100,000.
+"""
+import os
+import pathlib
+import random
+import socket
+import statistics
+import sys
+import tempfile
+import time
+import unittest
+
+from grid import seeded
+from serving import HAVE_WORKER, Serving, in_parallel, make_model, resident_kib, wait_idle
+
+CLIENTS = int(os.environ.get("CORPGRID_CLIENTS", 1000))
+AT_ONCE = 50
+FLAT_KIB = 16 << 10  # what memory may differ between the second quarter of the waves and the last
+ENDLESS = {"2": -100}  # a bias: the model does not end its answer
+DEEP = [b"[" * 10_000, b'{"model":"generic","messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}"]
+
+
+@unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
+class RudeClientsTest(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="corpgrid-rude.", dir="/var/tmp")
+        self.addCleanup(temporary.cleanup)
+        self.serving = Serving(make_model(pathlib.Path(temporary.name)))
+        self.addCleanup(self.serving.close)
+        self.kinds = [self.garbage, self.half_a_request, self.deep, self.endless, self.leaves, self.no_json, self.huge,
+                      self.unknown_key, self.fine, self.streams]
+
+    def send(self, data):
+        with socket.create_connection(("127.0.0.1", self.serving.port), 60) as raw:
+            raw.sendall(data)
+
+    def garbage(self, dice):
+        self.send(dice.randbytes(dice.randrange(1, 3000)))
+
+    def half_a_request(self, dice):
+        self.send(b"POST /v1/completions HTTP/1.1\r\nContent-Length: 500\r\n\r\nhalf"[:dice.randrange(1, 70)])
+
+    def deep(self, dice):
+        self.assertEqual(self.serving.ask("/v1/chat/completions", dice.choice(DEEP))[0], 400)
+
+    def endless(self, _):
+        status, _, answer = self.serving.chat(max_tokens=10 ** 9)
+        self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
+
+    def leaves(self, dice):
+        """In mid-stream, or before anything came."""
+        connection = self.serving.start("/v1/chat/completions", {
+            "model": self.serving.model, "stream": dice.random() < 0.5, "max_tokens": 900, "logit_bias": ENDLESS,
+            "messages": [{"role": "user", "content": "x" * dice.randrange(1, 50)}]})
+        if dice.random() < 0.3:
+            connection.sock.recv(100)
+        connection.close()
+
+    def no_json(self, dice):
+        body = bytes(dice.choice(b'{}[]":,0e-\\"abc\x80\xff') for _ in range(dice.randrange(1, 200)))
+        self.assertEqual(self.serving.ask("/v1/completions", body)[0], 400)
+
+    def huge(self, _):
+        self.assertEqual(self.serving.ask("/v1/completions", b"x" * (9 << 20))[0], 413)
+
+    def unknown_key(self, dice):
+        self.assertEqual(self.serving.chat(key=f"cgk-{dice.randrange(1 << 60):x}")[0], 401)
+
+    def fine(self, _):
+        self.assertEqual(self.serving.chat(max_tokens=2)[0], 200)
+
+    def streams(self, dice):
+        connection = self.serving.start("/v1/completions", {
+            "model": self.serving.model, "stream": True, "max_tokens": dice.randrange(1, 9), "prompt": "on and on"})
+        response = connection.getresponse()
+        self.assertEqual((response.status, response.read().endswith(b"data: [DONE]\n\n")), (200, True))
+        connection.close()
+
+    def test_all_get_the_right_status_and_memory_stays_flat(self):
+        dice, serving, started = seeded(), self.serving, time.monotonic()
+        status, _, answer = serving.chat("a b " * (7 << 18))  # its tokens fill more than one message
+        self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
+        worker, memory = serving.worker(), {"server": [], "worker": []}
+        for wave in range(1, CLIENTS // AT_ONCE + 1):
+            seeds = [dice.randrange(1 << 30) for _ in range(AT_ONCE)]
+
+            def visit(number, seeds=seeds):
+                own = random.Random(seeds[number])
+                own.choice(self.kinds)(own)
+
+            in_parallel(AT_ONCE, visit)
+            wait_idle(serving)
+            memory["server"].append(resident_kib(serving.process.pid))
+            memory["worker"].append(resident_kib(worker))
+            if sys.stderr.isatty():
+                print(f"\r{wave * AT_ONCE} of {CLIENTS} clients, {memory['server'][-1]} + {memory['worker'][-1]} KiB ",
+                      end="", file=sys.stderr)
+        self.assertEqual(serving.chat()[0], 200)
+        self.assertEqual(serving.worker(), worker, "another worker")
+        print(f"{CLIENTS} clients in {time.monotonic() - started:.0f} s")
+        for name, seen in memory.items():
+            quarter = len(seen) // 4
+            before, after = statistics.median(seen[quarter:2 * quarter]), statistics.median(seen[-quarter:])
+            print(f"memory of the {name}: {before:.0f} KiB in the second quarter, {after:.0f} KiB in the last")
+            self.assertLess(after - before, FLAT_KIB, seen)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
