@@ -3,7 +3,7 @@
 One model of 254 M parameters (Q8_0, random weights, made on the spot) is served by corpgrid-worker through its socket
 and by llama-server over HTTP, and run by llama-batched-bench without any serving. One load generator asks both servers
 for the same greedy answers (bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
-a trial of its own. The cases' turns are interleaved; medians count. Other programs on the machine disturb this more
+trials of its own: first threads and how they wait, then, with the best of these, batches and slots. The cases' turns are interleaved; medians count. Other programs on the machine disturb this more
 than most measurements: threads that compute one step wait for each other many times.
 """
 
@@ -27,9 +27,10 @@ MODEL = ["Q8_0", "16", "1024", "16", "8", "2816", "32000"]  # 254 M parameters
 TINY = ["Q8_0", "1", "64", "4", "2", "128", "32000"]
 CORES = len(os.sched_getaffinity(0))
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
-# What llama-server is tried with: environment, threads, threads for prompts.
-SETTINGS = {"-t 2": ({}, 2, 2), "-t 1 -tb 2": ({}, 1, 2), "passive -t 2": (PASSIVE, 2, 2),
-            "passive -t 1 -tb 1": (PASSIVE, 1, 1)}
+# What llama-server is tried with, its default first: the environment, and options.
+WAITS = {"-t 2": ({}, "-t 2 -tb 2"), "-t 1 -tb 2": ({}, "-t 1 -tb 2"), "passive -t 2": (PASSIVE, "-t 2 -tb 2"),
+         "passive -t 1": (PASSIVE, "-t 1 -tb 1")}
+BATCHES = ["-ub 128", "-ub 2048", "-kvu", "half the slots"]  # beside these
 
 
 def tool(name):
@@ -64,16 +65,18 @@ class Worker:
 
 class LlamaServer:
     def __init__(self, folder, model, slots, context, setting):
-        environment, threads, batch_threads = SETTINGS[setting]
+        wait, _, batch = setting.partition(", ")
+        environment, options = WAITS[wait]
+        parallel = (slots + 1) // 2 if batch == "half the slots" else slots
+        options = options.split() + (batch.split() if batch.startswith("-") else [])
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = str(probe.getsockname()[1])
         command, where = tool("llama-server")
         self.log = open(folder / "llama-server.log", "a")
         self.process = subprocess.Popen(
-            [*command, "-m", model, "--host", "127.0.0.1", "--port", self.address, "-np", str(slots),
-             "-c", str(slots * context), "-t", str(min(threads, CORES)), "-tb", str(min(batch_threads, CORES)),
-             "--no-ui", "--no-warmup", "--cache-ram", "0"],
+            [*command, "-m", model, "--host", "127.0.0.1", "--port", self.address, "-np", str(parallel),
+             "-c", str(slots * context), *options, "--no-ui", "--no-warmup", "--cache-ram", "0"],
             cwd=where, env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 120
         while True:
@@ -96,6 +99,7 @@ class Case:
         self.name, self.clients, self.load, self.context = name, clients, load, context
         self.what, self.more_is_better, self.ceiling, self.busy = what, more_is_better, ceiling, busy
         self.seen = {"worker": [], "llama-server": [], "library": []}
+        self.by_default = None
 
     def median(self, who, what=None):
         return statistics.median(turn[what or self.what] for turn in self.seen[who])
@@ -104,16 +108,26 @@ class Case:
         return (max if self.more_is_better else min)(trials, key=lambda s: trials[s][self.what])
 
 
-def cases():
-    for clients in (1, 8, 16, 32):
-        yield Case(f"{clients} clients, prompts of 8 tokens", clients, [2, 8, 0, 64], 512, "answer_rate",
-                   ceiling=("8", "64", "speed_tg"))
-    yield Case("16 clients, prompts of 512 tokens", 16, [1, 512, 0, 64], 1024, "total_rate",
-               ceiling=("512", "64", "speed"))
-    yield Case("burst of 16 with 500 tokens in common", 16, [1, 520, 500, 8], 1024, "first_ms", more_is_better=False)
-    yield Case("8 streams while prompts of 2,000 tokens arrive", 8, [1, 8, 0, 96, "+", 2, 2000], 4096, "gap_p99_ms",
-               more_is_better=False)
-    yield Case("8 clients, two busy processes beside", 8, [1, 8, 0, 48], 512, "answer_rate", busy=2)
+def of_prompts(clients, prompt):
+    """Plain requests, with the library's own rate as their ceiling: of answers where prompts are short, else of all."""
+    rounds, context = (2, 512) if prompt == 8 else (1, prompt + 512)
+    what, ceiling = ("answer_rate", "speed_tg") if prompt == 8 else ("total_rate", "speed")
+    return Case(f"{clients} clients, prompts of {prompt} tokens", clients, [rounds, prompt, 0, 64], context, what,
+                ceiling=(str(prompt), "64", ceiling))
+
+
+def cases(matrix):
+    if matrix:
+        return {f"{clients}x{prompt}": of_prompts(clients, prompt) for prompt in (8, 512, 2048) for clients in (1, 8, 16, 32)}
+    return {
+        "single": of_prompts(1, 8),
+        "serve": of_prompts(16, 8),
+        "serve-512": of_prompts(16, 512),
+        "burst": Case("burst of 16 with 500 tokens in common", 16, [1, 520, 500, 8], 1024, "first_ms",
+                      more_is_better=False),
+        "prefill": Case("8 streams while prompts of 2,000 tokens arrive", 8, [1, 8, 0, 96, "+", 2, 2000], 4096,
+                        "gap_p99_ms", more_is_better=False),
+        "busy": Case("8 clients, two busy processes beside", 8, [1, 8, 0, 48], 512, "answer_rate", busy=2)}
 
 
 class Busy:
@@ -162,15 +176,29 @@ class Bench:
     def slots(self, case):
         return case.clients + (case.load[-2] if "+" in case.load else 0)
 
+    def best_setting(self, case):
+        """Of llama-server, for this case."""
+        trials = {}
+
+        def attempt(setting):
+            peer = LlamaServer(self.folder, self.model, self.slots(case), case.context, setting)
+            trials[setting] = self.ask(peer, case)
+            peer.close()
+
+        for setting in WAITS:
+            attempt(setting)
+        waits = case.best(trials)
+        for batch in BATCHES:
+            attempt(f"{waits}, {batch}")
+        case.by_default = trials["-t 2"]
+        print(f"  tried for llama-server, {case.what}: " + "; ".join(
+            f"{setting}: {turn[case.what]:.1f}" for setting, turn in trials.items()), flush=True)
+        return case.best(trials)
+
     def measure(self, case):
         """The worker, llama-server at its best setting and the library, in turns."""
         with Busy(case.busy):
-            trials = {}
-            for setting in SETTINGS if not self.options.setting else ():
-                peer = LlamaServer(self.folder, self.model, self.slots(case), case.context, setting)
-                trials[setting] = self.ask(peer, case)
-                peer.close()
-            setting = self.options.setting or case.best(trials)
+            setting = self.options.setting or self.best_setting(case)
             worker = Worker(self.folder, self.model, self.slots(case), case.context)
             peer = LlamaServer(self.folder, self.model, self.slots(case), case.context, setting)
             for server in (worker, peer):
@@ -193,30 +221,35 @@ class Bench:
                 continue
             detail = f" ({case.setting})" if who == "llama-server" else ""
             more = "" if who == "library" else (
-                f"; first token {case.median(who, 'first_ms'):.0f} ms, between tokens {case.median(who, 'gap_ms'):.1f} "
+                f"; prompts and answers {case.median(who, 'total_rate'):.1f} tokens/s, first token {case.median(who, 'first_ms'):.0f} ms, between tokens {case.median(who, 'gap_ms'):.1f} "
                 f"ms, p99 {case.median(who, 'gap_p99_ms'):.1f} ms; CPU a token {case.median(who, 'cpu_ms'):.2f} ms")
             if "+" in case.load:
                 more += f"; prompts {case.median(who, 'other_prompt_rate'):.0f} tokens/s"
             print(f"  {who}{detail}: {case.median(who):.1f} {unit}{more}", flush=True)
+        if case.by_default:
+            print(f"  llama-server by default, one trial: {case.by_default[case.what]:.1f} {unit}", flush=True)
 
 
 def ratios(done):
-    def ratio(name, number, over, aim, sign=">="):
-        case = done.get(number)
+    def ratio(name, case_name, over, aim, sign=">="):
+        case = done.get(case_name)
         if case and case.seen[over]:
             print(f"ratio {name} {case.median('worker') / case.median(over):.2f} (aim {sign} {aim})")
 
-    ratio("serve-vs-library", 2, "library", 0.95)
-    ratio("serve-512-vs-library", 4, "library", 0.95)
-    ratio("serve-single-vs-library", 0, "library", 0.95)
-    ratio("serve-vs-llama-server", 2, "llama-server", 1.05)
-    ratio("ttft-burst-vs-llama-server", 5, "llama-server", 0.5, "<=")
-    ratio("itl-p99-under-prefill-vs-llama-server", 6, "llama-server", 0.5, "<=")
-    if 6 in done:
-        rates = [done[6].median(who, "other_prompt_rate") for who in ("worker", "llama-server")]
+    ratio("serve-vs-library", "serve", "library", 0.95)
+    ratio("serve-512-vs-library", "serve-512", "library", 0.95)
+    ratio("serve-single-vs-library", "single", "library", 0.95)
+    ratio("serve-vs-llama-server", "serve", "llama-server", 1.05)
+    ratio("ttft-burst-vs-llama-server", "burst", "llama-server", 0.5, "<=")
+    ratio("itl-p99-under-prefill-vs-llama-server", "prefill", "llama-server", 0.5, "<=")
+    if "prefill" in done:
+        rates = [done["prefill"].median(who, "other_prompt_rate") for who in ("worker", "llama-server")]
         print(f"ratio prompts-under-answers-vs-llama-server {rates[0] / max(rates[1], 1e-9):.2f} (aim >= 0.9)")
-    ratio("serve-on-busy-machine-vs-llama-server", 7, "llama-server", 1.1)
-    for case in done.values():
+    ratio("serve-on-busy-machine-vs-llama-server", "busy", "llama-server", 1.1)
+    for name, case in done.items():
+        if "x" in name:  # of the matrix
+            ratio(f"{name}-vs-library", name, "library", 0.95)
+            ratio(f"{name}-vs-llama-server", name, "llama-server", 1.05)
         stats, estimate = case.memory
         share = sum(map(int, estimate.values())) / int(stats["peak_resident_bytes"])
         print(f"ratio estimate-vs-measured-memory {share:.2f} ({case.clients} x {case.context} tokens; aim 0.95 to 1.10)")
@@ -225,20 +258,28 @@ def ratios(done):
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench serve", description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=5, help="of which the median counts (default %(default)s)")
-    parser.add_argument("--case", type=int, action="append", help="only this one, from 0; may be repeated")
-    parser.add_argument("--setting", choices=SETTINGS, help="of llama-server, without a trial")
+    parser.add_argument("--matrix", action="store_true",
+                        help="1, 8, 16 and 32 clients with prompts of 8, 512 and 2,048 tokens: hours")
+    parser.add_argument("--case", action="append", help="only this one; may be repeated")
+    parser.add_argument("--setting", help='of llama-server, without trials, e.g. "passive -t 1, -ub 128"')
     parser.add_argument("--tiny", action="store_true", help="a model that is quickly made; its figures mean nothing")
     options = parser.parse_args()
+    chosen = cases(options.matrix)
+    for name in options.case or []:
+        if name not in chosen:
+            parser.error(f"there is no case {name}; there are {', '.join(chosen)}")
+    if options.setting and options.setting.partition(", ")[0] not in WAITS:
+        parser.error(f"--setting begins with one of: {'; '.join(WAITS)}")
     if not (BIN / "corpgrid-worker").exists():
         sys.exit("corpgrid-worker was not built: run ./dev setup, then ./dev build")
     done = {}
     with tempfile.TemporaryDirectory(prefix="corpgrid-bench.", dir="/var/tmp") as name:
         bench = Bench(pathlib.Path(name), options)
-        for number, case in enumerate(cases()):
-            if options.case is None or number in options.case:
+        for name, case in chosen.items():
+            if options.case is None or name in options.case:
                 bench.measure(case)
                 bench.report(case)
-                done[number] = case
+                done[name] = case
     ratios(done)
 
 
