@@ -1,8 +1,11 @@
 #include "scheduler/model_hosting_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/text.h"
+#include "crypto/hex.h"
+#include "crypto/signature.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
 #include "rpc/status.h"
@@ -22,6 +25,13 @@ absl::Status CheckSize(const Request& request) {
   return absl::InvalidArgumentError(fmt::format("the request has {}; at most {} are passed on",
                                                 FormatBytes(request.ByteSizeLong()),
                                                 FormatBytes(kMost)));
+}
+
+// Logs tell requests apart by such names; the gateway gives its own.
+bool CanBeLogged(const std::string& request_id) {
+  return !request_id.empty() && request_id.size() <= 64 &&
+         std::all_of(request_id.begin(), request_id.end(),
+                     [](char c) { return c > ' ' && c < 127; });
 }
 
 }  // namespace
@@ -90,8 +100,11 @@ grpc::ServerWriteReactor<pb::GenerateResponse>* ModelHostingService::Infer(
     grpc::CallbackServerContext* context, const pb::InferRequest* request) {
   absl::Status who = authenticator_->AuthenticatePerson(*context);
   if (who.ok()) who = CheckSize(*request);
+  pb::InferRequest named = *request;
+  std::string* const id = named.mutable_generate()->mutable_request_id();
+  if (!CanBeLogged(*id)) *id = "inf_" + crypto::ToHex(crypto::RandomBytes(12));
   auto stream = std::make_shared<InferStream>(
-      std::make_shared<WaitingChannel>(directory_, request->model()), *request);
+      std::make_shared<WaitingChannel>(directory_, named.model()), named);
   who.ok() ? stream->BeginInference() : stream->Refuse(who);
   return stream.get();
 }

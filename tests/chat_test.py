@@ -108,6 +108,7 @@ class ChatTest(HostingGridTest):
         self.assertIn("did you mean tiny?", near.err)
         answer = self.ask("hello").json()
         self.assertEqual(list(answer), ["answer", "prompt_tokens", "answer_tokens", "finish"])
+        self.assertRegex(self.grid.tail("agent-1"), "request_id=inf_[0-9a-f]{24} ")
         self.assertIn(answer["finish"], ("stop", "length"))
         self.assertLessEqual(answer["answer_tokens"], 8)
         self.assertEqual(self.ask(stdin="hello").json(), answer)
