@@ -131,6 +131,7 @@ class TrueSession final : public runner::Session {
   absl::StatusOr<runner::ShardExit> Run(const runner::ShardRequest&) override {
     return runner::ShardExit{};
   }
+  bool Alive() const override { return true; }
   void Cancel(int64_t) override {}
   double Progress() const override { return -1; }
   int work_fd() const override { return -1; }

@@ -23,8 +23,8 @@
 namespace corpgrid::agent {
 namespace {
 
-// A sandbox that had nothing to do for this long is closed.
-constexpr int64_t kIdleMs = 10'000;
+// A sandbox that had nothing to do for kIdleMs is closed, one that was killed within kLookMs.
+constexpr int64_t kIdleMs = 10'000, kLookMs = 500;
 // A sandbox that breaks (its runner was killed) is replaced this often before the device gives up.
 constexpr int kSandboxTries = 3;
 // For the upload of the last state of a shard that is given back.
@@ -78,14 +78,14 @@ Slot::Slot(const SlotContext* context, uint32_t index)
       folder_(fmt::format("{}/slots/{}", context->data_folder, index)) {}
 
 void Slot::Run() {
+  int64_t idle_ms = 0;
   while (!context_->stop->stopped()) {
     const JobId warm = session_job_ == nullptr ? JobId{} : session_job_->id;
-    const std::optional<Attempt> attempt = context_->leases->Take(warm, kIdleMs);
-    if (attempt.has_value()) {
-      Attend(*attempt);
-    } else {
-      CloseSession();
-    }
+    const std::optional<Attempt> attempt =
+        context_->leases->Take(warm, session_ == nullptr ? kIdleMs : kLookMs);
+    idle_ms = attempt.has_value() ? 0 : idle_ms + kLookMs;
+    if (attempt.has_value()) Attend(*attempt);
+    if (session_ != nullptr && (idle_ms >= kIdleMs || !session_->Alive())) CloseSession();
   }
   CloseSession();
 }

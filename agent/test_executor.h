@@ -47,6 +47,7 @@ class FakeSession final : public runner::Session {
     world_->exits.pop_front();
     return exit;
   }
+  bool Alive() const override { return true; }
   void Cancel(int64_t) override {
     absl::MutexLock lock(&world_->mutex);
     cancelled_ = true;

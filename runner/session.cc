@@ -114,6 +114,11 @@ class BubblewrapSession : public Session {
 
   absl::StatusOr<ShardExit> Run(const ShardRequest& request) override;
 
+  bool Alive() const override {
+    pollfd ended = {runner_.get(), POLLIN, 0};
+    return poll(&ended, 1, 0) == 0;
+  }
+
   void Cancel(int64_t grace_ms) override {
     std::lock_guard lock(cancel_mutex_);
     protocol::CancelRequest cancel;

@@ -75,6 +75,9 @@ class Session {
   // more.
   virtual absl::StatusOr<ShardExit> Run(const ShardRequest& request) = 0;
 
+  // False once its processes have ended, as when somebody killed them.
+  virtual bool Alive() const = 0;
+
   // Ends the shard that runs now, if any: SIGTERM, and `grace_ms` later SIGKILL.
   virtual void Cancel(int64_t grace_ms) = 0;
 

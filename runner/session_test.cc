@@ -234,6 +234,7 @@ TEST_F(SessionTest, CancelEndsTheShardAndOnlyThatOne) {
 
 TEST_F(SessionTest, RunnerKilledBreaksTheSessionAndNothingElse) {
   Start(Options());
+  EXPECT_TRUE(session_->Alive());
   ShardRequest request = Sleep();
   std::thread killer([&] {
     AwaitProgress(1);
@@ -244,6 +245,7 @@ TEST_F(SessionTest, RunnerKilledBreaksTheSessionAndNothingElse) {
   EXPECT_EQ(exit.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(session_->Run(request).status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(LeftOver(1000), std::set<pid_t>());
+  EXPECT_FALSE(session_->Alive());
   session_.reset();
   EXPECT_EQ(Run({"/bin/true"}).exit.code, 0) << "a new session works";
 }

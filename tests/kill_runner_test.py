@@ -18,6 +18,14 @@ def is_target(process, table):
 
 
 class KillRunnerTest(StormTest):
+    def test_an_idle_sandbox_that_was_killed_is_buried(self):
+        self.grid.wait_job(self.grid.submit(self.grid.job_file(["true"], shards=1)))
+        idle = [p for p in descendants(os.getpid()) if p.name == "corpgrid-runner"]
+        self.assertTrue(idle, "no sandbox waits for more")
+        for process in idle:
+            os.kill(process.pid, signal.SIGKILL)
+        self.grid.check_zombies()
+
     def test_storm(self):
         def strike(random):
             table = {p.pid: p for p in descendants(os.getpid())}
