@@ -192,8 +192,9 @@ void HostedWorker::ReadStats(const pb::GetStatsResponse& stats) {
   state_.set_waiting(stats.waiting());
   state_.set_resident_bytes(stats.resident_bytes());
   // A short answer may begin and end between two looks.
-  const bool busy = stats.running() + stats.waiting() > 0 || stats.answer_tokens() != answered_;
-  answered_ = stats.answer_tokens();
+  const uint64_t answered = stats.answer_tokens() + stats.embedded_texts();
+  const bool busy = stats.running() + stats.waiting() > 0 || answered != answered_;
+  answered_ = answered;
   if (busy) busy_ms_ = options_.clock->MonotonicMs();
 }
 

@@ -72,7 +72,7 @@ class HostedWorker {
   std::shared_ptr<rpc::WorkerChannel> channel_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<grpc::Channel> connection_ ABSL_GUARDED_BY(mutex_);
   grpc::ClientContext* loading_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  uint64_t answered_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens, when it was last busy
+  uint64_t answered_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens and texts, when last busy
   int64_t busy_ms_ ABSL_GUARDED_BY(mutex_) = 0;    // when it was
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;  // the worker dies with it

@@ -26,7 +26,7 @@ struct ModelArguments {
 // "runs", or in a word why not.
 std::string VerdictWord(const inference::Compatibility& verdict) {
   if (!verdict.loads) return "not loaded";
-  if (!verdict.generates) return "no text";
+  if (!verdict.usable()) return "no text";
   return verdict.tried ? "runs" : "loads";
 }
 
@@ -36,7 +36,8 @@ std::string VerdictText(const models::StoredModel& model) {
                      : verdict.usable()                ? "loads here"
                                                        : "cannot be hosted here";
   if (!verdict.problem.empty()) text += ": " + verdict.problem;
-  if (verdict.usable()) {
+  if (verdict.embeds) text += "; it only makes embeddings";
+  if (verdict.generates) {
     text += model.facts.chat_template.empty() ? "; no chat template: it continues texts only"
                                               : "; has a chat template";
   }
@@ -112,13 +113,17 @@ std::string FactsText(const models::StoredModel& model, const inference::MemoryE
                 fmt::format("{}  {}  sha256 {}", file.name, FormatBytes(file.bytes), file.sha256));
   }
   if (estimate.total_bytes() > 0) {
+    const std::string texts =
+        facts.only_embeds
+            ? "embeddings"
+            : fmt::format("{} sequences of {} tokens", arguments.sequences, arguments.context);
     details.Add(
         "memory",
-        fmt::format("about {} for {} sequences of {} tokens: {} of weights, {} of "
+        fmt::format("about {} for {}: {} of weights, {} of "
                     "keys and values, {} to compute, {} for the worker",
-                    FormatBytes(estimate.total_bytes()), arguments.sequences, arguments.context,
-                    FormatBytes(estimate.weight_bytes), FormatBytes(estimate.kv_bytes),
-                    FormatBytes(estimate.compute_bytes), FormatBytes(estimate.process_bytes)));
+                    FormatBytes(estimate.total_bytes()), texts, FormatBytes(estimate.weight_bytes),
+                    FormatBytes(estimate.kv_bytes), FormatBytes(estimate.compute_bytes),
+                    FormatBytes(estimate.process_bytes)));
   }
   return details.ToText();
 }

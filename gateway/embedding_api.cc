@@ -60,23 +60,23 @@ Task<absl::Status> Api::Embed(http::Exchange* exchange, Admission::Ticket* ticke
   std::vector<pb::EmbedRequest> batches;
   int64_t batch_tokens = 0;  // of the last one
   for (const Prompt& text : request.texts) {
-    pb::GenerateRequest prompt;
+    pb::TokenList list;
     if (const auto* words = std::get_if<std::string>(&text)) {
-      CO_RETURN_IF_ERROR(co_await SetPrompt(model, *words, /*special=*/false, "input", &prompt));
+      CO_ASSIGN_OR_RETURN(list, co_await TokensOf(model, *words, /*special=*/false));
     } else {
-      const auto& tokens = std::get<std::vector<int32_t>>(text);
-      CO_RETURN_IF_ERROR(CheckLength(model.info, tokens.size(), 0, "input"));
-      prompt.mutable_tokens()->mutable_tokens()->Add(tokens.begin(), tokens.end());
+      const auto& given = std::get<std::vector<int32_t>>(text);
+      list.mutable_tokens()->Add(given.begin(), given.end());
     }
-    usage.AddPrompt(static_cast<uint64_t>(prompt.tokens().tokens_size()));
-    const int tokens = prompt.tokens().tokens_size();
+    const int tokens = list.tokens_size();
+    CO_RETURN_IF_ERROR(CheckLength(model.info, static_cast<size_t>(tokens), std::nullopt, "input"));
+    usage.AddPrompt(static_cast<uint64_t>(tokens));
     if (batches.empty() || batches.back().texts_size() == kMaxBatch ||
         batch_tokens + tokens > kMaxBatchTokens) {
       batches.emplace_back();
       batch_tokens = 0;
     }
     batch_tokens += tokens;
-    batches.back().add_texts()->Swap(prompt.mutable_tokens());
+    batches.back().add_texts()->Swap(&list);
   }
   Json data = Json::array();
   for (pb::EmbedRequest& batch : batches) {

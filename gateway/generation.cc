@@ -36,14 +36,16 @@ Json Usage::ToJson() const {
           {"prompt_tokens_details", {{"cached_tokens", cached_}}}};
 }
 
-absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens, uint32_t max_tokens,
-                         std::string_view param) {
+absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens,
+                         std::optional<uint32_t> max_tokens, std::string_view param) {
   if (prompt_tokens == 0) {
     return BadField(param, fmt::format("{} is empty; the model needs at least one token", param));
   }
-  if (prompt_tokens + std::max(max_tokens, 1u) <= info.context) return absl::OkStatus();
-  const std::string wanted =
-      max_tokens == 0 ? "" : fmt::format(" and {} for the answer are asked for", max_tokens);
+  const uint32_t answer = max_tokens ? std::max(*max_tokens, 1u) : 0;
+  if (prompt_tokens + answer <= info.context) return absl::OkStatus();
+  const std::string wanted = max_tokens.value_or(0) == 0
+                                 ? ""
+                                 : fmt::format(" and {} for the answer are asked for", answer);
   return ApiError(
       absl::StatusCode::kInvalidArgument,
       fmt::format("this model's context has {} tokens; the prompt has {}{}; shorten the prompt or "
@@ -52,8 +54,7 @@ absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens, uint32_t m
       param, "context_length_exceeded");
 }
 
-Task<absl::Status> SetPrompt(Model model, std::string text, bool special, std::string param,
-                             pb::GenerateRequest* request) {
+Task<absl::StatusOr<pb::TokenList>> TokensOf(Model model, std::string text, bool special) {
   pb::TokenizeRequest tokenize;
   tokenize.set_text(std::move(text));
   tokenize.set_special(special);
@@ -61,9 +62,17 @@ Task<absl::Status> SetPrompt(Model model, std::string text, bool special, std::s
   CO_ASSIGN_OR_RETURN(
       pb::TokenizeResponse tokens,
       co_await CallWorker<pb::TokenizeResponse>(model.channel, "Tokenize", std::move(tokenize)));
+  pb::TokenList list;
+  list.mutable_tokens()->Swap(tokens.mutable_tokens());
+  co_return list;
+}
+
+Task<absl::Status> SetPrompt(Model model, std::string text, bool special, std::string param,
+                             pb::GenerateRequest* request) {
+  CO_ASSIGN_OR_RETURN(pb::TokenList tokens, co_await TokensOf(model, std::move(text), special));
   CO_RETURN_IF_ERROR(CheckLength(model.info, static_cast<size_t>(tokens.tokens_size()),
                                  request->max_tokens(), param));
-  request->mutable_tokens()->mutable_tokens()->Swap(tokens.mutable_tokens());
+  request->mutable_tokens()->Swap(&tokens);
   co_return absl::OkStatus();
 }
 

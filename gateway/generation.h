@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -43,9 +44,13 @@ class Usage {
 Task<absl::Status> SetPrompt(Model model, std::string text, bool special, std::string param,
                              corpgrid::v1::GenerateRequest* request);
 
-// The same check for a prompt that is tokens already.
-absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens, uint32_t max_tokens,
-                         std::string_view param);
+// The text as tokens.
+Task<absl::StatusOr<corpgrid::v1::TokenList>> TokensOf(Model model, std::string text, bool special);
+
+// The same check for a prompt that is tokens already. `max_tokens` of the answer; 0: as many as
+// there is room for, one at least; nothing: there is none.
+absl::Status CheckLength(const ModelInfo& info, size_t prompt_tokens,
+                         std::optional<uint32_t> max_tokens, std::string_view param);
 
 // A token with its logprob as the chat API has it, and those of the likeliest.
 Json ChatLogprob(const corpgrid::v1::Piece& piece);

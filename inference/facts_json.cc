@@ -24,12 +24,14 @@ void VisitFacts(Facts& facts, Visit visit) {
   visit("vocabulary", facts.vocabulary);
   visit("chat_template", facts.chat_template);
   visit("reuses_prefixes", facts.reuses_prefixes);
+  visit("only_embeds", facts.only_embeds);
 }
 
 template <typename Compatible, typename Visit>
 void VisitCompatibility(Compatible& compatibility, Visit visit) {
   visit("loads", compatibility.loads);
   visit("generates", compatibility.generates);
+  visit("embeds", compatibility.embeds);
   visit("tried", compatibility.tried);
   visit("problem", compatibility.problem);
   visit("library", compatibility.library);

@@ -20,17 +20,19 @@ struct ModelFacts {
   uint32_t vocabulary = 0;
   std::string chat_template;     // empty: none
   bool reuses_prefixes = false;  // its memory is of keys and values alone, and can be cut
+  bool only_embeds = false;      // it turns texts into vectors and generates none
 };
 
 // Whether the library that this machine has can host a model.
 struct Compatibility {
   bool loads = false;      // its architecture is known, its tensors are all there
   bool generates = false;  // text, token by token
+  bool embeds = false;     // it is one that turns texts into vectors, and no more
   bool tried = false;      // a token was computed to find out
   std::string problem;     // why it cannot be hosted; or why it was not tried
   std::string library;     // its version and devices
 
-  bool usable() const { return loads && generates; }
+  bool usable() const { return loads && (generates || embeds); }
 };
 
 struct Inspection {

@@ -197,7 +197,7 @@ absl::StatusOr<inference::Inspection> TryFile(const WorkerProgram& worker,
   absl::StatusOr<inference::Inspection> seen = InspectFile(worker, file, /*try_it=*/false);
   if (!seen.ok()) return seen;
   seen->compatibility.tried = true;
-  seen->compatibility.generates = false;
+  seen->compatibility.generates = seen->compatibility.embeds = false;
   if (seen->compatibility.problem.empty()) {
     seen->compatibility.problem = std::string(tried.status().message());
   }

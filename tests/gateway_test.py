@@ -88,6 +88,35 @@ class GatewayTest(unittest.TestCase):
         response.read()
         connection.close()
 
+    def test_a_model_that_only_makes_embeddings(self):
+        model, store = self.folder / "bert.gguf", self.folder / "store"
+        subprocess.run([BIN / "bench_make_architecture", model, "F16", "bert", "vocab_size=400", "context_length=64",
+                        "embedding_length=64", "block_count=2", "feed_forward_length=128", "attention.head_count=4",
+                        "attention.layer_norm_epsilon=1e-12", "attention.causal=false", "pooling_type=1",
+                        "tokenizer.ggml.token_type_count=2"], check=True, capture_output=True)
+        added = subprocess.run([BIN / "corpgrid", "model", "add", model, "--models", store], capture_output=True, text=True,
+                               check=False)
+        self.assertEqual(added.returncode, 0, added.stderr)
+        self.assertIn("it only makes embeddings",
+                      subprocess.run([BIN / "corpgrid", "model", "show", "bert", "--models", store], check=True,
+                                     capture_output=True, text=True).stdout)
+        serving = Serving(model)
+        self.addCleanup(serving.close)
+
+        def embed(*texts):
+            status, _, answer = serving.ask("/v1/embeddings", {"model": serving.model, "input": list(texts)})
+            return [one["embedding"] for one in answer["data"]] if status == 200 else answer["error"]["message"]
+
+        first, second, again = embed([5, 6, 7], [7, 6, 5], [5, 6, 7])
+        self.assertEqual((len(first), first), (64, again))
+        self.assertNotEqual(first, second)
+        self.assertEqual(len(embed([5] * 64)), 1)
+        self.assertIn("64", embed([5] * 65))  # the model knows no more places
+        status, _, answer = serving.ask("/v1/completions", {"model": serving.model, "prompt": [5, 6]})
+        self.assertEqual(status, 400)
+        self.assertIn("only makes embeddings", answer["error"]["message"])
+        self.assertIsNone(serving.process.poll())
+
     def test_who_leaves_is_computed_for_no_more(self):
         serving = self.serve(sequences=1, context=100_000)
         connection, _ = self.stream(serving, tokens=90_000)

@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import time
 import unittest
 
 from grid import BIN, descendants, main, wait
@@ -99,6 +100,17 @@ class HostingTest(HostingGridTest):
         wait(lambda: self.shown()["asleep"], 30, "it to sleep")
         wait(lambda: not self.worker_pids(), 20, "its worker to end")
         self.assertGreater(len(self.text(model="tiny", generate={"text": "a", **GREEDY})), 0)
+
+    def test_who_asks_for_embeddings_keeps_it_awake(self):
+        gateway = self.gateway()
+        self.load("--idle-unload", "3s")
+        embed = {"model": "tiny", "input": "a"}
+        wait(lambda: gateway.ask("/v1/embeddings", embed)[0] == 200, 30, "the gateway to know it")
+        workers = self.worker_pids()
+        for _ in range(12):
+            time.sleep(0.5)
+            self.assertEqual(gateway.ask("/v1/embeddings", embed)[0], 200)
+        self.assertEqual(self.worker_pids(), workers, "it was unloaded between")
 
     def test_what_does_not_fit_is_refused_with_the_figures(self):
         reply = self.grid.cli("model", "load", "tiny", "--context", "65536", "--sequences", "64")

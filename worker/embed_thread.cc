@@ -87,6 +87,7 @@ void EmbedThread::Compute(Call* call) {
     const auto values = embed_({text.tokens().data(), static_cast<size_t>(text.tokens_size())});
     status = values.status();
     if (!status.ok()) break;
+    ++embedded_;
     call->response().add_embeddings()->mutable_values()->Add(values->begin(), values->end());
   }
   call->Finish(rpc::ToGrpc(status));

@@ -2,6 +2,7 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
 #include <deque>
 #include <thread>
 
@@ -25,6 +26,9 @@ class EmbedThread {
   grpc::ServerUnaryReactor* Start(const corpgrid::v1::EmbedRequest* request,
                                   corpgrid::v1::EmbedResponse* response);
 
+  // Texts that were turned into vectors so far.
+  uint64_t embedded() const { return embedded_; }
+
   // Fails what is left, and everything from then on; again does nothing.
   void Stop();
 
@@ -39,6 +43,7 @@ class EmbedThread {
   absl::Mutex stopping_;
   std::deque<Call*> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<uint64_t> embedded_ = 0;
   std::thread thread_;
 };
 

@@ -18,7 +18,9 @@ namespace corpgrid::worker {
 // A model that can be asked. The decoder goes before the vocabulary.
 struct HostedModel {
   std::unique_ptr<inference::Vocabulary> vocabulary;
-  std::unique_ptr<inference::Decoder> decoder;
+  std::unique_ptr<inference::Decoder> decoder;  // null: it generates no text
+  uint32_t sequences = 1;                       // at once
+  uint32_t context = 0;                         // tokens that each may have
   inference::ModelFacts facts;
   inference::MemoryEstimate estimate;
   std::string library;

@@ -117,13 +117,14 @@ void Fill(const HostedModel& model, pb::LoadResponse* message) {
   facts->set_vocabulary(model.facts.vocabulary);
   facts->set_chat_template(model.facts.chat_template);
   facts->set_reuses_prefixes(model.facts.reuses_prefixes);
+  facts->set_only_embeds(model.facts.only_embeds);
   pb::MemoryEstimate* estimate = message->mutable_estimate();
   estimate->set_weight_bytes(model.estimate.weight_bytes);
   estimate->set_kv_bytes(model.estimate.kv_bytes);
   estimate->set_compute_bytes(model.estimate.compute_bytes);
   estimate->set_process_bytes(model.estimate.process_bytes);
-  message->set_sequences(model.decoder->shape().slots);
-  message->set_context(model.decoder->shape().max_sequence);
+  message->set_sequences(model.sequences);
+  message->set_context(model.context);
   message->set_library(model.library);
 }
 

@@ -47,7 +47,7 @@ void WorkerService::Stop() {
     loaded = loaded_;
   }
   if (!loaded) return;
-  loaded->engine->Stop();
+  if (loaded->engine) loaded->engine->Stop();
   if (loaded->embedder) loaded->embedder->Stop();
 }
 
@@ -80,6 +80,8 @@ absl::StatusOr<std::shared_ptr<WorkerService::Loaded>> WorkerService::LoadNow(
     const pb::LoadRequest& request) {
   auto loaded = std::make_shared<Loaded>();
   ASSIGN_OR_RETURN(loaded->model, loader_(request));
+  if (loaded->model.embed) loaded->embedder = std::make_unique<EmbedThread>(loaded->model.embed);
+  if (!loaded->model.decoder) return loaded;
   const inference::StepBudget budget = {
       .tokens = request.step_tokens(),
       .prompt_tokens_beside_answers =
@@ -87,7 +89,6 @@ absl::StatusOr<std::shared_ptr<WorkerService::Loaded>> WorkerService::LoadNow(
   loaded->engine = std::make_unique<inference::EngineThread>(std::make_unique<inference::Engine>(
       loaded->model.decoder.get(), loaded->model.vocabulary.get(), clock_, budget,
       request.threads()));
-  if (loaded->model.embed) loaded->embedder = std::make_unique<EmbedThread>(loaded->model.embed);
   return loaded;
 }
 
@@ -103,6 +104,10 @@ grpc::ServerWriteReactor<pb::GenerateResponse>* WorkerService::Generate(
     grpc::CallbackServerContext*, const pb::GenerateRequest* request) {
   const auto loaded = Current();
   if (!loaded.ok()) return GenerateStream::Fail(loaded.status());
+  if (!(*loaded)->engine) {
+    return GenerateStream::Fail(
+        absl::UnimplementedError("this model only makes embeddings; ask another one for text"));
+  }
   const inference::Vocabulary& vocabulary = *(*loaded)->model.vocabulary;
   absl::StatusOr<inference::Request> parsed = ToRequest(*request, vocabulary, SomeSeed());
   if (!parsed.ok()) return GenerateStream::Fail(parsed.status());
@@ -159,7 +164,10 @@ grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* c
                                                   const pb::GetStatsRequest*,
                                                   pb::GetStatsResponse* response) {
   const auto loaded = Current();
-  if (loaded.ok()) Fill((*loaded)->engine->stats(), response);
+  if (loaded.ok() && (*loaded)->engine) Fill((*loaded)->engine->stats(), response);
+  if (loaded.ok() && (*loaded)->embedder) {
+    response->set_embedded_texts((*loaded)->embedder->embedded());
+  }
   const absl::StatusOr<platform::MemoryUse> memory = platform::OwnMemory();
   if (memory.ok()) {
     response->set_resident_bytes(memory->resident_bytes);

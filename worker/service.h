@@ -50,8 +50,8 @@ class WorkerService final : public corpgrid::v1::Worker::CallbackService {
  private:
   struct Loaded {
     HostedModel model;
-    std::unique_ptr<inference::EngineThread> engine;
-    std::unique_ptr<EmbedThread> embedder;  // null: the model makes no embeddings
+    std::unique_ptr<inference::EngineThread> engine;  // null: the model generates no text
+    std::unique_ptr<EmbedThread> embedder;            // null: the model makes no embeddings
   };
 
   absl::StatusOr<std::shared_ptr<Loaded>> LoadNow(const corpgrid::v1::LoadRequest& request);

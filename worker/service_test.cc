@@ -48,6 +48,9 @@ class ServiceTest : public ::testing::Test {
       };
     }
     model.vocabulary = std::make_unique<inference::TestVocabulary>();
+    model.sequences = request.sequences();
+    model.context = request.context();
+    if (request.path() == "embeds") return model;
     model.decoder = std::make_unique<inference::TestDecoder>(
         inference::KvShape{.slots = request.sequences(),
                            .cells = request.sequences() * request.context(),
@@ -254,6 +257,20 @@ TEST_F(ServiceTest, SaysThatAModelMakesNoEmbeddings) {
   grpc::ClientContext context;
   pb::EmbedResponse response;
   EXPECT_EQ(stub_->Embed(&context, {}, &response).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ServiceTest, AModelThatOnlyEmbedsIsAskedForNoText) {
+  pb::LoadResponse loaded;
+  ASSERT_TRUE(Load("embeds", &loaded).ok());
+  EXPECT_EQ(loaded.context(), 200'000u);
+  EXPECT_THAT(Generate(Ask({1}, 5)).status.error_message(), HasSubstr("only makes embeddings"));
+  pb::EmbedRequest request;
+  for (const int32_t token : {7, 8}) request.add_texts()->add_tokens(token);
+  grpc::ClientContext context;
+  pb::EmbedResponse response;
+  ASSERT_TRUE(stub_->Embed(&context, request, &response).ok());
+  EXPECT_EQ(Stats().embedded_texts(), 2u);
+  EXPECT_EQ(Stats().running(), 0u);
 }
 
 TEST_F(ServiceTest, StoppingEndsWhatRuns) {

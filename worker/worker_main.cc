@@ -78,14 +78,23 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
         FormatBytes(request.memory_limit_bytes())));
   }
   ASSIGN_OR_RETURN(auto model, inference::Model::Load(request.path()));
-  ASSIGN_OR_RETURN(hosted.decoder, inference::LlamaDecoder::Create(model.get(), options));
   hosted.facts = model->facts();
+  std::shared_ptr<inference::Embedder> embedder;
+  if (hosted.facts.only_embeds) {
+    hosted.context = inference::TextLimit(*model, options.context);
+    ASSIGN_OR_RETURN(embedder,
+                     inference::Embedder::Create(model.get(), hosted.context, options.threads));
+  } else {
+    ASSIGN_OR_RETURN(hosted.decoder, inference::LlamaDecoder::Create(model.get(), options));
+    hosted.sequences = hosted.decoder->shape().slots;
+    hosted.context = hosted.decoder->shape().max_sequence;
+  }
   hosted.render_chat = [model = model.get()](const inference::Chat& chat) {
     return model->RenderChat(chat);
   };
   hosted.embed =
-      [model = model.get(), context = hosted.decoder->shape().max_sequence,
-       threads = request.threads(), embedder = std::shared_ptr<inference::Embedder>()](
+      [model = model.get(), context = hosted.context, threads = options.threads,
+       embedder = std::move(embedder)](
           std::span<const inference::Token> text) mutable -> absl::StatusOr<std::vector<float>> {
     if (!embedder) {  // its memory is taken when it is first asked for
       ASSIGN_OR_RETURN(embedder, inference::Embedder::Create(model, context, threads));

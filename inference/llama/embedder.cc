@@ -11,33 +11,44 @@
 namespace corpgrid::inference {
 namespace {
 
-absl::StatusOr<llama_context*> MakeContext(const Model* model, uint32_t context, uint32_t threads,
+absl::StatusOr<llama_context*> MakeContext(const Model* model, uint32_t limit, uint32_t threads,
                                            enum llama_pooling_type pooling) {
-  llama_context_params params = llama_context_default_params();
-  // A text is computed as a whole: what pools sees all of it at once.
-  params.n_ctx = params.n_batch = params.n_ubatch = context;
-  params.n_seq_max = 1;
-  params.n_threads = params.n_threads_batch = static_cast<int32_t>(threads);
-  params.embeddings = true;
+  llama_context_params params = EmbedderParams(limit, threads);
   params.pooling_type = pooling;
-  params.no_perf = true;
   const LogCapture log;
   llama_context* made = llama_init_from_model(model->get(), params);
   if (made != nullptr) return made;
   return absl::ResourceExhaustedError(
-      fmt::format("no memory for embeddings of {} tokens can be made: {}", context,
+      fmt::format("no memory for embeddings of {} tokens can be made: {}", limit,
                   log.LastError("no reason was given")));
 }
 
 }  // namespace
 
+uint32_t TextLimit(const Model& model, uint32_t context) {
+  const uint32_t trained = model.facts().trained_context;
+  return model.facts().only_embeds && trained > 0 ? std::min(context, trained) : context;
+}
+
+llama_context_params EmbedderParams(uint32_t limit, uint32_t threads) {
+  llama_context_params params = llama_context_default_params();
+  // A text is computed as a whole: what pools sees all of it at once.
+  params.n_ctx = params.n_batch = params.n_ubatch = limit;
+  params.n_seq_max = 1;
+  params.n_threads = params.n_threads_batch = static_cast<int32_t>(threads);
+  params.embeddings = true;
+  params.no_perf = true;
+  return params;
+}
+
 absl::StatusOr<std::unique_ptr<Embedder>> Embedder::Create(const Model* model, uint32_t context,
                                                            uint32_t threads) {
+  const uint32_t limit = TextLimit(*model, context);
   enum llama_pooling_type pooling = LLAMA_POOLING_TYPE_UNSPECIFIED;  // as the file says
-  absl::StatusOr<llama_context*> made = MakeContext(model, context, threads, pooling);
+  absl::StatusOr<llama_context*> made = MakeContext(model, limit, threads, pooling);
   if (made.ok() && llama_pooling_type(*made) == LLAMA_POOLING_TYPE_NONE) {
     llama_free(*made);
-    made = MakeContext(model, context, threads, LLAMA_POOLING_TYPE_MEAN);
+    made = MakeContext(model, limit, threads, LLAMA_POOLING_TYPE_MEAN);
   }
   if (!made.ok()) return made.status();
   std::unique_ptr<Embedder> embedder(new Embedder(model, *made));

@@ -8,15 +8,23 @@
 #include "inference/llama/model.h"
 
 struct llama_context;
+struct llama_context_params;
 
 namespace corpgrid::inference {
+
+// Tokens that a text may have: those asked for, but no more places than the model knows where it
+// knows each by itself.
+uint32_t TextLimit(const Model& model, uint32_t context);
+
+// The same for an estimate as for use. `limit`: TextLimit().
+llama_context_params EmbedderParams(uint32_t limit, uint32_t threads);
 
 // Turns texts into vectors, pooled as the model's file says (mean, first or last token; mean where
 // it says nothing) and of length one. It has a memory of its own beside that of answers. One thread
 // at a time.
 class Embedder {
  public:
-  // `model` must outlive it. `context`: tokens that a text may have at most. Errors: Unimplemented
+  // `model` must outlive it. `context`: tokens for TextLimit(). Errors: Unimplemented
   // for a model that ranks, ResourceExhausted with the library's words when there is no memory.
   static absl::StatusOr<std::unique_ptr<Embedder>> Create(const Model* model, uint32_t context,
                                                           uint32_t threads);

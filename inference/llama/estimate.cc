@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/status_macros.h"
+#include "inference/llama/embedder.h"
 #include "inference/llama/library.h"
 
 namespace corpgrid::inference {
@@ -36,6 +37,12 @@ std::optional<uint64_t> BytesAfter(std::string_view line, std::string_view label
   return static_cast<uint64_t>(mebibytes * (1 << 20));
 }
 
+absl::Status UnknownLog() {
+  return absl::InternalError(
+      "the library does not tell the sizes of its buffers as it used to; this version of CorpGrid "
+      "does not know it");
+}
+
 }  // namespace
 
 absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& lines) {
@@ -48,10 +55,8 @@ absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& l
       estimate.compute_bytes += BytesAfter(line, label).value_or(0);
     }
   }
-  if (estimate.kv_bytes == 0 || estimate.compute_bytes == 0) {
-    return absl::InternalError(
-        "the library does not tell the sizes of its buffers as it used to; this version of "
-        "CorpGrid does not know it");
+  if (estimate.compute_bytes == 0) {
+    return UnknownLog();
   }
   return estimate;
 }
@@ -61,13 +66,17 @@ absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
   RETURN_IF_ERROR(options.Check());
   const LogCapture log;
-  const std::unique_ptr<llama_context, ContextFree> context(
-      llama_init_from_model(model->get(), ContextParams(options)));
+  const bool only_embeds = model->facts().only_embeds;
+  const std::unique_ptr<llama_context, ContextFree> context(llama_init_from_model(
+      model->get(), only_embeds
+                        ? EmbedderParams(TextLimit(*model, options.context), options.threads)
+                        : ContextParams(options)));
   if (!context) {
     return absl::InvalidArgumentError("the model cannot be laid out: " +
                                       log.LastError("no reason was given"));
   }
   ASSIGN_OR_RETURN(MemoryEstimate estimate, ReadBufferSizes(log.Lines()));
+  if (estimate.kv_bytes == 0 && !only_embeds) return UnknownLog();
   estimate.weight_bytes = model->buffer_bytes();
   estimate.process_bytes = kProcessBytes;
   return estimate;

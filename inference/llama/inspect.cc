@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "fmt/format.h"
+#include "inference/llama/embedder.h"
 #include "inference/llama/estimate.h"
 #include "inference/llama/library.h"
 #include "inference/llama/llama_decoder.h"
@@ -97,11 +98,15 @@ uint32_t Threads() { return std::max(1u, std::thread::hardware_concurrency()); }
 // Why it does not work; empty when it does.
 absl::StatusOr<std::string> Compute(const std::string& path, const DecoderOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::Load(path));
+  const Token some = std::max(0, llama_vocab_bos(model->vocabulary()));
+  if (model->facts().only_embeds) {
+    ASSIGN_OR_RETURN(const auto embedder,
+                     Embedder::Create(model.get(), options.context, options.threads));
+    RETURN_IF_ERROR(embedder->Embed({&some, 1}).status());
+    return "";
+  }
   ASSIGN_OR_RETURN(const auto decoder, LlamaDecoder::Create(model.get(), options));
-  const Row row = {.token = std::max(0, llama_vocab_bos(model->vocabulary())),
-                   .position = 0,
-                   .slot = 0,
-                   .wants_logits = true};
+  const Row row = {.token = some, .position = 0, .slot = 0, .wants_logits = true};
   RETURN_IF_ERROR(decoder->Decode({&row, 1}));
   const std::span<const float> logits = decoder->Logits(0);
   const bool finite =
@@ -124,7 +129,7 @@ absl::Status Try(const std::string& path, Compatibility* compatibility) {
   const absl::StatusOr<std::string> computed = Compute(path, options);
   compatibility->tried = true;
   compatibility->problem = computed.ok() ? *computed : ProblemOf(computed.status(), path);
-  compatibility->generates = compatibility->problem.empty();
+  if (!compatibility->problem.empty()) compatibility->generates = compatibility->embeds = false;
   return absl::OkStatus();
 }
 
@@ -149,12 +154,13 @@ absl::StatusOr<Inspection> Inspect(const std::string& path, bool try_it) {
   compatibility.library = DescribeLibrary();
   const absl::StatusOr<std::unique_ptr<Model>> model = Model::LoadFacts(path);
   compatibility.loads = model.ok() || model.status().code() == absl::StatusCode::kUnimplemented;
-  compatibility.generates = model.ok();
   if (!model.ok()) {
     compatibility.problem = ProblemOf(model.status(), path);
     return inspection;
   }
   inspection.facts = (*model)->facts();
+  compatibility.embeds = inspection.facts.only_embeds;
+  compatibility.generates = !compatibility.embeds;
   if (try_it) RETURN_IF_ERROR(Try(path, &compatibility));
   const bool has_tokens = llama_vocab_type((*model)->vocabulary()) != LLAMA_VOCAB_TYPE_NONE;
   if (compatibility.problem.empty() && !has_tokens) {

@@ -19,11 +19,17 @@ constexpr uint32_t kPromptTokens = 512;
 constexpr uint32_t kAnswerTokens = 64;
 constexpr int kTurns = 2;
 
+absl::Status CheckGenerates(const Model& model) {
+  if (!model.facts().only_embeds) return absl::OkStatus();
+  return absl::UnimplementedError("this model only makes embeddings: there is no text to measure");
+}
+
 // One sequence whose every token's logits can be asked for.
 class Reader {
  public:
   static absl::StatusOr<std::unique_ptr<Reader>> Make(const Model& model,
                                                       const QualityOptions& options) {
+    RETURN_IF_ERROR(CheckGenerates(model));
     ASSIGN_OR_RETURN(auto decoder,
                      LlamaDecoder::Create(&model, {.slots = 1,
                                                    .context = options.chunk_tokens,
@@ -113,6 +119,7 @@ void BeginText(const Model& model, std::vector<Token>* chunk) {
 }  // namespace
 
 absl::StatusOr<Speed> MeasureSpeed(const Model& model, uint32_t threads) {
+  RETURN_IF_ERROR(CheckGenerates(model));
   ASSIGN_OR_RETURN(const auto decoder,
                    LlamaDecoder::Create(&model, {.slots = 1,
                                                  .context = kPromptTokens + kAnswerTokens,
