@@ -9,9 +9,10 @@ namespace {
 
 constexpr uint32_t kTries = 2;
 constexpr uint32_t kFirstTry = 2;  // steps until the first one
-constexpr uint32_t kMinPause = 32, kMaxPause = 1024;
+constexpr uint32_t kMinPause = 32, kMaxPause = 1024, kPauseGrowth = 4;
 constexpr double kWeightOfNewest = 0.125;
 constexpr double kMuchSlower = 1.15;   // an alternative that need not be tried again soon
+constexpr double kLost = 1.3;          // one that need not be tried to the end
 constexpr double kLoadChanged = 1.75;  // times as long as usual: something else is running
 
 // Powers of two: what a row costs depends much on how many there are.
@@ -47,8 +48,7 @@ void ThreadTuner::Took(int64_t us) {
   if (size.tries_left > 0) {
     const uint32_t tries = kTries - --size.tries_left;
     size.tried += (now - size.tried) / tries;
-    // One that takes this long has lost already.
-    if (size.tries_left == 0 || size.tried > kLoadChanged * size.us_per_row) EndTry(&size);
+    if (size.tries_left == 0 || size.tried > kLost * size.us_per_row) EndTry(&size);
     return;
   }
   if (size.us_per_row > 0 && now > size.us_per_row * kLoadChanged) {
@@ -71,7 +71,7 @@ void ThreadTuner::StartTry(Size* size) {
 
 void ThreadTuner::EndTry(Size* size) {
   const bool clear = size->tried > size->us_per_row * kMuchSlower;
-  size->pause = clear ? std::min(size->pause * 2, kMaxPause) : kMinPause;
+  size->pause = clear ? std::min(size->pause * kPauseGrowth, kMaxPause) : kMinPause;
   if (size->tried < size->us_per_row) {
     size->best = last_best_ = size->trying;
     size->us_per_row = size->tried;

@@ -109,12 +109,16 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
 // Turns that a compute thread waits for the others before it sleeps.
 constexpr char kSpins[] = "20000";
 
-// How the compute threads wait for each other is read when their library starts: to set it, the
-// program starts itself again.
-void SetWaiting(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
-  setenv("GOMP_SPINCOUNT", kSpins, 1);
-  execv("/proc/self/exe", argv);
+// How the compute threads wait for each other, and that large pieces of memory ask for large pages,
+// is read when the libraries start: to set it, the program starts itself again.
+void SetEnvironment(char** argv) {
+  bool changed = false;
+  const auto set = [&](const char* name, const char* value) {
+    changed |= std::getenv(name) == nullptr && setenv(name, value, 1) == 0;
+  };
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) set("GOMP_SPINCOUNT", kSpins);
+  set("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+  if (changed) execv("/proc/self/exe", argv);
 }
 
 // From here on no socket of the internet's can be made, whatever a library may want.
@@ -185,7 +189,7 @@ int Serve(const std::string& socket) {
 }
 
 int Main(int argc, char** argv) {
-  SetWaiting(argv);
+  SetEnvironment(argv);
   CLI::App app("Hosts a model for the agent that started it. It says \"ready\" when it listens.",
                "corpgrid-worker");
   std::string socket;

@@ -17,7 +17,7 @@ struct llama_vocab;
 
 namespace corpgrid::inference {
 
-// A model whose weights are mapped or read from a GGUF file. Any thread.
+// A model whose weights were read from a GGUF file. Any thread.
 class Model final : public Vocabulary {
  public:
   // Errors: NotFound when there is no such file, InvalidArgument with the library's words when it
