@@ -54,14 +54,11 @@ pb::HostedModel HostedWorker::State() const {
   return state;
 }
 
-// The files are mapped: their pages count as resident and as free for others.
 HostedWorker::Memory HostedWorker::MemoryOf() const {
   const absl::MutexLock lock(&mutex_);
   if (state_.state() == pb::HostedModel::FAILED) return {};
   const uint64_t promised = std::max(state_.needs_bytes(), options_.file_bytes);
-  const uint64_t own =
-      state_.resident_bytes() - std::min(state_.resident_bytes(), options_.file_bytes);
-  return {.promised = promised, .unused = promised - std::min(promised, own)};
+  return {.promised = promised, .unused = promised - std::min(promised, state_.resident_bytes())};
 }
 
 std::shared_ptr<rpc::WorkerChannel> HostedWorker::channel() const {

@@ -3,7 +3,8 @@
 One model of 254 M parameters (Q8_0, random weights, made on the spot) is served by corpgrid-worker through its socket
 and by llama-server over HTTP, and run by llama-batched-bench without any serving. One load generator asks both servers
 for the same greedy answers (bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
-trials of its own: first threads and how they wait, then, with the best of these, batches and slots. The cases' turns are interleaved; medians count. Other programs on the machine disturb this more
+trials of its own: first threads and how they wait, then, with the best of these, batches and slots. The worker's memory
+has large pages, which the others have no setting for: 6 to 8 % where it was measured (decision 0021). The cases' turns are interleaved; medians count. Other programs on the machine disturb this more
 than most measurements: threads that compute one step wait for each other many times.
 """
 
@@ -28,8 +29,9 @@ TINY = ["Q8_0", "1", "64", "4", "2", "128", "32000"]
 CORES = len(os.sched_getaffinity(0))
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 # What llama-server is tried with, its default first: the environment, and options.
-WAITS = {"-t 2": ({}, "-t 2 -tb 2"), "-t 1 -tb 2": ({}, "-t 1 -tb 2"), "passive -t 2": (PASSIVE, "-t 2 -tb 2"),
-         "passive -t 1": (PASSIVE, "-t 1 -tb 1")}
+ALL, HALF = CORES, max(1, CORES // 2)
+WAITS = {f"-t {ALL}": ({}, f"-t {ALL} -tb {ALL}"), f"-t {HALF} -tb {ALL}": ({}, f"-t {HALF} -tb {ALL}"),
+         f"passive -t {ALL}": (PASSIVE, f"-t {ALL} -tb {ALL}"), f"passive -t {HALF}": (PASSIVE, f"-t {HALF} -tb {HALF}")}
 BATCHES = ["-ub 128", "-ub 2048", "-kvu", "half the slots"]  # beside these
 
 
@@ -190,7 +192,7 @@ class Bench:
         waits = case.best(trials)
         for batch in BATCHES:
             attempt(f"{waits}, {batch}")
-        case.by_default = trials["-t 2"]
+        case.by_default = trials[f"-t {ALL}"]
         print(f"  tried for llama-server, {case.what}: " + "; ".join(
             f"{setting}: {turn[case.what]:.1f}" for setting, turn in trials.items()), flush=True)
         return case.best(trials)

@@ -116,7 +116,7 @@ class BubblewrapSession : public Session {
 
   bool Alive() const override {
     pollfd ended = {runner_.get(), POLLIN, 0};
-    return poll(&ended, 1, 0) == 0;
+    return poll(&ended, 1, 0) <= 0;
   }
 
   void Cancel(int64_t grace_ms) override {

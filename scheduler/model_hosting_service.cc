@@ -100,11 +100,14 @@ grpc::ServerWriteReactor<pb::GenerateResponse>* ModelHostingService::Infer(
     grpc::CallbackServerContext* context, const pb::InferRequest* request) {
   absl::Status who = authenticator_->AuthenticatePerson(*context);
   if (who.ok()) who = CheckSize(*request);
-  pb::InferRequest named = *request;
-  std::string* const id = named.mutable_generate()->mutable_request_id();
-  if (!CanBeLogged(*id)) *id = "inf_" + crypto::ToHex(crypto::RandomBytes(12));
+  pb::InferRequest named;
+  if (who.ok()) {
+    named = *request;
+    std::string* const id = named.mutable_generate()->mutable_request_id();
+    if (!CanBeLogged(*id)) *id = "inf_" + crypto::ToHex(crypto::RandomBytes(12));
+  }
   auto stream = std::make_shared<InferStream>(
-      std::make_shared<WaitingChannel>(directory_, named.model()), named);
+      std::make_shared<WaitingChannel>(directory_, request->model()), std::move(named));
   who.ok() ? stream->BeginInference() : stream->Refuse(who);
   return stream.get();
 }

@@ -2,7 +2,7 @@
 import os
 import signal
 
-from grid import descendants, main
+from grid import descendants, main, wait
 from storm import StormTest
 
 
@@ -20,11 +20,14 @@ def is_target(process, table):
 class KillRunnerTest(StormTest):
     def test_an_idle_sandbox_that_was_killed_is_buried(self):
         self.grid.wait_job(self.grid.submit(self.grid.job_file(["true"], shards=1)))
-        idle = [p for p in descendants(os.getpid()) if p.name == "corpgrid-runner"]
+        idle = [p for p in descendants(os.getpid()) if p.name in ("bwrap", "corpgrid-runner")]
         self.assertTrue(idle, "no sandbox waits for more")
         for process in idle:
             os.kill(process.pid, signal.SIGKILL)
-        self.grid.check_zombies()
+        killed = {process.pid for process in idle}
+        # Those whose parent was killed as well are ours to bury.
+        wait(lambda: not any(p.pid in killed and p.parent != os.getpid() for p in descendants(os.getpid())), 3,
+             "them to be buried")
 
     def test_storm(self):
         def strike(random):

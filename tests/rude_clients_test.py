@@ -101,7 +101,7 @@ class RudeClientsTest(unittest.TestCase):
         self.assertEqual(serving.worker(), worker, "another worker")
         print(f"{CLIENTS} clients in {time.monotonic() - started:.0f} s")
         for name, seen in memory.items():
-            quarter = len(seen) // 4
+            quarter = max(1, len(seen) // 4)
             before, after = statistics.median(seen[quarter:2 * quarter]), statistics.median(seen[-quarter:])
             print(f"memory of the {name}: {before:.0f} KiB in the second quarter, {after:.0f} KiB in the last")
             self.assertLess(after - before, FLAT_KIB, seen)

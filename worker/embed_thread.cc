@@ -80,6 +80,7 @@ void EmbedThread::Run() {
 }
 
 void EmbedThread::Compute(Call* call) {
+  busy_ = true;
   absl::Status status;
   for (const corpgrid::v1::TokenList& text : call->request().texts()) {
     if (call->cancelled()) status = absl::CancelledError("nobody waits for it");
@@ -90,6 +91,7 @@ void EmbedThread::Compute(Call* call) {
     ++embedded_;
     call->response().add_embeddings()->mutable_values()->Add(values->begin(), values->end());
   }
+  busy_ = false;
   call->Finish(rpc::ToGrpc(status));
 }
 

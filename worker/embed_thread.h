@@ -28,6 +28,7 @@ class EmbedThread {
 
   // Texts that were turned into vectors so far.
   uint64_t embedded() const { return embedded_; }
+  bool busy() const { return busy_; }
 
   // Fails what is left, and everything from then on; again does nothing.
   void Stop();
@@ -44,6 +45,7 @@ class EmbedThread {
   std::deque<Call*> waiting_ ABSL_GUARDED_BY(mutex_);
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::atomic<uint64_t> embedded_ = 0;
+  std::atomic<bool> busy_ = false;
   std::thread thread_;
 };
 

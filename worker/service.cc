@@ -29,6 +29,10 @@ uint64_t SomeSeed() {
   return uint64_t{device()} << 32 | device();
 }
 
+absl::Status OnlyEmbeds() {
+  return absl::UnimplementedError("this model only makes embeddings; ask another one for text");
+}
+
 }  // namespace
 
 WorkerService::WorkerService(ModelLoader loader, const Clock* clock)
@@ -105,8 +109,7 @@ grpc::ServerWriteReactor<pb::GenerateResponse>* WorkerService::Generate(
   const auto loaded = Current();
   if (!loaded.ok()) return GenerateStream::Fail(loaded.status());
   if (!(*loaded)->engine) {
-    return GenerateStream::Fail(
-        absl::UnimplementedError("this model only makes embeddings; ask another one for text"));
+    return GenerateStream::Fail(OnlyEmbeds());
   }
   const inference::Vocabulary& vocabulary = *(*loaded)->model.vocabulary;
   absl::StatusOr<inference::Request> parsed = ToRequest(*request, vocabulary, SomeSeed());
@@ -121,6 +124,7 @@ grpc::ServerUnaryReactor* WorkerService::RenderChat(grpc::CallbackServerContext*
                                                     pb::RenderChatResponse* response) {
   const auto loaded = Current();
   if (!loaded.ok()) return FinishNow(context, loaded.status());
+  if (!(*loaded)->engine) return FinishNow(context, OnlyEmbeds());
   const absl::StatusOr<std::string> text =
       (*loaded)->model.render_chat({.messages = request->messages(),
                                     .tools = request->tools(),
@@ -167,6 +171,7 @@ grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* c
   if (loaded.ok() && (*loaded)->engine) Fill((*loaded)->engine->stats(), response);
   if (loaded.ok() && (*loaded)->embedder) {
     response->set_embedded_texts((*loaded)->embedder->embedded());
+    response->set_running(response->running() + ((*loaded)->embedder->busy() ? 1 : 0));
   }
   const absl::StatusOr<platform::MemoryUse> memory = platform::OwnMemory();
   if (memory.ok()) {

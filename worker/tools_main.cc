@@ -65,6 +65,7 @@ absl::StatusOr<Json> RunQuantise(const Arguments& arguments) {
 }
 
 absl::StatusOr<Json> RunMeasure(const Arguments& arguments) {
+  RETURN_IF_ERROR(inference::CheckFits(arguments.file));
   ASSIGN_OR_RETURN(const auto model, inference::Model::Load(arguments.file));
   ASSIGN_OR_RETURN(const inference::Speed speed, inference::MeasureSpeed(*model, Threads()));
   Json result = {{"prompt_tokens_per_s", speed.prompt_tokens_per_s},
@@ -78,6 +79,7 @@ absl::StatusOr<Json> RunMeasure(const Arguments& arguments) {
   text.resize(static_cast<size_t>(file.read(text.data(), kMaxTextBytes).gcount()));
   std::unique_ptr<inference::Model> reference;
   if (!arguments.reference.empty()) {
+    RETURN_IF_ERROR(inference::CheckFits(arguments.reference));
     ASSIGN_OR_RETURN(reference, inference::Model::Load(arguments.reference));
   }
   inference::QualityOptions options = arguments.quality;

@@ -112,13 +112,12 @@ constexpr char kSpins[] = "20000";
 // How the compute threads wait for each other, and that large pieces of memory ask for large pages,
 // is read when the libraries start: to set it, the program starts itself again.
 void SetEnvironment(char** argv) {
-  bool changed = false;
-  const auto set = [&](const char* name, const char* value) {
-    changed |= std::getenv(name) == nullptr && setenv(name, value, 1) == 0;
-  };
-  if (std::getenv("OMP_WAIT_POLICY") == nullptr) set("GOMP_SPINCOUNT", kSpins);
-  set("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
-  if (changed) execv("/proc/self/exe", argv);
+  constexpr char kDone[] = "CORPGRID_WORKER_ENVIRONMENT";
+  if (std::getenv(kDone)) return;
+  setenv(kDone, "set", 1);
+  if (!std::getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", kSpins, 0);
+  setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);
+  execv("/proc/self/exe", argv);
 }
 
 // From here on no socket of the internet's can be made, whatever a library may want.

@@ -12,8 +12,8 @@ struct llama_context_params;
 
 namespace corpgrid::inference {
 
-// Tokens that a text may have: those asked for, but no more places than the model knows where it
-// knows each by itself.
+// Tokens that a text may have: those asked for, but no more than a model that only embeds was
+// trained with, for which there may be no places.
 uint32_t TextLimit(const Model& model, uint32_t context);
 
 // The same for an estimate as for use. `limit`: TextLimit().

@@ -77,6 +77,13 @@ absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
   }
   ASSIGN_OR_RETURN(MemoryEstimate estimate, ReadBufferSizes(log.Lines()));
   if (estimate.kv_bytes == 0 && !only_embeds) return UnknownLog();
+  if (only_embeds) {
+    // The first long text has outputs for each of its tokens: a vector, and logits where the
+    // architecture is one that generates otherwise.
+    const uint64_t values = static_cast<uint64_t>(llama_model_n_embd_out(model->get())) +
+                            (estimate.kv_bytes > 0 ? model->facts().vocabulary : 0);
+    estimate.compute_bytes += 4 * values * llama_n_batch(context.get());
+  }
   estimate.weight_bytes = model->buffer_bytes();
   estimate.process_bytes = kProcessBytes;
   return estimate;

@@ -135,6 +135,17 @@ absl::Status Try(const std::string& path, Compatibility* compatibility) {
 
 }  // namespace
 
+absl::Status CheckFits(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
+  const uint64_t free_bytes = FreeMemory();
+  if (static_cast<double>(model->buffer_bytes()) <= kTryShare * static_cast<double>(free_bytes)) {
+    return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError(fmt::format("{} has {} of weights, and {} of memory are free",
+                                                  path, FormatBytes(model->buffer_bytes()),
+                                                  FormatBytes(free_bytes)));
+}
+
 absl::StatusOr<Inspection> Inspect(const std::string& path, bool try_it) {
   RETURN_IF_ERROR(PrepareLibrary());
   AllowMemory(kAllowance);

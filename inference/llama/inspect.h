@@ -13,4 +13,8 @@ namespace corpgrid::inference {
 // InvalidArgument for what is no GGUF file.
 absl::StatusOr<Inspection> Inspect(const std::string& path, bool try_it);
 
+// Whether there is memory for the weights of a model. Errors: ResourceExhausted with the figures;
+// those of Model::LoadFacts().
+absl::Status CheckFits(const std::string& path);
+
 }  // namespace corpgrid::inference

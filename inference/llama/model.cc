@@ -93,7 +93,8 @@ Model::Model(llama_model* model)
   if (const char* text = llama_model_chat_template(model, nullptr)) facts_.chat_template = text;
   // Each token sees those after it, too; the library's text alone says so of the last one.
   facts_.only_embeds =
-      Metadata(model, (facts_.architecture + ".attention.causal").c_str()) == "false" ||
+      (Metadata(model, (facts_.architecture + ".attention.causal").c_str()) == "false" &&
+       facts_.architecture != "wavtokenizer-dec") ||  // which makes sounds
       facts_.architecture == "gemma-embedding";
   facts_.reuses_prefixes = !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model);
 }

@@ -21,7 +21,7 @@ namespace corpgrid::inference {
 class Model final : public Vocabulary {
  public:
   // Errors: NotFound when there is no such file, InvalidArgument with the library's words when it
-  // cannot be loaded, Unimplemented when it is of a kind that generates no text.
+  // cannot be loaded, Unimplemented when it neither generates text token by token nor embeds it.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path);
 
   // The same without weights: for facts and estimates. It computes nothing.
