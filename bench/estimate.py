@@ -2,8 +2,7 @@
 
 Each model is made on the spot, of random weights. A worker loads it and is driven to its peak: every sequence is filled
 to the end of its context, all at once. What counts as used is the most that the worker had at any time from when the
-model was loaded: its own memory and the file's pages that it maps. What the kernel keeps of the file beside that while
-weights are read and laid out anew is not counted: it can be dropped, and needs no room. Ends with 1 when an estimate of
+model was loaded. What the kernel keeps of the file beside that is not counted: it can be dropped, and needs no room. Ends with 1 when an estimate of
 a model of 200 M parameters or more is off by more than 10 %, or any is lower than the truth by more than 5 %.
 """
 
@@ -57,7 +56,7 @@ class Worker:
         return json.loads(out)
 
     def now(self):
-        """Bytes that the worker has in memory, mapped files included; the most since it began."""
+        """Bytes that the worker has in memory; the most since it began."""
         lines = (line.split() for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines())
         found = {words[0]: int(words[1]) << 10 for words in lines if words[0] in ("VmRSS:", "VmHWM:")}
         return found["VmRSS:"], found["VmHWM:"]
