@@ -30,8 +30,8 @@ CORES = len(os.sched_getaffinity(0))
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 # What llama-server is tried with, its default first: the environment, and options.
 ALL, HALF = CORES, max(1, CORES // 2)
-WAITS = {f"-t {ALL}": ({}, f"-t {ALL} -tb {ALL}"), f"-t {HALF} -tb {ALL}": ({}, f"-t {HALF} -tb {ALL}"),
-         f"passive -t {ALL}": (PASSIVE, f"-t {ALL} -tb {ALL}"), f"passive -t {HALF}": (PASSIVE, f"-t {HALF} -tb {HALF}")}
+WAITS = {"-t all": ({}, f"-t {ALL} -tb {ALL}"), "-t half -tb all": ({}, f"-t {HALF} -tb {ALL}"),
+         "passive -t all": (PASSIVE, f"-t {ALL} -tb {ALL}"), "passive -t half": (PASSIVE, f"-t {HALF} -tb {HALF}")}
 BATCHES = ["-ub 128", "-ub 2048", "-kvu", "half the slots"]  # beside these
 
 
@@ -192,7 +192,7 @@ class Bench:
         waits = case.best(trials)
         for batch in BATCHES:
             attempt(f"{waits}, {batch}")
-        case.by_default = trials[f"-t {ALL}"]
+        case.by_default = trials["-t all"]
         print(f"  tried for llama-server, {case.what}: " + "; ".join(
             f"{setting}: {turn[case.what]:.1f}" for setting, turn in trials.items()), flush=True)
         return case.best(trials)
@@ -263,7 +263,7 @@ def main():
     parser.add_argument("--matrix", action="store_true",
                         help="1, 8, 16 and 32 clients with prompts of 8, 512 and 2,048 tokens: hours")
     parser.add_argument("--case", action="append", help="only this one; may be repeated")
-    parser.add_argument("--setting", help='of llama-server, without trials, e.g. "passive -t 1, -ub 128"')
+    parser.add_argument("--setting", help='of llama-server, without trials, e.g. "passive -t half, -ub 128"')
     parser.add_argument("--tiny", action="store_true", help="a model that is quickly made; its figures mean nothing")
     options = parser.parse_args()
     chosen = cases(options.matrix)

@@ -116,7 +116,7 @@ void SetEnvironment(char** argv) {
   if (std::getenv(kDone)) return;
   setenv(kDone, "set", 1);
   if (!std::getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", kSpins, 0);
-  setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);
+  setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2", 0);
   execv("/proc/self/exe", argv);
 }
 
