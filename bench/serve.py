@@ -172,7 +172,9 @@ class Bench:
             [*command, "-m", self.model, "-c", str(case.clients * (int(prompt) + int(answer))), "-b", "2048",
              "-ub", "512", "-npp", prompt, "-ntg", answer, "-npl", str(case.clients), "-t", str(CORES),
              "-tb", str(CORES), "--output-format", "jsonl"], cwd=where, capture_output=True, text=True)
-        line = next(line for line in out.stdout.splitlines() if line.startswith("{"))
+        line = next((line for line in out.stdout.splitlines() if line.startswith("{")), None)
+        if line is None:
+            sys.exit(f"llama-batched-bench ended with {out.returncode}: {out.stderr[-500:]}")
         return {case.what: json.loads(line)[what]}
 
     def slots(self, case):
