@@ -1,7 +1,5 @@
 #include "agent/executor.h"
 
-#include <spdlog/spdlog.h>
-
 #include <chrono>
 #include <utility>
 
@@ -17,9 +15,7 @@ Executor::Executor(SlotContext context, uint32_t slots)
   for (uint32_t i = 0; i < slots; ++i) slots_.push_back(std::make_unique<Slot>(&context_, i));
   for (const std::unique_ptr<Slot>& slot : slots_) {
     threads_.emplace_back([this, slot = slot.get()] {
-      const absl::Status lowered = platform::LowerThisThread(context_.resources->limits().priority);
-      if (!lowered.ok())
-        spdlog::warn("shards run as others do: {}", std::string(lowered.message()));
+      context_.resources->LowerThisThread("shards");
       slot->Run();
       --live_;
     });

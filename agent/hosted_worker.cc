@@ -1,6 +1,5 @@
 #include "agent/hosted_worker.h"
 
-#include <grpcpp/create_channel.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -67,8 +66,7 @@ std::shared_ptr<rpc::WorkerChannel> HostedWorker::channel() const {
 }
 
 void HostedWorker::Run() {
-  const absl::Status lowered = platform::LowerThisThread(options_.resources->limits().priority);
-  if (!lowered.ok()) spdlog::warn("workers run as others do: {}", std::string(lowered.message()));
+  options_.resources->LowerThisThread("workers");
   absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> worker = Load();
   std::string error(worker.status().message());
   if (worker.ok()) error = Watch(worker->get());
@@ -124,7 +122,7 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
 }
 
 absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, uint64_t limit_bytes) {
-  const auto connection = grpc::CreateChannel(worker.address(), grpc::InsecureChannelCredentials());
+  const auto connection = rpc::ChannelToWorker(worker.address());
   pb::LoadRequest request;
   request.set_path(options_.path);
   request.set_sequences(options_.order.settings().sequences());

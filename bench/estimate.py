@@ -2,8 +2,9 @@
 
 Each model is made on the spot, of random weights. A worker loads it and is driven to its peak: every sequence is filled
 to the end of its context, all at once. What counts as used is the most that the worker had at any time from when the
-model was loaded. What the kernel keeps of the file beside that is not counted: it can be dropped, and needs no room. Ends with 1 when an estimate of
-a model of 200 M parameters or more is off by more than 10 %, or any is lower than the truth by more than 5 %.
+model was loaded. What the kernel keeps of the file beside that is not counted: it can be dropped, and needs no room.
+Ends with 1 when an estimate of a model of 200 M parameters or more is off by more than 10 %, or any is lower than the
+truth by more than 5 %.
 """
 
 import argparse

@@ -4,8 +4,9 @@ One model of 254 M parameters (Q8_0, random weights, made on the spot) is served
 and by llama-server over HTTP, and run by llama-batched-bench without any serving. One load generator asks both servers
 for the same greedy answers (bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
 trials of its own: first threads and how they wait, then, with the best of these, batches and slots. The worker's memory
-has large pages, which the others have no setting for: 6 to 8 % where it was measured (decision 0021). The cases' turns are interleaved; medians count. Other programs on the machine disturb this more
-than most measurements: threads that compute one step wait for each other many times.
+has large pages, which the others have no setting for: 6 to 8 % where it was measured (decision 0021). The cases' turns
+are interleaved; medians count. Other programs on the machine disturb this more than most measurements: threads that
+compute one step wait for each other many times.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def cases(matrix):
         "serve-512": of_prompts(16, 512),
         "burst": Case("burst of 16 with 500 tokens in common", 16, [1, 520, 500, 8], 1024, "first_ms",
                       more_is_better=False),
-        "prefill": Case("8 streams while prompts of 2,000 tokens arrive", 8, [1, 8, 0, 96, "+", 2, 2000], 4096,
+        "prefill": Case("8 streams while prompts of 2,000 tokens arrive", 8, [1, 8, 0, 4000, "+", 2, 2000, 40], 4096,
                         "gap_p99_ms", more_is_better=False),
         "busy": Case("8 clients, two busy processes beside", 8, [1, 8, 0, 48], 512, "answer_rate", busy=2)}
 
@@ -178,7 +179,7 @@ class Bench:
         return {case.what: json.loads(line)[what]}
 
     def slots(self, case):
-        return case.clients + (case.load[-2] if "+" in case.load else 0)
+        return case.clients + (case.load[case.load.index("+") + 1] if "+" in case.load else 0)
 
     def best_setting(self, case):
         """Of llama-server, for this case."""
@@ -225,8 +226,9 @@ class Bench:
                 continue
             detail = f" ({case.setting})" if who == "llama-server" else ""
             more = "" if who == "library" else (
-                f"; prompts and answers {case.median(who, 'total_rate'):.1f} tokens/s, first token {case.median(who, 'first_ms'):.0f} ms, between tokens {case.median(who, 'gap_ms'):.1f} "
-                f"ms, p99 {case.median(who, 'gap_p99_ms'):.1f} ms; CPU a token {case.median(who, 'cpu_ms'):.2f} ms")
+                f"; prompts and answers {case.median(who, 'total_rate'):.1f} tokens/s, "
+                f"first token {case.median(who, 'first_ms'):.0f} ms, between tokens {case.median(who, 'gap_ms'):.1f} ms, "
+                f"p99 {case.median(who, 'gap_p99_ms'):.1f} ms; CPU a token {case.median(who, 'cpu_ms'):.2f} ms")
             if "+" in case.load:
                 more += f"; prompts {case.median(who, 'other_prompt_rate'):.0f} tokens/s"
             print(f"  {who}{detail}: {case.median(who):.1f} {unit}{more}", flush=True)
@@ -234,7 +236,7 @@ class Bench:
             print(f"  llama-server by default, one trial: {case.by_default[case.what]:.1f} {unit}", flush=True)
 
 
-def ratios(done):
+def ratios(done, matrix):
     def ratio(name, case_name, over, aim, sign=">="):
         case = done.get(case_name)
         if case and case.seen[over]:
@@ -251,7 +253,7 @@ def ratios(done):
         print(f"ratio prompts-under-answers-vs-llama-server {rates[0] / max(rates[1], 1e-9):.2f} (aim >= 0.9)")
     ratio("serve-on-busy-machine-vs-llama-server", "busy", "llama-server", 1.1)
     for name, case in done.items():
-        if "x" in name:  # of the matrix
+        if matrix:
             ratio(f"{name}-vs-library", name, "library", 0.95)
             ratio(f"{name}-vs-llama-server", name, "llama-server", 1.05)
         stats, estimate = case.memory
@@ -284,7 +286,7 @@ def main():
                 bench.measure(case)
                 bench.report(case)
                 done[name] = case
-    ratios(done)
+    ratios(done, options.matrix)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 // Asks a server to continue random texts, from many clients at once, and prints how fast it was:
-//   bench_serve_load unix:PATH|PORT CLIENTS REQUESTS PROMPT SHARED ANSWER SEED [PROMPTS LENGTH]
+//   bench_serve_load unix:PATH|PORT CLIENTS REQUESTS PROMPT SHARED ANSWER SEED
+//                    [PROMPTS LENGTH SECONDS]
 // Each of CLIENTS makes REQUESTS requests one after the other, of PROMPT tokens, the first SHARED
 // of them the same in all, for ANSWER tokens. PROMPTS more clients ask for one token after LENGTH
-// others again and again until the first have all they want.
+// others again and again, and after SECONDS the first go away before they have all they want.
 
 #include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
@@ -39,11 +40,14 @@ struct Request {
   std::exit(1);
 }
 
-// A client with a connection of its own. It calls `on_tokens` with how many came, as they come.
+// Hears how many tokens came, as they come; false: it wants no more.
+using OnTokens = std::function<bool(uint32_t)>;
+
+// A client with a connection of its own.
 class Client {
  public:
   virtual ~Client() = default;
-  virtual void Generate(const Request& request, const std::function<void(uint32_t)>& on_tokens) = 0;
+  virtual void Generate(const Request& request, const OnTokens& on_tokens) = 0;
 };
 
 class WorkerClient final : public Client {
@@ -55,7 +59,7 @@ class WorkerClient final : public Client {
         grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
   }
 
-  void Generate(const Request& request, const std::function<void(uint32_t)>& on_tokens) override {
+  void Generate(const Request& request, const OnTokens& on_tokens) override {
     pb::GenerateRequest message;
     message.mutable_tokens()->mutable_tokens()->Add(request.prompt.begin(), request.prompt.end());
     message.set_max_tokens(request.answer_tokens);
@@ -64,10 +68,13 @@ class WorkerClient final : public Client {
     const auto stream = stub_->Generate(&context, message);
     pb::GenerateResponse response;
     while (stream->Read(&response)) {
-      if (response.pieces_size() > 0) on_tokens(static_cast<uint32_t>(response.pieces_size()));
+      const auto tokens = static_cast<uint32_t>(response.pieces_size());
+      if (tokens > 0 && !on_tokens(tokens)) context.TryCancel();
     }
     const grpc::Status status = stream->Finish();
-    if (!status.ok()) Die(status.error_message());
+    if (!status.ok() && status.error_code() != grpc::StatusCode::CANCELLED) {
+      Die(status.error_message());
+    }
   }
 
  private:
@@ -79,7 +86,7 @@ class LlamaServerClient final : public Client {
  public:
   explicit LlamaServerClient(uint16_t port) : port_(port) {}
 
-  void Generate(const Request& request, const std::function<void(uint32_t)>& on_tokens) override {
+  void Generate(const Request& request, const OnTokens& on_tokens) override {
     const std::string body =
         nlohmann::json{{"prompt", request.prompt}, {"n_predict", request.answer_tokens},
                        {"temperature", 0},         {"ignore_eos", true},
@@ -109,8 +116,7 @@ class LlamaServerClient final : public Client {
 
  private:
   // Tokens without a whole character have no event of their own: they count with the next one.
-  static void ReadEvents(int connection, uint32_t wanted,
-                         const std::function<void(uint32_t)>& on_tokens) {
+  static void ReadEvents(int connection, uint32_t wanted, const OnTokens& on_tokens) {
     static constexpr std::string_view kToken = "\"stop\":false", kEnd = "\"stop\":true";
     std::string text;
     char buffer[16384];
@@ -127,7 +133,7 @@ class LlamaServerClient final : public Client {
         ended = true;
         if (seen + tokens < wanted) tokens = wanted - seen;
       }
-      if (tokens > 0) on_tokens(tokens);
+      if (tokens > 0 && !on_tokens(tokens)) return;
       seen += tokens;
     }
     if (!ended) Die("llama-server: " + text.substr(0, 500));
@@ -138,7 +144,7 @@ class LlamaServerClient final : public Client {
 
 struct Options {
   std::string target;
-  uint32_t clients, requests, prompt, shared, answer, seed, prompts = 0, length = 0;
+  uint32_t clients, requests, prompt, shared, answer, seed, prompts = 0, length = 0, seconds = 0;
 };
 
 std::unique_ptr<Client> MakeClient(const std::string& target) {
@@ -158,16 +164,27 @@ struct Seen {
   std::vector<double> first_ms;  // until the first token of each answer
   std::vector<double> gaps_ms;   // between tokens
   uint64_t tokens = 0;
+  Clock::time_point first = Clock::time_point::max();  // token
+
+  void Add(const Seen& other) {
+    first_ms.insert(first_ms.end(), other.first_ms.begin(), other.first_ms.end());
+    gaps_ms.insert(gaps_ms.end(), other.gaps_ms.begin(), other.gaps_ms.end());
+    tokens += other.tokens;
+    first = std::min(first, other.first);
+  }
 };
 
-Seen Ask(Client* client, const Request& request) {
+// Until `end` at the latest.
+Seen Ask(Client* client, const Request& request, Clock::time_point end = Clock::time_point::max()) {
   Seen seen;
   const Clock::time_point start = Clock::now();
   Clock::time_point last = start;
   client->Generate(request, [&](uint32_t tokens) {
     const Clock::time_point now = Clock::now();
     const double ms = std::chrono::duration<double, std::milli>(now - last).count();
+    if (now > end) return false;
     if (seen.tokens == 0) {
+      seen.first = now;
       seen.first_ms.push_back(ms);
     } else {
       seen.gaps_ms.push_back(ms);
@@ -176,6 +193,7 @@ Seen Ask(Client* client, const Request& request) {
     for (uint32_t i = 1; i < tokens; ++i) seen.gaps_ms.push_back(0);
     seen.tokens += tokens;
     last = now;
+    return true;
   });
   return seen;
 }
@@ -201,18 +219,18 @@ void Run(const Options& options) {
   std::barrier start(options.clients + 1);
   std::atomic<bool> over = false;
   std::atomic<uint64_t> prompts = 0;
+  std::atomic<double> prompts_seconds = 0;  // until the last of them was answered
+  Clock::time_point begin, end = Clock::time_point::max();
   for (uint32_t i = 0; i < options.clients; ++i) {
     threads.emplace_back([&, i] {
       const auto client = MakeClient(options.target);
       start.arrive_and_wait();
       for (uint32_t n = 0; n < options.requests; ++n) {
-        const Seen one = Ask(client.get(), MakeRequest(options, i * options.requests + n));
-        if (one.tokens != options.answer) {
+        const Seen one = Ask(client.get(), MakeRequest(options, i * options.requests + n), end);
+        if (one.tokens != options.answer && options.seconds == 0) {
           Die(std::to_string(one.tokens) + " tokens came of " + std::to_string(options.answer));
         }
-        seen[i].first_ms.insert(seen[i].first_ms.end(), one.first_ms.begin(), one.first_ms.end());
-        seen[i].gaps_ms.insert(seen[i].gaps_ms.end(), one.gaps_ms.begin(), one.gaps_ms.end());
-        seen[i].tokens += one.tokens;
+        seen[i].Add(one);
       }
     });
   }
@@ -222,33 +240,35 @@ void Run(const Options& options) {
       const auto client = MakeClient(options.target);
       for (uint32_t n = 0; !over; ++n) {
         Ask(client.get(), {Words(options.seed + 1000 * (i + 1) + n, options.length), 1});
-        if (!over) ++prompts;
+        if (over) return;
+        ++prompts;
+        prompts_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
       }
     });
   }
+  begin = Clock::now();
+  if (options.seconds > 0) end = begin + std::chrono::seconds(options.seconds);
   start.arrive_and_wait();
-  const Clock::time_point begin = Clock::now();
   for (std::thread& thread : threads) thread.join();
-  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  const Clock::time_point ended = Clock::now();
   over = true;
-  const uint64_t prompts_done = prompts;
+  const double prompt_rate = prompts > 0 ? prompts * options.length / prompts_seconds : 0;
   for (std::thread& thread : others) thread.join();
   Seen all;
-  for (const Seen& one : seen) {
-    all.first_ms.insert(all.first_ms.end(), one.first_ms.begin(), one.first_ms.end());
-    all.gaps_ms.insert(all.gaps_ms.end(), one.gaps_ms.begin(), one.gaps_ms.end());
-    all.tokens += one.tokens;
-  }
+  for (const Seen& one : seen) all.Add(one);
+  const double seconds = std::chrono::duration<double>(ended - begin).count();
+  // The first tokens are of the prompts' time, which is not that of the others.
+  const double answering = std::chrono::duration<double>(ended - all.first).count();
   const double prompt_tokens = 1.0 * options.clients * options.requests * options.prompt;
   std::printf("%s\n", nlohmann::json{{"seconds", seconds},
                                      {"tokens", all.tokens},
-                                     {"answer_rate", all.tokens / seconds},
+                                     {"answer_rate", all.gaps_ms.size() / answering},
                                      {"total_rate", (all.tokens + prompt_tokens) / seconds},
                                      {"first_ms", At(all.first_ms, 0.5)},
                                      {"first_p99_ms", At(all.first_ms, 0.99)},
                                      {"gap_ms", At(all.gaps_ms, 0.5)},
                                      {"gap_p99_ms", At(all.gaps_ms, 0.99)},
-                                     {"other_prompt_rate", prompts_done * options.length / seconds}}
+                                     {"other_prompt_rate", prompt_rate}}
                           .dump()
                           .c_str());
 }
@@ -257,12 +277,13 @@ void Run(const Options& options) {
 
 int main(int argc, char** argv) {
   setenv("GRPC_VERBOSITY", "NONE", 0);
-  if (argc != 8 && argc != 10) return 2;
+  if (argc != 8 && argc != 11) return 2;
   const auto number = [&](int i) { return static_cast<uint32_t>(std::atoi(argv[i])); };
   Options options = {argv[1], number(2), number(3), number(4), number(5), number(6), number(7)};
-  if (argc == 10) {
+  if (argc == 11) {
     options.prompts = number(8);
     options.length = number(9);
+    options.seconds = number(10);
   }
   Run(options);
 }

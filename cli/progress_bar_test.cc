@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "base/testing/manual_clock.h"
 #include "cli/table.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -13,13 +14,6 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-class FakeClock final : public Clock {
- public:
-  int64_t MonotonicMs() const override { return now_ms; }
-  int64_t WallMs() const override { return now_ms; }
-  int64_t now_ms = 1000;
-};
 
 // A file in memory that remembers all that was written.
 class Memory {
@@ -91,7 +85,7 @@ TEST(RenderBar, SlowWorkIsCountedByTheMinute) {
 }
 
 TEST(ProgressBar, RedrawsInPlaceAtMostTenTimesASecond) {
-  FakeClock clock;
+  testing::ManualClock clock;
   Memory memory;
   ProgressBar bar("render", Unit::kShards, memory.file(), kPlain, 0, clock);
   for (uint64_t i = 0; i <= 200; ++i) {
@@ -109,7 +103,7 @@ TEST(ProgressBar, RedrawsInPlaceAtMostTenTimesASecond) {
 }
 
 TEST(ProgressBar, APipeGetsWholeLinesSeldom) {
-  FakeClock clock;
+  testing::ManualClock clock;
   Memory memory;
   BarStyle style;
   style.width = 1000;
@@ -126,7 +120,7 @@ TEST(ProgressBar, APipeGetsWholeLinesSeldom) {
 }
 
 TEST(ProgressBar, QuickWorkStaysSilent) {
-  FakeClock clock;
+  testing::ManualClock clock;
   Memory memory;
   ProgressBar bar("packing", Unit::kBytes, memory.file(), kPlain, 1000, clock);
   bar.Update({.done = 1, .total = 2, .fraction = 0.5});
@@ -137,7 +131,7 @@ TEST(ProgressBar, QuickWorkStaysSilent) {
 }
 
 TEST(ProgressBar, NotesStandAboveTheBar) {
-  FakeClock clock;
+  testing::ManualClock clock;
   Memory memory;
   ProgressBar bar("render", Unit::kShards, memory.file(), kPlain, 0, clock);
   bar.Update({.done = 1, .total = 2, .fraction = 0.5});

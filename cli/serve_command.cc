@@ -105,7 +105,7 @@ absl::StatusOr<std::unique_ptr<gateway::KeyDirectory>> OpenKeys(const std::strin
 }
 
 void Announce(const Common& common, const std::string& url, const std::string& model,
-              const std::string& key) {
+              const std::string& key, bool only_embeds = false) {
   if (common.json) {
     Json said{{"url", url}};
     if (!model.empty()) said["model"] = model;
@@ -117,10 +117,12 @@ void Announce(const Common& common, const std::string& url, const std::string& m
   if (!key.empty()) Print(fmt::format("API key: {}\n", key));
   Say(
       fmt::format("Ctrl-C ends it. Try:\n"
-                  "  curl {}/v1/chat/completions -H 'Authorization: Bearer {}' \\\n"
-                  "    -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": "
-                  "\"Hello\"}}]}}'",
-                  url, key.empty() ? "KEY" : key, model.empty() ? "MODEL" : model));
+                  "  curl {}/v1/{} -H 'Authorization: Bearer {}' \\\n"
+                  "    -d '{{\"model\": \"{}\", {}}}'",
+                  url, only_embeds ? "embeddings" : "chat/completions", key.empty() ? "KEY" : key,
+                  model.empty() ? "MODEL" : model,
+                  only_embeds ? R"("input": "Hello")"
+                              : R"("messages": [{"role": "user", "content": "Hello"}])"));
 }
 
 // Answers the API for the models of a directory until it is told to stop. `announce` gets the URL
@@ -174,7 +176,8 @@ absl::Status Serve(const Common& common, const ServeArguments& arguments) {
   ASSIGN_OR_RETURN(const auto model, Host(arguments, folder.path(), resources.get()));
   const absl::Status status = Answer(model.get(), arguments.listen, arguments.key_file, stops,
                                      [&](const std::string& url, const std::string& key) {
-                                       Announce(common, url, model->List().front().name, key);
+                                       Announce(common, url, model->List().front().name, key,
+                                                model->loaded().facts().only_embeds());
                                      });
   model->Stop();
   return status;

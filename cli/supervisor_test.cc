@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "base/testing/manual_clock.h"
 #include "cli/data_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -13,17 +14,10 @@
 namespace corpgrid::cli {
 namespace {
 
-class TestClock final : public Clock {
- public:
-  int64_t MonotonicMs() const override { return now_ms; }
-  int64_t WallMs() const override { return now_ms; }
-  int64_t now_ms = 1000;
-};
-
-class SupervisorTest : public testing::Test {
+class SupervisorTest : public ::testing::Test {
  protected:
   SupervisorTest() {
-    std::string folder = testing::TempDir() + "/supervisor-XXXXXX";
+    std::string folder = ::testing::TempDir() + "/supervisor-XXXXXX";
     folder_ = mkdtemp(folder.data());
   }
   ~SupervisorTest() override { std::filesystem::remove_all(folder_); }
@@ -48,7 +42,7 @@ class SupervisorTest : public testing::Test {
   }
 
   std::string folder_;
-  TestClock clock_;
+  testing::ManualClock clock_;
   std::string how_;
 };
 
@@ -56,7 +50,7 @@ TEST_F(SupervisorTest, StartsAgainWithGrowingPauses) {
   Supervised child(Shell("exit 3"), clock_);
   ASSERT_TRUE(child.Start().ok());
   EXPECT_THAT(Pauses(child, 8),
-              testing::ElementsAre(200, 400, 800, 1600, 3200, 6400, 10'000, 10'000));
+              ::testing::ElementsAre(200, 400, 800, 1600, 3200, 6400, 10'000, 10'000));
   EXPECT_EQ(how_, "ended with status 3");
 }
 
@@ -67,7 +61,7 @@ TEST_F(SupervisorTest, WhatRanWellIsStartedAgainSoon) {
   clock_.now_ms += 10'000;
   child.Tend([](const std::string&, int64_t) {});  // started again
   clock_.now_ms += 40'000;
-  EXPECT_THAT(Pauses(child, 1), testing::ElementsAre(200));
+  EXPECT_THAT(Pauses(child, 1), ::testing::ElementsAre(200));
 }
 
 TEST_F(SupervisorTest, TellsWhatItLoggedSinceTheLastStart) {
@@ -113,7 +107,7 @@ TEST_F(SupervisorTest, OneUpAFolder) {
     const auto second = UpLock::Take(folder_);
     EXPECT_TRUE(absl::IsAlreadyExists(second.status()));
     EXPECT_THAT(std::string(second.status().message()),
-                testing::HasSubstr("process " + std::to_string(getpid())));
+                ::testing::HasSubstr("process " + std::to_string(getpid())));
     EXPECT_EQ(UpPid(folder_), getpid()) << "asking does not let go of it";
   }
   EXPECT_EQ(UpPid(folder_), 0);

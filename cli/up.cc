@@ -225,7 +225,7 @@ absl::Status Grid::StartAgent(int number) {
 absl::Status Grid::StartGateway() {
   if (options_.api == kNoApi || interrupt_.raised()) return absl::OkStatus();
   const std::string keys = ApiKeysPath(data_);
-  if (!gateway::KeyFile::Read(keys).ok() && access(keys.c_str(), F_OK) != 0) {
+  if (access(keys.c_str(), F_OK) != 0) {
     RETURN_IF_ERROR(gateway::KeyFile::Write(keys, {}));
   }
   const auto argv = [&](const std::string& listen) {

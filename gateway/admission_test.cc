@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "base/testing/manual_clock.h"
 #include "base/testing/temp_folder.h"
 #include "fmt/format.h"
 #include "gateway/api_error.h"
@@ -13,13 +14,6 @@ namespace corpgrid::gateway {
 namespace {
 
 using ::testing::HasSubstr;
-
-class TestClock final : public Clock {
- public:
-  int64_t MonotonicMs() const override { return now_ms; }
-  int64_t WallMs() const override { return now_ms; }
-  int64_t now_ms = 1'000'000;
-};
 
 class AdmissionTest : public ::testing::Test {
  protected:
@@ -35,7 +29,7 @@ class AdmissionTest : public ::testing::Test {
   }
 
   const std::string secret_ = NewApiKey();
-  TestClock clock_;
+  testing::ManualClock clock_;
   std::unique_ptr<OneKey> keys_;
   std::unique_ptr<Admission> admission_;
 };

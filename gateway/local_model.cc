@@ -1,6 +1,5 @@
 #include "gateway/local_model.h"
 
-#include <grpcpp/create_channel.h>
 #include <unistd.h>
 
 #include <optional>
@@ -24,13 +23,6 @@ constexpr absl::Duration kWatchEvery = absl::Milliseconds(50);
 constexpr int64_t kGraceMs = 5000;
 
 constexpr int kLooksAStatistic = 20;
-
-std::unique_ptr<pb::Worker::Stub> StubTo(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return pb::Worker::NewStub(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
-}
 
 // A worker that does not answer in time is at a long step.
 void LookAt(pb::Worker::Stub* stub, worker::AnswerRoom* room) {
@@ -68,9 +60,7 @@ void LocalModel::Stop() {
 }
 
 void LocalModel::Run() {
-  const absl::Status lowered = platform::LowerThisThread(options_.resources->limits().priority);
-  if (!lowered.ok())
-    spdlog::warn("the worker runs as others do: {}", std::string(lowered.message()));
+  options_.resources->LowerThisThread("workers");
   Backoff backoff(static_cast<uint64_t>(getpid()));
   while (true) {
     absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> worker = Host();
@@ -112,7 +102,7 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> LocalModel::Host() {
 }
 
 absl::Status LocalModel::Load(const std::string& address) {
-  const auto stub = StubTo(address);
+  const auto stub = pb::Worker::NewStub(rpc::ChannelToWorker(address));
   grpc::ClientContext context;
   pb::LoadResponse response;
   {
@@ -132,7 +122,7 @@ absl::Status LocalModel::Load(const std::string& address) {
 }
 
 std::optional<std::string> LocalModel::Watch(worker::WorkerProcess* worker) {
-  const auto stub = StubTo(worker->address());
+  const auto stub = pb::Worker::NewStub(rpc::ChannelToWorker(worker->address()));
   std::optional<std::string> ended;
   for (int looks = 0; !ended && !StopsWithin(kWatchEvery); ++looks) {
     if (looks % kLooksAStatistic == 0) LookAt(stub.get(), room_.get());

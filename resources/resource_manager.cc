@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "platform/priority.h"
 
 namespace corpgrid::resources {
 namespace {
@@ -85,6 +86,13 @@ ResourceManager::ResourceManager(Options options)
       metrics_(std::make_unique<Metrics>()) {}
 
 ResourceManager::~ResourceManager() = default;
+
+void ResourceManager::LowerThisThread(std::string_view who) const {
+  const absl::Status lowered = platform::LowerThisThread(options_.limits.priority);
+  if (!lowered.ok()) {
+    spdlog::warn("{} run as others do: {}", who, std::string(lowered.message()));
+  }
+}
 
 Throttle::Slot ResourceManager::Reserve(const Request& request) {
   const Throttle::Slot slot = throttle_.Reserve();

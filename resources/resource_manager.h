@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "base/clock.h"
@@ -42,6 +43,10 @@ class ResourceManager {
   uint64_t memory_bytes() const {
     return PercentOf(options_.memory_bytes, options_.limits.memory_percent);
   }
+
+  // Lowers the calling thread, and what it starts, to the priority that the owner lends; where that
+  // fails, a warning tells that `who` ("workers") runs as others do.
+  void LowerThisThread(std::string_view who) const;
 
   // When the request may begin. It waits until then by itself, and tells by Began(), or by
   // GiveBack() when it does not want to any more.

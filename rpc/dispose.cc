@@ -26,13 +26,10 @@ class Disposer {
 
   [[noreturn]] void Run() {
     while (true) {
-      std::deque<std::shared_ptr<void>> going;
-      {
-        const absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &Disposer::HasSome));
-        going.swap(objects_);
-      }
-      going.clear();
+      std::deque<std::shared_ptr<void>> going;  // with each turn's end, and without the lock
+      const absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(this, &Disposer::HasSome));
+      going.swap(objects_);
     }
   }
 

@@ -100,13 +100,16 @@ bool IsAnswer(std::string_view method) {
 }
 
 std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address) {
+  return std::make_shared<GrpcChannel>(ChannelToWorker(address));
+}
+
+std::shared_ptr<grpc::Channel> ChannelToWorker(const std::string& address) {
   grpc::ChannelArguments arguments;
   // The next worker at this address is another one: it does not wait for this one's back-off.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetMaxReceiveMessageSize(kMaxResponseBytes);
-  return std::make_shared<GrpcChannel>(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
 }  // namespace corpgrid::rpc

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <grpcpp/channel.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
@@ -38,7 +40,9 @@ class WorkerChannel {
 // Whether a method of Worker answers for a model: those that may be called from afar.
 bool IsAnswer(std::string_view method);
 
-// The channel to a worker that listens at a gRPC address ("unix:PATH").
+// The way to a worker that listens at a gRPC address ("unix:PATH"), for its answers and for all
+// that it does.
 std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address);
+std::shared_ptr<grpc::Channel> ChannelToWorker(const std::string& address);
 
 }  // namespace corpgrid::rpc

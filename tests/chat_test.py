@@ -14,8 +14,8 @@ from grid import BIN, descendants, main, wait
 from serving import HAVE_WORKER, HostingGridTest
 
 WORKER = BIN / "corpgrid-worker"
-# Says every message with its role, so that the count of the prompt's tokens tells what was sent.
 CTRL_C = "\x03"
+# Says every message with its role, so that the count of the prompt's tokens tells what was sent.
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 
 

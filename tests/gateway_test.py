@@ -10,9 +10,8 @@ import time
 import unittest
 
 from grid import BIN, seeded, wait
-from serving import HAVE_WORKER, Serving, make_model
+from serving import ENDLESS, HAVE_WORKER, Serving, make_model
 
-ENDLESS = {"2": -100}  # a bias: the model does not end its answer
 
 
 def events(response):

@@ -13,12 +13,11 @@ import time
 import unittest
 
 from grid import seeded
-from serving import HAVE_WORKER, Serving, in_parallel, make_model, resident_kib, wait_idle
+from serving import ENDLESS, HAVE_WORKER, Serving, in_parallel, make_model, resident_kib, wait_idle
 
 CLIENTS = int(os.environ.get("CORPGRID_CLIENTS", 1000))
 AT_ONCE = 50
 FLAT_KIB = 8 << 10  # what memory may differ between the second quarter of the waves and the last
-ENDLESS = {"2": -100}  # a bias: the model does not end its answer
 DEEP = [b"[" * 10_000, b'{"model":"generic","messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}"]
 
 

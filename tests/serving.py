@@ -35,6 +35,7 @@ LLAMA = """{% if tools %}<|start_header_id|>system<|end_header_id|>
 {% endif %}"""
 FAMILIES = {"generic": ["", []], "hermes": [HERMES, ["<tool_call>"]], "mistral": [MISTRAL, ["[TOOL_CALLS]"]],
             "llama3": [LLAMA, []]}
+ENDLESS = {"2": -100}  # a bias: the model does not end its answer
 
 
 def make_model(folder, family="generic"):

@@ -42,6 +42,19 @@ class Worker:
         return self.process.wait(30)
 
 
+def part_of_two(model, index):
+    """The file of a model as if it were one of two parts."""
+    def value(name, kind, content):
+        return struct.pack("<Q", len(name)) + name.encode() + struct.pack("<I", kind) + content
+
+    more = (value("split.no", 2, struct.pack("<H", index)) + value("split.count", 2, struct.pack("<H", 2)) +
+            value("split.tensors.count", 5, struct.pack("<i", 42)))
+    filler = -(len(more) + len(value("filler", 8, b"")) + 8) % 32  # the weights begin at a multiple of 32
+    more += value("filler", 8, struct.pack("<Q", filler) + bytes(filler))
+    count = struct.unpack_from("<Q", model, 16)[0] + 4
+    return model[:16] + struct.pack("<Q", count) + more + model[24:]
+
+
 @unittest.skipUnless(WORKER.exists(), "built without the inference libraries")
 class WorkerTest(unittest.TestCase):
     @classmethod
@@ -137,6 +150,23 @@ class WorkerTest(unittest.TestCase):
             self.assertIn("cannot", self.workers[0].call("Load", path=str(other)))
             self.assertIsInstance(worker.call("Load", path=str(self.model), context=256), list)
             self.assertTrue(worker.text(text="hello", max_tokens=3, ignore_end=True))
+
+    def test_tools_read_no_files_but_their_model(self):
+        first, second = (self.folder / f"split-0000{number}-of-00002.gguf" for number in (1, 2))
+        first.write_bytes(part_of_two(self.model.read_bytes(), 0))
+
+        def inspect():
+            done = subprocess.run([WORKER, "inspect", first], capture_output=True, text=True)
+            if "no Landlock" in done.stderr:
+                self.skipTest("this kernel has no Landlock")
+            return done.stdout
+
+        with tempfile.TemporaryDirectory(prefix="corpgrid-elsewhere.", dir="/var/tmp") as elsewhere:
+            second.symlink_to(pathlib.Path(elsewhere) / "other.gguf")
+            second.resolve().write_bytes(part_of_two(self.model.read_bytes(), 1))
+            self.assertIn("failed to load GGUF split", inspect())
+            second.resolve().replace(second)
+            self.assertIn("duplicated", inspect())  # it was read: both parts have all the weights
 
     def test_refuses_what_does_not_fit(self):
         worker = self.worker(load=False)

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "base/status_macros.h"
@@ -15,7 +16,9 @@
 #include "inference/llama/inspect.h"
 #include "inference/llama/measure.h"
 #include "inference/llama/quantize.h"
+#include "worker/confinement.h"
 #include "worker/tools.h"
+#include "worker/worker_process.h"
 
 namespace corpgrid::worker {
 namespace {
@@ -97,12 +100,21 @@ absl::StatusOr<Json> RunMeasure(const Arguments& arguments) {
   return result;
 }
 
+absl::StatusOr<Json> RunConfined(const std::function<absl::StatusOr<Json>(const Arguments&)>& run,
+                                 const Arguments& arguments) {
+  std::vector<std::string> read = FoldersOf(arguments.file);
+  for (const std::string& folder : FoldersOf(arguments.reference)) read.push_back(folder);
+  if (!arguments.text.empty()) read.push_back(arguments.text);
+  RETURN_IF_ERROR(ConfineFiles(read, FoldersOf(arguments.to)));
+  return run(arguments);
+}
+
 // The JSON of `run`; its error on stdout as well, and the exit code.
 int Run(const std::function<absl::StatusOr<Json>(const Arguments&)>& run,
         const Arguments& arguments) {
   const rlimit no_core = {0, 0};
   setrlimit(RLIMIT_CORE, &no_core);  // it would hold the model
-  const absl::StatusOr<Json> result = run(arguments);
+  const absl::StatusOr<Json> result = RunConfined(run, arguments);
   if (result.ok()) {
     Line({{"result", *result}});
     return 0;

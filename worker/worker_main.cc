@@ -4,21 +4,16 @@
 
 #include <fmt/format.h>
 #include <grpcpp/server_builder.h>
-#include <seccomp.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <initializer_list>
-#include <system_error>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -29,8 +24,8 @@
 #include "inference/llama/estimate.h"
 #include "inference/llama/library.h"
 #include "inference/llama/llama_decoder.h"
-#include "platform/confine.h"
 #include "rpc/connect.h"
+#include "worker/confinement.h"
 #include "worker/service.h"
 #include "worker/tools.h"
 
@@ -49,6 +44,11 @@ inference::DecoderOptions OptionsOf(const pb::LoadRequest& request) {
           .full_precision = request.full_precision()};
 }
 
+std::string HowToNeedLess(uint64_t sequences) {
+  return sequences > 1 ? "load it with fewer sequences or a shorter context"
+                       : "load it with a shorter context";
+}
+
 // The library keeps some 48 bytes on each token that memory holds, also while it only estimates:
 // what cannot fit must not take the machine's memory to say so.
 absl::Status CheckTokens(const inference::DecoderOptions& options) {
@@ -58,8 +58,8 @@ absl::Status CheckTokens(const inference::DecoderOptions& options) {
   if (options.context <= kMostBytes / kBytesPerToken / sequences) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       fmt::format("{} sequences of {} tokens are more than the library can keep account of in {}; "
-                  "load it with fewer sequences or a shorter context",
-                  sequences, options.context, FormatBytes(kMostBytes)));
+                  "{}",
+                  sequences, options.context, FormatBytes(kMostBytes), HowToNeedLess(sequences)));
 }
 
 absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
@@ -71,11 +71,11 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
       hosted.estimate.total_bytes() > request.memory_limit_bytes()) {
     return absl::ResourceExhaustedError(fmt::format(
         "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and "
-        "{} are allowed; load it with fewer sequences or a shorter context",
+        "{} are allowed; {}",
         request.path(), FormatBytes(hosted.estimate.total_bytes()),
         FormatBytes(hosted.estimate.weight_bytes), FormatBytes(hosted.estimate.kv_bytes),
         options.slots, options.context, FormatBytes(hosted.estimate.compute_bytes),
-        FormatBytes(request.memory_limit_bytes())));
+        FormatBytes(request.memory_limit_bytes()), HowToNeedLess(options.slots)));
   }
   ASSIGN_OR_RETURN(auto model, inference::Model::Load(request.path()));
   hosted.facts = model->facts();
@@ -118,39 +118,6 @@ void SetEnvironment(char** argv) {
   if (!std::getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", kSpins, 0);
   setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2", 0);
   execv("/proc/self/exe", argv);
-}
-
-// From here on no socket of the internet's can be made, whatever a library may want.
-bool ForbidNetwork() {
-  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-  bool fine = filter != nullptr;
-  for (const int family : {AF_INET, AF_INET6, AF_PACKET}) {
-    fine = fine && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                    SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family))) == 0;
-  }
-  fine = fine && seccomp_load(filter) == 0;
-  seccomp_release(filter);
-  return fine;
-}
-
-// From here on the worker reads the system's libraries, what the kernel tells, and `models`; writes
-// beside its socket and to what computes; and starts no program. A file that was made to break the
-// library gets no further.
-absl::Status ConfineTo(const std::vector<std::string>& models, const std::string& socket) {
-  platform::Reach reach{.read = {"/usr", "/lib", "/lib64", "/etc/vulkan", "/proc", "/sys",
-                                 inference::LibraryFolder()},
-                        .write = {std::filesystem::path(socket).parent_path().string(), "/dev/null",
-                                  "/dev/shm", "/dev/dri", "/dev/kfd"}};
-  reach.read.insert(reach.read.end(), models.begin(), models.end());
-  std::error_code none;
-  for (const auto& device : std::filesystem::directory_iterator("/dev", none)) {
-    if (device.path().filename().string().starts_with("nvidia")) {
-      reach.write.push_back(device.path().string());
-    }
-  }
-  ASSIGN_OR_RETURN(const bool confined, platform::ConfineFiles(reach));
-  if (!confined) std::fprintf(stderr, "this kernel has no Landlock: files are not out of reach\n");
-  return absl::OkStatus();
 }
 
 int Fail(const std::string& message) {
@@ -206,7 +173,8 @@ int Main(int argc, char** argv) {
   }
   if (tool) return tool();
   if (models.empty()) return Serve(socket);
-  const absl::Status confined = ConfineTo(models, socket);
+  const absl::Status confined =
+      ConfineFiles(models, {std::filesystem::path(socket).parent_path().string()});
   return confined.ok() ? Serve(socket) : Fail(std::string(confined.message()));
 }
 

@@ -28,7 +28,8 @@ std::string LastWordsIn(const std::string& path) {
   return LastWords({std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()});
 }
 
-// Where a file is by its name, and where it is that this leads to.
+}  // namespace
+
 std::vector<std::string> FoldersOf(const std::string& file) {
   if (file.empty()) return {};
   std::error_code error;
@@ -37,8 +38,6 @@ std::vector<std::string> FoldersOf(const std::string& file) {
   if (real.parent_path() != path.parent_path()) folders.push_back(real.parent_path().string());
   return folders;
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Options& options) {
   const std::string socket = options.folder + "/worker.sock", log = options.folder + "/worker.log";

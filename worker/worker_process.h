@@ -3,11 +3,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "platform/process.h"
 
 namespace corpgrid::worker {
+
+// Where a file is by its name, and where it is that this leads to. None: none.
+std::vector<std::string> FoldersOf(const std::string& file);
 
 // A corpgrid-worker that we started. The model that it has is gone with it. It is killed when this
 // goes, or the thread that started it. One thread at a time.
@@ -16,8 +20,7 @@ class WorkerProcess {
   struct Options {
     std::string program;  // corpgrid-worker
     std::string folder;   // for its socket and its log, which are written anew
-    std::string
-        model;  // the file that it will load: it reads no others but of its folder; empty: all
+    std::string model;    // that it will load: it reads no files but its folder's; empty: all
     int64_t start_ms = 30'000;
   };
 

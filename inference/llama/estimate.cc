@@ -55,9 +55,7 @@ absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& l
       estimate.compute_bytes += BytesAfter(line, label).value_or(0);
     }
   }
-  if (estimate.compute_bytes == 0) {
-    return UnknownLog();
-  }
+  if (estimate.compute_bytes == 0) return UnknownLog();
   return estimate;
 }
 
@@ -76,13 +74,14 @@ absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
                                       log.LastError("no reason was given"));
   }
   ASSIGN_OR_RETURN(MemoryEstimate estimate, ReadBufferSizes(log.Lines()));
-  if (estimate.kv_bytes == 0 && !only_embeds) return UnknownLog();
   if (only_embeds) {
     // The first long text has outputs for each of its tokens: a vector, and logits where the
     // architecture is one that generates otherwise.
     const uint64_t values = static_cast<uint64_t>(llama_model_n_embd_out(model->get())) +
                             (estimate.kv_bytes > 0 ? model->facts().vocabulary : 0);
     estimate.compute_bytes += 4 * values * llama_n_batch(context.get());
+  } else if (estimate.kv_bytes == 0) {
+    return UnknownLog();
   }
   estimate.weight_bytes = model->buffer_bytes();
   estimate.process_bytes = kProcessBytes;

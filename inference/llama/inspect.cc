@@ -20,6 +20,7 @@
 #include "inference/llama/library.h"
 #include "inference/llama/llama_decoder.h"
 #include "inference/llama/model.h"
+#include "platform/memory.h"
 
 namespace corpgrid::inference {
 namespace {
@@ -77,15 +78,6 @@ void AllowMemory(uint64_t bytes) {
   setrlimit(RLIMIT_DATA, &limit);
 }
 
-uint64_t FreeMemory() {
-  std::ifstream file("/proc/meminfo");
-  std::string name, unit;
-  for (uint64_t kibibytes; file >> name >> kibibytes; std::getline(file, unit)) {
-    if (name == "MemAvailable:") return kibibytes << 10;
-  }
-  return 0;
-}
-
 // The file may have another place when this is read.
 std::string ProblemOf(const absl::Status& status, const std::string& path) {
   std::string text(status.message());
@@ -118,7 +110,7 @@ absl::Status Try(const std::string& path, Compatibility* compatibility) {
   const DecoderOptions options = {
       .slots = 1, .context = 64, .step_tokens = 16, .threads = Threads()};
   ASSIGN_OR_RETURN(const MemoryEstimate estimate, EstimateMemory(path, options));
-  const uint64_t free_bytes = FreeMemory();
+  const uint64_t free_bytes = platform::AvailableMemory().value_or(0);
   if (static_cast<double>(estimate.total_bytes()) > kTryShare * static_cast<double>(free_bytes)) {
     compatibility->problem =
         fmt::format("not tried: it needs {}, and {} are free", FormatBytes(estimate.total_bytes()),
@@ -137,7 +129,7 @@ absl::Status Try(const std::string& path, Compatibility* compatibility) {
 
 absl::Status CheckFits(const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
-  const uint64_t free_bytes = FreeMemory();
+  const uint64_t free_bytes = platform::AvailableMemory().value_or(0);
   if (static_cast<double>(model->buffer_bytes()) <= kTryShare * static_cast<double>(free_bytes)) {
     return absl::OkStatus();
   }
