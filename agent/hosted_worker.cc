@@ -147,8 +147,7 @@ absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, uint64_
   state_.set_state(pb::HostedModel::READY);
   busy_ms_ = options_.clock->MonotonicMs();
   room_->Loaded(response);
-  channel_ = worker::ThrottleCalls(rpc::ConnectWorker(worker.address()), options_.resources,
-                                   [room = room_](auto* asked) { room->Tell(asked); });
+  channel_ = worker::ThrottleCalls(rpc::ConnectWorker(worker.address()), options_.resources, room_);
   connection_ = connection;
   spdlog::info("model {} is ready", options_.order.name());
   return absl::OkStatus();
@@ -184,11 +183,11 @@ void HostedWorker::ReadStats(const pb::GetStatsResponse& stats) {
   room_->Update(stats);
   const absl::MutexLock lock(&mutex_);
   state_.set_running(stats.running());
-  state_.set_waiting(stats.waiting());
+  state_.set_waiting(stats.waiting() + room_->waiting());
   state_.set_resident_bytes(stats.resident_bytes());
   // A short answer may begin and end between two looks.
   const uint64_t answered = stats.answer_tokens() + stats.embedded_texts();
-  const bool busy = stats.running() + stats.waiting() > 0 || answered != answered_;
+  const bool busy = state_.running() + state_.waiting() > 0 || answered != answered_;
   answered_ = answered;
   if (busy) busy_ms_ = options_.clock->MonotonicMs();
 }

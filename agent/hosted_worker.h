@@ -42,7 +42,7 @@ class HostedWorker {
 
   // Whether it is what `order` asks for.
   bool Follows(const corpgrid::v1::HostOrders::Model& order) const {
-    return order.SerializeAsString() == options_.order.SerializeAsString();
+    return order.version() == options_.order.version();
   }
 
   corpgrid::v1::HostedModel State() const;

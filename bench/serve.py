@@ -1,8 +1,9 @@
 """How fast a worker serves a model, as ratios to the library's own ceiling and to llama-server.
 
 One model of 254 M parameters (Q8_0, random weights, made on the spot) is served by corpgrid-worker through its socket
-and by llama-server over HTTP, and run by llama-batched-bench without any serving. One load generator asks both servers
-for the same greedy answers (bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
+("worker"), by another one behind the OpenAI API of `corpgrid serve` ("API"), and by llama-server over its own HTTP API,
+and run by llama-batched-bench without any serving. One load generator asks all of them for the same greedy answers
+(bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
 trials of its own: first threads and how they wait, then, with the best of these, batches and slots. The worker's memory
 has large pages, which the others have no setting for: 6 to 8 % where it was measured (decision 0021). The cases' turns
 are interleaved; medians count. Other programs on the machine disturb this more than most measurements: threads that
@@ -21,7 +22,7 @@ import tempfile
 import time
 import urllib.request
 
-from support.scheduler import cpu_seconds
+from support.scheduler import cpu_seconds, line
 
 BIN = pathlib.Path(os.environ["CORPGRID_BIN"])
 PRIVATE = pathlib.Path(__file__).resolve().parent.parent / ".deps/inference/usr"
@@ -66,6 +67,22 @@ class Worker:
         self.process.wait()
 
 
+class Api:
+    """The same worker behind `corpgrid serve`, asked by the OpenAI API over HTTP."""
+
+    def __init__(self, folder, model, slots, context):
+        self.log = open(folder / "serve.log", "a")
+        self.process = subprocess.Popen(
+            [BIN / "corpgrid", "serve", model, "--name", "model", "--json", "--listen", "127.0.0.1:0", "--sequences",
+             str(slots), "--context", str(context)], stdout=subprocess.PIPE, stderr=self.log, text=True)
+        said = line(self.process)
+        self.address = f"{said['url'].rpartition(':')[2]}/{said['api_key']}"
+
+    def close(self):
+        self.process.terminate()  # its worker goes with it
+        self.process.wait()
+
+
 class LlamaServer:
     def __init__(self, folder, model, slots, context, setting):
         wait, _, batch = setting.partition(", ")
@@ -101,14 +118,17 @@ class Case:
     def __init__(self, name, clients, load, context, what, more_is_better=True, ceiling=None, busy=0):
         self.name, self.clients, self.load, self.context = name, clients, load, context
         self.what, self.more_is_better, self.ceiling, self.busy = what, more_is_better, ceiling, busy
-        self.seen = {"worker": [], "llama-server": [], "library": []}
+        self.seen = {"worker": [], "API": [], "llama-server": [], "library": []}
         self.by_default = None
 
     def median(self, who, what=None):
         return statistics.median(turn[what or self.what] for turn in self.seen[who])
 
     def best(self, trials):
-        return (max if self.more_is_better else min)(trials, key=lambda s: trials[s][self.what])
+        """Of those that do not let others' prompts wait for it."""
+        least = 0.9 * max(turn["other_prompt_rate"] for turn in trials.values())
+        fair = {setting: turn[self.what] for setting, turn in trials.items() if turn["other_prompt_rate"] >= least}
+        return (max if self.more_is_better else min)(fair, key=fair.get)
 
 
 def of_prompts(clients, prompt):
@@ -197,7 +217,8 @@ class Bench:
             attempt(f"{waits}, {batch}")
         case.by_default = trials["-t all"]
         print(f"  tried for llama-server, {case.what}: " + "; ".join(
-            f"{setting}: {turn[case.what]:.1f}" for setting, turn in trials.items()), flush=True)
+            f"{setting}: {turn[case.what]:.1f}" + (f" (prompts {turn['other_prompt_rate']:.0f} tokens/s)" if "+" in case.load else "")
+            for setting, turn in trials.items()), flush=True)
         return case.best(trials)
 
     def measure(self, case):
@@ -205,23 +226,25 @@ class Bench:
         with Busy(case.busy):
             setting = self.options.setting or self.best_setting(case)
             worker = Worker(self.folder, self.model, self.slots(case), case.context)
+            api = Api(self.folder, self.model, self.slots(case), case.context)
             peer = LlamaServer(self.folder, self.model, self.slots(case), case.context, setting)
-            for server in (worker, peer):
+            for server in (worker, api, peer):
                 self.ask(server, case)  # warm
             for _ in range(self.options.turns):
                 case.seen["worker"].append(self.ask(worker, case))
+                case.seen["API"].append(self.ask(api, case))
                 case.seen["llama-server"].append(self.ask(peer, case))
                 if case.ceiling:
                     case.seen["library"].append(self.library(case))
             case.setting = setting
             case.memory = worker.call("GetStats"), worker.loaded["estimate"]
-            worker.close()
-            peer.close()
+            for server in (worker, api, peer):
+                server.close()
 
     def report(self, case):
         unit = "ms" if case.what.endswith("ms") else "tokens/s"
         print(f"{case.name}: {case.what}, {unit}; load {os.getloadavg()[0]:.1f}")
-        for who in ("worker", "llama-server", "library"):
+        for who in case.seen:
             if not case.seen[who]:
                 continue
             detail = f" ({case.setting})" if who == "llama-server" else ""
@@ -240,7 +263,8 @@ def ratios(done, matrix):
     def ratio(name, case_name, over, aim, sign=">="):
         case = done.get(case_name)
         if case and case.seen[over]:
-            print(f"ratio {name} {case.median('worker') / case.median(over):.2f} (aim {sign} {aim})")
+            print(f"ratio {name} {case.median('worker') / case.median(over):.2f} (aim {sign} {aim}; "
+                  f"by the API {case.median('API') / case.median(over):.2f})")
 
     ratio("serve-vs-library", "serve", "library", 0.95)
     ratio("serve-512-vs-library", "serve-512", "library", 0.95)

@@ -1,6 +1,7 @@
 // Asks a server to continue random texts, from many clients at once, and prints how fast it was:
-//   bench_serve_load unix:PATH|PORT CLIENTS REQUESTS PROMPT SHARED ANSWER SEED
+//   bench_serve_load unix:PATH|PORT|PORT/KEY CLIENTS REQUESTS PROMPT SHARED ANSWER SEED
 //                    [PROMPTS LENGTH SECONDS]
+// unix:PATH is a worker's socket, PORT a llama-server's own API, PORT/KEY an OpenAI API.
 // Each of CLIENTS makes REQUESTS requests one after the other, of PROMPT tokens, the first SHARED
 // of them the same in all, for ANSWER tokens. PROMPTS more clients ask for one token after LENGTH
 // others again and again, and after SECONDS the first go away before they have all they want.
@@ -81,33 +82,37 @@ class WorkerClient final : public Client {
   std::unique_ptr<pb::Worker::Stub> stub_;
 };
 
-// llama-server's own API, which takes tokens; a server-sent event a token.
-class LlamaServerClient final : public Client {
+// An API over HTTP that takes tokens as prompts; a server-sent event a token.
+class HttpClient : public Client {
  public:
-  explicit LlamaServerClient(uint16_t port) : port_(port) {}
+  struct Api {
+    std::string path, headers;
+    std::string token, end;  // what an event with a token has, and the last one
+  };
+
+  HttpClient(uint16_t port, Api api) : port_(port), api_(std::move(api)) {}
+
+  virtual nlohmann::json BodyOf(const Request& request) const = 0;
 
   void Generate(const Request& request, const OnTokens& on_tokens) override {
-    const std::string body =
-        nlohmann::json{{"prompt", request.prompt}, {"n_predict", request.answer_tokens},
-                       {"temperature", 0},         {"ignore_eos", true},
-                       {"cache_prompt", true},     {"stream", true}}
-            .dump();
+    const std::string body = BodyOf(request).dump();
     const int connection = socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     address.sin_port = htons(port_);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-      Die("llama-server does not answer");
+      Die("the server does not answer");
     }
     const std::string head =
-        "POST /completion HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        "Content-Type: application/json\r\nContent-Length: " +
-        std::to_string(body.size()) + "\r\n\r\n";
+        "POST " + api_.path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" +
+        api_.headers +
+        "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+        "\r\n\r\n";
     const std::string all = head + body;
     for (size_t sent = 0; sent < all.size();) {
       const ssize_t n = send(connection, all.data() + sent, all.size() - sent, MSG_NOSIGNAL);
-      if (n <= 0) Die("llama-server closed the connection");
+      if (n <= 0) Die("the server closed the connection");
       sent += static_cast<size_t>(n);
     }
     ReadEvents(connection, request.answer_tokens, on_tokens);
@@ -116,8 +121,7 @@ class LlamaServerClient final : public Client {
 
  private:
   // Tokens without a whole character have no event of their own: they count with the next one.
-  static void ReadEvents(int connection, uint32_t wanted, const OnTokens& on_tokens) {
-    static constexpr std::string_view kToken = "\"stop\":false", kEnd = "\"stop\":true";
+  void ReadEvents(int connection, uint32_t wanted, const OnTokens& on_tokens) const {
     std::string text;
     char buffer[16384];
     ssize_t n;
@@ -126,20 +130,47 @@ class LlamaServerClient final : public Client {
     while ((n = recv(connection, buffer, sizeof buffer, 0)) > 0) {
       text.append(buffer, static_cast<size_t>(n));
       uint32_t tokens = 0;
-      for (size_t at; (at = text.find(kToken)) != std::string::npos; ++tokens) {
-        text.erase(0, at + kToken.size());
+      for (size_t at; (at = text.find(api_.token)) != std::string::npos; ++tokens) {
+        text.erase(0, at + api_.token.size());
       }
-      if (!ended && text.find(kEnd) != std::string::npos) {
+      if (!ended && text.find(api_.end) != std::string::npos) {
         ended = true;
         if (seen + tokens < wanted) tokens = wanted - seen;
       }
       if (tokens > 0 && !on_tokens(tokens)) return;
       seen += tokens;
     }
-    if (!ended) Die("llama-server: " + text.substr(0, 500));
+    if (!ended) Die("the server: " + text.substr(0, 500));
   }
 
   const uint16_t port_;
+  const Api api_;
+};
+
+class LlamaServerClient final : public HttpClient {
+ public:
+  explicit LlamaServerClient(uint16_t port)
+      : HttpClient(port, {"/completion", "", "\"stop\":false", "\"stop\":true"}) {}
+
+  nlohmann::json BodyOf(const Request& request) const override {
+    return {{"prompt", request.prompt}, {"n_predict", request.answer_tokens},
+            {"temperature", 0},         {"ignore_eos", true},
+            {"cache_prompt", true},     {"stream", true}};
+  }
+};
+
+class OpenAiClient final : public HttpClient {
+ public:
+  OpenAiClient(uint16_t port, const std::string& key)
+      : HttpClient(port, {"/v1/completions", "Authorization: Bearer " + key + "\r\n",
+                          "\"finish_reason\":null", "\"finish_reason\":\"length\""}) {}
+
+  nlohmann::json BodyOf(const Request& request) const override {
+    return {
+        {"model", "model"}, {"prompt", request.prompt},    {"max_tokens", request.answer_tokens},
+        {"temperature", 0}, {"logit_bias", {{"2", -100}}},  // it does not end
+        {"stream", true}};
+  }
 };
 
 struct Options {
@@ -149,7 +180,10 @@ struct Options {
 
 std::unique_ptr<Client> MakeClient(const std::string& target) {
   if (target.starts_with("unix:")) return std::make_unique<WorkerClient>(target);
-  return std::make_unique<LlamaServerClient>(static_cast<uint16_t>(std::stoi(target)));
+  const auto port = static_cast<uint16_t>(std::stoi(target));
+  const size_t slash = target.find('/');
+  if (slash == std::string::npos) return std::make_unique<LlamaServerClient>(port);
+  return std::make_unique<OpenAiClient>(port, target.substr(slash + 1));
 }
 
 // Tokens of the bench's model: words, no control tokens and no bytes.
@@ -180,15 +214,15 @@ Seen Ask(Client* client, const Request& request, Clock::time_point end = Clock::
   const Clock::time_point start = Clock::now();
   Clock::time_point last = start;
   client->Generate(request, [&](uint32_t tokens) {
-    const Clock::time_point now = Clock::now();
+    const Clock::time_point now = std::min(Clock::now(), end);
     const double ms = std::chrono::duration<double, std::milli>(now - last).count();
-    if (now > end) return false;
     if (seen.tokens == 0) {
       seen.first = now;
       seen.first_ms.push_back(ms);
     } else {
-      seen.gaps_ms.push_back(ms);
+      seen.gaps_ms.push_back(ms);  // at the end one that was at least so long
     }
+    if (now == end) return false;
     // What comes together came together.
     for (uint32_t i = 1; i < tokens; ++i) seen.gaps_ms.push_back(0);
     seen.tokens += tokens;

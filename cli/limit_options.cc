@@ -1,5 +1,7 @@
 #include "cli/limit_options.h"
 
+#include <algorithm>
+
 #include "absl/strings/numbers.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
@@ -8,14 +10,17 @@ namespace corpgrid::cli {
 
 absl::StatusOr<resources::Limits> LimitArguments::Parse() const {
   ASSIGN_OR_RETURN(resources::Limits limits, resources::PresetLimits(preset));
-  if (requests_per_second.empty()) return limits;
-  double rate = 0;
-  if (!absl::SimpleAtod(requests_per_second, &rate) || !(rate >= 0 && rate <= 1e6)) {
-    return absl::InvalidArgumentError(fmt::format(
-        "--requests-per-second is \"{}\"; a number from 0 (no limit) to 1000000 is expected",
-        requests_per_second));
+  if (!requests_per_second.empty()) {
+    double rate = 0;
+    if (!absl::SimpleAtod(requests_per_second, &rate) || !(rate >= 0 && rate <= 1e6)) {
+      return absl::InvalidArgumentError(fmt::format(
+          "--requests-per-second is \"{}\"; a number from 0 (no limit) to 1000000 is expected",
+          requests_per_second));
+    }
+    limits.requests_per_second = rate;
   }
-  limits.requests_per_second = rate;
+  limits.memory_percent = std::max(1u, limits.memory_percent / one_of);
+  limits.requests_per_second /= one_of;
   return limits;
 }
 
@@ -33,6 +38,12 @@ void AddLimitOptions(CLI::App* command, const std::string& preset, LimitArgument
                    "How many shards and answers may begin (default: the preset's); 0: no limit")
       ->type_name("N")
       ->envname("CORPGRID_REQUESTS_PER_SECOND");
+  command
+      ->add_option("--one-of", arguments->one_of,
+                   "How many lend of this machine together: this one lends a part of that")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000))
+      ->envname("CORPGRID_ONE_OF");
   command
       ->add_option(
           "--metrics", arguments->metrics,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -9,9 +10,10 @@ namespace corpgrid::cli {
 
 // What of a device is lent, as people say it.
 struct LimitArguments {
-  std::string preset;
-  std::string requests_per_second;  // empty: the preset's
-  std::string metrics;              // empty: not shown
+  std::string preset = {};
+  std::string requests_per_second = {};  // empty: the preset's
+  uint32_t one_of = 1;                   // that lend of the device together
+  std::string metrics = {};              // empty: not shown
 
   // Errors: InvalidArgument.
   absl::StatusOr<resources::Limits> Parse() const;

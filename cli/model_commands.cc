@@ -19,7 +19,7 @@ namespace {
 struct ModelArguments {
   std::string models;
   std::string name;
-  uint32_t context = 4096;
+  uint32_t context = 0;  // the usual one
   uint32_t sequences = 16;
 };
 
@@ -128,9 +128,10 @@ std::string FactsText(const models::StoredModel& model, const inference::MemoryE
   return details.ToText();
 }
 
-absl::Status ShowModel(const Common& common, const ModelArguments& arguments) {
+absl::Status ShowModel(const Common& common, ModelArguments arguments) {
   ASSIGN_OR_RETURN(const auto store, OpenModels(common, arguments.models));
   ASSIGN_OR_RETURN(const models::StoredModel model, store->Find(arguments.name));
+  if (arguments.context == 0) arguments.context = model.facts.usual_context();
   inference::MemoryEstimate estimate;
   if (model.verdict.usable()) {
     const InterruptFlag interrupt;
@@ -226,9 +227,10 @@ void AddModelCommands(CommandTree& tree) {
                        "  corpgrid model show llama-3-8b --context 8192 --sequences 4",
                        ShowModel);
   show->add_option("name", arguments->name, "The model")->type_name("MODEL")->required();
-  show->add_option("--context", arguments->context, "Tokens that each sequence may have")
-      ->type_name("TOKENS")
-      ->capture_default_str();
+  show->add_option("--context", arguments->context,
+                   "Tokens that each sequence may have (default: 4096, or as many as it was "
+                   "trained for)")
+      ->type_name("TOKENS");
   show->add_option("--sequences", arguments->sequences, "Answers that are computed at once")
       ->type_name("N")
       ->capture_default_str();

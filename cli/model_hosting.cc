@@ -210,7 +210,8 @@ void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
       ->type_name("N")
       ->capture_default_str();
   load->add_option("--context", arguments->context,
-                   "Tokens that each sequence may have (default: 4096)")
+                   "Tokens that each sequence may have (default: 4096, or as many as it was "
+                   "trained for)")
       ->type_name("TOKENS");
   load->add_option("--sequences", arguments->sequences,
                    "Answers that each replica computes at once (default: 16)")

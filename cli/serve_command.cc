@@ -38,7 +38,8 @@ struct ServeArguments {
   std::string listen = "127.0.0.1:8000";
   std::string name;
   std::string key_file;
-  uint32_t context = 4096;
+  uint32_t context = 0;  // the usual one
+  bool shared_memory = false;
   uint32_t sequences = 16;
   uint32_t threads = 0;
   LimitArguments limits;
@@ -85,6 +86,7 @@ absl::StatusOr<std::unique_ptr<gateway::LocalModel>> Host(const ServeArguments& 
   options.name = arguments.name.empty() ? fs::path(arguments.file).stem().string() : arguments.name;
   options.load.set_path(fs::absolute(arguments.file).string());
   options.load.set_context(arguments.context);
+  options.load.set_shared_memory(arguments.shared_memory);
   options.load.set_sequences(arguments.sequences);
   options.load.set_threads(arguments.threads);
   ASSIGN_OR_RETURN(const uint64_t available, platform::AvailableMemory());
@@ -219,14 +221,19 @@ void AddServeCommand(CommandTree& tree) {
       ->required();
   serve->add_option("--name", arguments->name, "What the model is called (default: the file's)")
       ->type_name("NAME");
-  serve->add_option("--context", arguments->context, "Tokens that a prompt and its answer may have")
-      ->capture_default_str()
+  serve
+      ->add_option("--context", arguments->context,
+                   "Tokens that a prompt and its answer may have (default: 4096, or as many as it "
+                   "was trained for)")
       ->type_name("N")
       ->check(CLI::Range(16u, 1u << 24).description(""));
   serve->add_option("--sequences", arguments->sequences, "Answers that are computed at once")
       ->capture_default_str()
       ->type_name("N")
       ->check(CLI::Range(1u, 256u).description(""));
+  serve->add_flag("--shared-memory", arguments->shared_memory,
+                  "The context is that of all answers together: a few long ones or many short "
+                  "ones; where it runs out, the youngest waits");
   serve->add_option("--threads", arguments->threads, "That compute (default: one a core)")
       ->type_name("N")
       ->check(CLI::Range(1u, 512u).description(""));

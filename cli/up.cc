@@ -215,7 +215,8 @@ absl::Status Grid::StartAgent(int number) {
       .name = name,
       .argv = {options_.program, "agent", "--data", folder, "--scheduler", client_->address(),
                "--name", name, "--slots", std::to_string(SlotsEach()), "--trust", submitter_key_,
-               "--models", data_ + "/models", "--preset", options_.preset},
+               "--models", data_ + "/models", "--preset", options_.preset, "--one-of",
+               std::to_string(options_.agents)},
       .env = std::move(env),
       .log_path = LogPath(name)});
   return agent.Start();

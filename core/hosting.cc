@@ -24,6 +24,11 @@ bool IsName(const std::string& name) {
          });
 }
 
+// Whether a worker that was loaded as the one says is what the other asks for.
+bool IsOneWorker(const ModelRow& a, const ModelRow& b) {
+  return a.digest == b.digest && a.sequences == b.sequences && a.context == b.context;
+}
+
 const HeldModel* FindHeld(const HostReport& report, const std::string& name) {
   const auto found = std::find_if(report.held.begin(), report.held.end(),
                                   [&](const HeldModel& held) { return held.name == name; });
@@ -132,7 +137,7 @@ absl::StatusOr<ModelRow> Hosting::Check(ModelRow row, int64_t now_ms) const {
   // A version is never given twice, also not to a model that was unloaded meanwhile.
   row.version = known == models_.end() ? static_cast<uint64_t>(std::max<int64_t>(1, now_ms))
                                        : known->second.row.version;
-  if (known != models_.end() && known->second.row != row) ++row.version;
+  if (known != models_.end() && !IsOneWorker(known->second.row, row)) ++row.version;
   return row;
 }
 

@@ -298,6 +298,12 @@ TEST_F(HostingTest, AChangeIsLoadedWhereItIs) {
   EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kLoading);
   Report(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 2));
   EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kReady);
+  // How many of it there are and how long they live changes none of them.
+  ASSERT_TRUE(Load({.name = "chat", .replicas = 2, .context = 2048, .idle_ms = 1000}).ok());
+  EXPECT_EQ(Orders(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 2)).models.at(0).version,
+            2u);
+  EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kReady);
+  ASSERT_TRUE(Load({.name = "chat", .context = 2048}).ok());
   // The same again changes nothing.
   last_ = Apply(LoadModel{{.name = "chat", .context = 2048}});
   EXPECT_TRUE(last_.rows.empty());

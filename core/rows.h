@@ -101,7 +101,7 @@ struct ProjectRow {
 // A model that the grid hosts (core/hosting.h). One that was unloaded keeps its row.
 struct ModelRow {
   std::string name;
-  uint64_t version = 1;     // grows with each change
+  uint64_t version = 1;     // grows when its workers have to load it anew
   std::string digest = "";  // SHA-256 of its files; 32 bytes
   uint32_t replicas = 1;    // on as many devices
   // Of each replica; 0: what the worker thinks best.

@@ -91,7 +91,7 @@ Json ReadMessages(Fields* fields, std::string_view name) {
   for (size_t i = 0; list != nullptr && i < list->size() && fields->ok(); ++i) {
     Fields message((*list)[i], fmt::format("{}[{}]", name, i));
     message.Require("role");
-    message.Ignore({"refusal", "audio", "annotations", "type", "id", "status"});
+    message.Ignore({"refusal", "annotations", "type", "id", "status"});
     std::string role =
         message.Word("role", "user", {"system", "developer", "user", "assistant", "tool"});
     if (role == "developer") role = "system";

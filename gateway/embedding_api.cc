@@ -82,6 +82,7 @@ Task<absl::Status> Api::Embed(http::Exchange* exchange, Admission::Ticket* ticke
   for (pb::EmbedRequest& batch : batches) {
     const int asked = batch.texts_size();
     batch.set_request_id(exchange->request().id);
+    batch.set_client(ticket->key().name);
     CO_ASSIGN_OR_RETURN(
         const pb::EmbedResponse made,
         co_await CallWorker<pb::EmbedResponse>(model.channel, "Embed", std::move(batch)));

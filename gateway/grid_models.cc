@@ -3,8 +3,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <chrono>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/status_macros.h"
 #include "corpgrid/v1/worker.pb.h"
@@ -160,7 +161,9 @@ void GridModels::Run() {
       reached_ = reached;
       wanted.swap(wanted_);
     }
-    for (const std::string& name : wanted) Describe(name);
+    std::vector<std::thread> asking;  // one that does not answer holds up no other
+    for (const std::string& name : wanted) asking.emplace_back([this, name] { Describe(name); });
+    for (std::thread& one : asking) one.join();
     const absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kRefresh)) return;
   }
@@ -176,35 +179,31 @@ absl::Status GridModels::Refresh() {
   connection->Prepare(&context, kListDeadlineMs);
   pb::ListModelsResponse list;
   RETURN_IF_ERROR(rpc::FromGrpc(connection->stub()->List(&context, {}, &list)));
-  std::vector<std::string> unknown;
-  {
-    const absl::MutexLock lock(&mutex_);
-    std::map<std::string, Known> models;
-    for (const pb::LoadedModel& model : list.models()) {
-      Known& known = models[model.name()];
-      const auto before = models_.find(model.name());
-      if (before != models_.end() && before->second.digest == model.digest()) {
-        known = before->second;
-      } else {
-        known.info = {.name = model.name(),
-                      .created_s = absl::ToUnixSeconds(absl::Now()),
-                      .context = 0,
-                      .chat_template = ""};
-        known.digest = model.digest();
-      }
-      const bool ready = std::any_of(model.replicas().begin(), model.replicas().end(),
-                                     [](const pb::Replica& replica) {
-                                       return replica.hosted().state() == pb::HostedModel::READY;
-                                     });
-      // A change of the context loads it anew.
-      if (std::exchange(known.context, model.settings().context()) != model.settings().context()) {
-        known.described = false;
-      }
-      if (ready && !known.described) unknown.push_back(model.name());
+  const absl::MutexLock lock(&mutex_);
+  std::map<std::string, Known> models;
+  for (const pb::LoadedModel& model : list.models()) {
+    Known& known = models[model.name()];
+    const auto before = models_.find(model.name());
+    if (before != models_.end() && before->second.digest == model.digest()) {
+      known = before->second;
+    } else {
+      known.info = {.name = model.name(),
+                    .created_s = absl::ToUnixSeconds(absl::Now()),
+                    .context = 0,
+                    .chat_template = ""};
+      known.digest = model.digest();
     }
-    models_ = std::move(models);
+    const bool ready = std::any_of(model.replicas().begin(), model.replicas().end(),
+                                   [](const pb::Replica& replica) {
+                                     return replica.hosted().state() == pb::HostedModel::READY;
+                                   });
+    // A change of the context loads it anew.
+    if (std::exchange(known.context, model.settings().context()) != model.settings().context()) {
+      known.described = false;
+    }
+    if (ready && !known.described) wanted_.insert(model.name());
   }
-  for (const std::string& name : unknown) Describe(name);
+  models_ = std::move(models);
   return absl::OkStatus();
 }
 

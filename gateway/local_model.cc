@@ -116,8 +116,7 @@ absl::Status LocalModel::Load(const std::string& address) {
   if (!status.ok()) return rpc::FromGrpc(status);
   loaded_ = std::move(response);
   room_->Loaded(loaded_);
-  channel_ = worker::ThrottleCalls(rpc::ConnectWorker(address), options_.resources,
-                                   [room = room_](auto* asked) { room->Tell(asked); });
+  channel_ = worker::ThrottleCalls(rpc::ConnectWorker(address), options_.resources, room_);
   return absl::OkStatus();
 }
 

@@ -84,7 +84,12 @@ void ReadFunction(Fields* fields, const Json& tool, const std::string& path, Too
     inner.Fail("name", fmt::format("has to be 1 to {} letters, digits, _ and -", kMaxName));
   }
   if (const Json* parameters = inner.Object("parameters")) read.parameters = *parameters;
-  if (read.parameters.empty()) read.parameters = {{"type", "object"}};
+  // A call ends with the brace that its arguments end with.
+  if (read.parameters.emplace("type", "object").first.value() != "object" ||
+      read.parameters.value("nullable", Json()) == true || read.parameters.contains("enum") ||
+      read.parameters.contains("const")) {
+    inner.Fail("parameters", "has to be a schema of the type \"object\"");
+  }
   inner.Text("description");
   inner.Bool("strict", true);  // they always are
   fields->Fail(outer.Finish());

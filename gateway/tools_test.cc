@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "fmt/format.h"
 #include "gateway/test_gbnf.h"
 #include "gateway/tool_call_reader.h"
 
@@ -163,6 +164,17 @@ TEST(ToolsTest, WrongToolsAreNamed) {
               HasSubstr("tools[0].function.name has to be"));
   EXPECT_THAT(error(R"(!"tools": [{"type": "web_search"}])"), HasSubstr("tools[0].type is"));
   EXPECT_THAT(error(R"(!"tools": [1])"), HasSubstr("tools[0] has to be an object, not 1"));
+  for (const char* schema :
+       {R"({"type": "string"})", R"({"type": ["object", "null"]})",
+        R"({"type": "object", "nullable": true})", R"({"enum": ["a"]})", R"({"const": 1})"}) {
+    EXPECT_THAT(error(fmt::format(R"(!"tools": [{{"type": "function", "function": {{"name": "a",
+                                      "parameters": {}}}}}])",
+                                  schema)),
+                HasSubstr("tools[0].function.parameters has to be a schema of the type"));
+  }
+  const Tools either = Read(R"(!"tools": [{"type": "function", "function": {"name": "a",
+                                   "parameters": {"anyOf": [{"type": "string"}]}}}])");
+  EXPECT_FALSE(ToolGrammar(either, Hermes()).ok());
   const auto grammar = ToolGrammar(Read(R"(!"tools": [{"type": "function", "function": {"name": "a",
               "parameters": {"type": "object", "allOf": []}}}])"),
                                    Hermes());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -21,6 +22,11 @@ struct ModelFacts {
   std::string chat_template;     // empty: none
   bool reuses_prefixes = false;  // its memory is of keys and values alone, and can be cut
   bool only_embeds = false;      // it turns texts into vectors and generates none
+
+  // Of a sequence where nobody asks for another: what it was not trained for is no use.
+  uint32_t usual_context() const {
+    return trained_context == 0 ? 4096 : std::min(trained_context, 4096u);
+  }
 };
 
 // Whether the library that this machine has can host a model.

@@ -23,6 +23,19 @@ TEST(StepPlanTest, AnswersComeFirstAndPromptsGetWhatIsLeftInOrder) {
   EXPECT_THAT(PlanStep(std::vector<Pending>{{30, true}, {1, true}}, budget), ElementsAre(10, 1));
 }
 
+TEST(StepPlanTest, ShortPromptsDoNotWaitForLongOnesThatCameBefore) {
+  const StepBudget budget{.tokens = 512, .prompt_tokens_beside_answers = 128};
+  EXPECT_THAT(PlanStep(std::vector<Pending>{{2000, false}, {8, false}, {8, false}}, budget),
+              ElementsAre(496, 8, 8));
+  EXPECT_THAT(
+      PlanStep(std::vector<Pending>{{2000, false}, {16, false}, {17, false}, {1, true}}, budget),
+      ElementsAre(112, 16, 0, 1));
+  // However many of them there are, the long one gets half.
+  std::vector<Pending> many(10, {60, false});
+  many.insert(many.begin(), {2000, false});
+  EXPECT_THAT(PlanStep(many, budget), ElementsAre(272, 60, 60, 60, 60, 0, 0, 0, 0, 0, 0));
+}
+
 TEST(StepPlanTest, AQuickMachineComputesMoreOfPromptsBesideAnswers) {
   const StepBudget budget = {.tokens = 512, .prompt_tokens_beside_answers = 64};
   EXPECT_EQ(Paced(budget, 0).prompt_tokens_beside_answers, 64u);

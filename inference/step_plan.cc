@@ -6,6 +6,7 @@ namespace corpgrid::inference {
 namespace {
 
 constexpr double kAnswersWaitUs = 100'000;
+constexpr uint32_t kShort = 8;  // so many prompts fit into a step
 
 }  // namespace
 
@@ -25,6 +26,14 @@ std::vector<uint32_t> PlanStep(std::span<const Pending> sequences, const StepBud
     --left;
   }
   if (left < budget.tokens) left = std::min(left, budget.prompt_tokens_beside_answers);
+  const uint32_t is_short = left / kShort;
+  uint32_t for_short = left / 2;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    if (shares[i] > 0 || sequences[i].tokens > std::min(is_short, for_short)) continue;
+    shares[i] = sequences[i].tokens;
+    for_short -= shares[i];
+    left -= shares[i];
+  }
   for (size_t i = 0; i < sequences.size() && left > 0; ++i) {
     if (shares[i] > 0) continue;
     shares[i] = std::min(sequences[i].tokens, left);

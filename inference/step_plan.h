@@ -27,7 +27,8 @@ struct Pending {
 
 // How many tokens of each sequence the next step computes; 0: it waits. `sequences` are the oldest
 // first. The next token of each answer comes first, so that no prompt holds up an answer by more
-// than its share of a step; what is left of the budget goes to prompts in order.
+// than its share of a step. What is left of the budget goes to prompts: half of it to those that
+// are short, so that they do not wait for long ones that came before, the rest in order.
 std::vector<uint32_t> PlanStep(std::span<const Pending> sequences, const StepBudget& budget);
 
 }  // namespace corpgrid::inference

@@ -2,12 +2,15 @@
 
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <seccomp.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
 
 #include "base/status_macros.h"
 #include "platform/file.h"
@@ -62,6 +65,29 @@ absl::StatusOr<bool> ConfineFiles(const Reach& reach) {
     return SystemError("landlock_restrict_self", errno);
   }
   return true;
+}
+
+absl::Status ConfineSockets() {
+  const std::unique_ptr<void, void (*)(void*)> filter(seccomp_init(SCMP_ACT_ALLOW),
+                                                      seccomp_release);
+  if (!filter) return absl::UnavailableError("seccomp has no memory");
+  constexpr scmp_datum_t kTypeBits = 0xf;
+  const struct {
+    int call;
+    int error;
+    std::vector<scmp_arg_cmp> when;
+  } refusals[] = {
+      {SCMP_SYS(socket), EAFNOSUPPORT, {SCMP_CMP(0, SCMP_CMP_NE, AF_UNIX, 0)}},
+      {SCMP_SYS(socket), EPERM, {SCMP_CMP(1, SCMP_CMP_MASKED_EQ, kTypeBits, SOCK_DGRAM)}},
+      {SCMP_SYS(connect), EPERM, {}},
+      {SCMP_SYS(io_uring_setup), ENOSYS, {}}};
+  for (const auto& [call, error, when] : refusals) {
+    const int failed = seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(error), call,
+                                              static_cast<unsigned>(when.size()), when.data());
+    if (failed != 0) return SystemError("seccomp_rule_add", -failed);
+  }
+  const int failed = seccomp_load(filter.get());
+  return failed == 0 ? absl::OkStatus() : SystemError("seccomp_load", -failed);
 }
 
 }  // namespace corpgrid::platform

@@ -18,4 +18,10 @@ struct Reach {
 // cannot do that (Linux before 5.13, or without Landlock). Errors: Unavailable with its reason.
 absl::StatusOr<bool> ConfineFiles(const Reach& reach);
 
+// From here on this thread, and every thread and process that it starts, speaks to nobody: it makes
+// no sockets but streams within this machine, connects none of them, and has no io_uring, which
+// knows ways around that. It can go on to answer at a Unix socket. For good. Errors: Unavailable
+// where the kernel cannot do that.
+absl::Status ConfineSockets();
+
 }  // namespace corpgrid::platform

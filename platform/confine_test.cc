@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -47,6 +50,38 @@ TEST(ConfineTest, LeavesWhatItWasToldAndNothingElse) {
     EXPECT_FALSE(Process::Start({.argv = {"/bin/true"}}).ok());
   }).join();
   EXPECT_EQ(OpenError(folder.path() + "/other/file", O_RDONLY), 0);
+}
+
+// 0, or why it cannot be made.
+int SocketError(int family, int type) {
+  const Fd fd(socket(family, type | SOCK_CLOEXEC, 0));
+  return fd ? 0 : errno;
+}
+
+TEST(ConfineTest, SpeaksToNobodyButThoseWhoCome) {
+  const corpgrid::testing::TempFolder folder;
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  (folder.path() + "/socket").copy(address.sun_path, sizeof address.sun_path - 1);
+  const auto* where = reinterpret_cast<const sockaddr*>(&address);
+  const Fd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const auto connects = [&] {
+    const Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    return connect(fd.get(), where, sizeof address) == 0 ? 0 : errno;
+  };
+  std::thread([&] {
+    ASSERT_TRUE(ConfineSockets().ok()) << ConfineSockets();
+    for (const int family : {AF_INET, AF_INET6, AF_PACKET, AF_NETLINK, AF_VSOCK}) {
+      EXPECT_EQ(SocketError(family, SOCK_STREAM), EAFNOSUPPORT) << family;
+    }
+    EXPECT_EQ(SocketError(AF_UNIX, SOCK_DGRAM), EPERM);
+    EXPECT_EQ(SocketError(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK), EPERM);
+    EXPECT_EQ(syscall(SYS_io_uring_setup, 1, nullptr), -1);
+    EXPECT_EQ(errno, ENOSYS);
+    ASSERT_EQ(bind(listener.get(), where, sizeof address), 0);
+    ASSERT_EQ(listen(listener.get(), 1), 0);
+    EXPECT_EQ(connects(), EPERM);
+  }).join();
+  EXPECT_EQ(connects(), 0);  // who is not confined comes in
 }
 
 }  // namespace

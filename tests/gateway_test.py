@@ -1,11 +1,14 @@
 """corpgrid serve as a process: clients that leave, workers that die, keys and their limits, and an end in order."""
+import concurrent.futures
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -129,6 +132,19 @@ class GatewayTest(unittest.TestCase):
         wait(lambda: serving.stats()["running"] == 0, 60, "the first request to go")
         self.assertLess(int(serving.stats()["answer_tokens"]), 80_000)
 
+    def test_shared_memory_that_runs_out(self):
+        """The youngest gives way and goes on later: all get all of their answer."""
+        serving = self.serve("--shared-memory", context=1000)
+
+        def ask(number):
+            status, _, answer = serving.ask("/v1/completions", {"model": serving.model, "prompt": f"long {number}",
+                                                                "max_tokens": 600, "logit_bias": ENDLESS})
+            return status, answer["usage"]["completion_tokens"]
+
+        with concurrent.futures.ThreadPoolExecutor(4) as clients:
+            self.assertEqual(list(clients.map(ask, range(4))), [(200, 600)] * 4)
+        self.assertGreater(int(serving.stats()["preemptions"]), 0)
+
     def test_a_worker_that_dies(self):
         serving = self.serve(context=100_000)
         dice = seeded()
@@ -153,6 +169,42 @@ class GatewayTest(unittest.TestCase):
             self.assertEqual(serving.chat()[0], 200)
             self.assertEqual(serving.logged().count("a new worker starts"), turn + 1)
         self.assertRegex(serving.logged(), "the worker ended by signal [69]")
+
+    def test_a_worker_killed_at_random_moments(self):
+        """In a prompt, between tokens, while it is loaded, while nobody asks."""
+        serving, dice, over = self.serve(), seeded(), threading.Event()
+
+        def ask(seed):
+            """What came of each request."""
+            own, seen = random.Random(seed), []
+            while not over.is_set():
+                tokens = own.randrange(1, 900)
+                status, _, answer = serving.ask("/v1/completions", {
+                    "model": serving.model, "prompt": "on " * own.randrange(1, 30), "max_tokens": tokens,
+                    "logit_bias": ENDLESS})
+                seen.append((status, tokens, answer))
+                if status != 200:
+                    time.sleep(own.random() / 4)
+            return seen
+
+        with concurrent.futures.ThreadPoolExecutor(6) as clients:
+            asked = [clients.submit(ask, dice.random()) for _ in range(6)]
+            for _ in range(5):
+                wait(serving.worker, 60, "a worker")
+                time.sleep(dice.random())
+                os.kill(serving.worker(), signal.SIGKILL)
+                time.sleep(0.1)
+            wait(lambda: serving.chat()[0] == 200, 60, "the model to be back")
+            over.set()
+        seen = [one for client in asked for one in client.result()]
+        for status, tokens, answer in seen:
+            if status == 200:
+                self.assertEqual(answer["usage"]["completion_tokens"], tokens)
+            else:
+                self.assertEqual((status, answer["error"]["type"]), (503, "server_error"))
+        statuses = [status for status, _, _ in seen]
+        print(f"{statuses.count(200)} answers, {statuses.count(503)} errors")
+        self.assertTrue(statuses.count(200) > 0 < statuses.count(503), statuses)
 
     def test_keys(self):
         alice = self.apikey("create", "alice")["api_key"]

@@ -85,6 +85,16 @@ class HostingTest(HostingGridTest):
         wait(lambda: self.ready() and self.ready() != [where], 40, "the other device to host it")
         self.assertGreater(len(self.text(model="tiny", generate={"text": "a", **GREEDY})), 0)
 
+    def test_another_replica_disturbs_no_answer(self):
+        self.load()
+        first = set(self.worker_pids())
+        slow = self.ask(model="tiny", generate={"text": "a", "ignore_end": True, "max_tokens": 400})
+        self.assertIn('"text"', slow.stdout.readline())
+        self.load("--replicas", "2", "--idle-unload", "1h")
+        wait(lambda: len(self.ready()) == 2, 30, "the second")
+        self.assertEqual(slow.communicate(timeout=60)[1], "")
+        self.assertLess(first, set(self.worker_pids()))
+
     def test_a_restarted_scheduler_finds_it_where_it_is(self):
         self.load("--replicas", "2")
         wait(lambda: len(self.ready()) == 2, 30, "both")

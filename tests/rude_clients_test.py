@@ -32,8 +32,15 @@ class RudeClientsTest(unittest.TestCase):
                       self.unknown_key, self.fine, self.streams]
 
     def send(self, data):
+        """What is no request is refused, or cut off."""
         with socket.create_connection(("127.0.0.1", self.serving.port), 60) as raw:
-            raw.sendall(data)
+            try:
+                raw.sendall(data)
+                raw.shutdown(socket.SHUT_WR)
+                answer = raw.recv(100)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+            self.assertRegex(answer, b"^(HTTP/1.1 4|$)")
 
     def garbage(self, dice):
         self.send(dice.randbytes(dice.randrange(1, 3000)))

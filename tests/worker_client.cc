@@ -65,6 +65,9 @@ grpc::Status Call(pb::Worker::Stub* stub, const std::string& method, const char*
     return Unary<pb::TokenizeRequest, pb::TokenizeResponse>(stub, &pb::Worker::Stub::Tokenize,
                                                             json);
   }
+  if (method == "Embed") {
+    return Unary<pb::EmbedRequest, pb::EmbedResponse>(stub, &pb::Worker::Stub::Embed, json);
+  }
   if (method == "GetStats") {
     return Unary<pb::GetStatsRequest, pb::GetStatsResponse>(stub, &pb::Worker::Stub::GetStats,
                                                             json);

@@ -176,6 +176,26 @@ class WorkerTest(unittest.TestCase):
         said = worker.call("Generate", tokens={"tokens": [5] * 400})
         self.assertRegex(said, "^3 the prompt has 400 tokens .* a context of 256 tokens")
 
+    def test_embeddings_stay_within_the_limit(self):
+        texts = [{"tokens": [5, 6, 7]}]
+        worker = self.worker(load=False)
+        estimate = worker.call("Load", path=str(self.model), sequences=1, context=4096)[0]["estimate"]
+        self.assertEqual(len(worker.call("Embed", texts=texts)[0]["embeddings"]), 1)  # no limit
+        worker = self.worker(load=False)
+        limit = sum(map(int, estimate.values())) + (1 << 20)
+        self.assertIsInstance(worker.call("Load", path=str(self.model), sequences=1, context=4096,
+                                          memory_limit_bytes=limit), list)
+        self.assertRegex(worker.call("Embed", texts=texts), "^8 embeddings of up to 4096 tokens need about .* beside")
+        self.assertTrue(worker.text(text="hello", max_tokens=3, ignore_end=True))
+
+    def test_a_context_that_nobody_asks_for_is_one_it_was_trained_for(self):
+        small = self.folder / "short.gguf"
+        subprocess.run([BIN / "bench_make_architecture", small, "F16", "llama", "vocab_size=400", "context_length=64",
+                        "embedding_length=64", "block_count=2", "feed_forward_length=128", "attention.head_count=4",
+                        "attention.layer_norm_rms_epsilon=1e-5", "rope.dimension_count=16"], check=True, capture_output=True)
+        for model, context in ((small, 64), (self.model, 4096)):
+            self.assertEqual(self.worker(load=False).call("Load", path=str(model))[0]["context"], context)
+
     def test_bytes_that_are_no_calls_end_nothing(self):
         random = seeded()
         worker = self.worker(sequences=2, context=256)

@@ -9,7 +9,8 @@
 
 namespace corpgrid::worker {
 
-// How much of a worker's memory one answer needs, and how much is there for answers. Any thread.
+// How much of a worker's memory one answer needs, how much is there for answers, and how many wait
+// for their turn before the worker hears of them. Any thread.
 class AnswerRoom {
  public:
   void Loaded(const corpgrid::v1::LoadResponse& loaded) {
@@ -28,8 +29,13 @@ class AnswerRoom {
     request->available_bytes = free_;
   }
 
+  void Waits() { ++waiting_; }
+  void WaitsNoMore() { --waiting_; }
+  uint32_t waiting() const { return waiting_; }
+
  private:
   std::atomic<uint64_t> all_ = 0, free_ = 0, each_ = 0;
+  std::atomic<uint32_t> waiting_ = 0;
 };
 
 }  // namespace corpgrid::worker

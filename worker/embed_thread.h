@@ -3,18 +3,20 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <atomic>
-#include <deque>
+#include <map>
+#include <optional>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "corpgrid/v1/worker.pb.h"
+#include "inference/fair_queue.h"
 #include "worker/host.h"
 
 namespace corpgrid::worker {
 
-// Answers Embed calls on a thread of its own, one text after the other. A call that is cancelled
-// ends before its next text. Any thread.
+// Answers Embed calls on a thread of its own, one text after the other, fair between clients. A
+// call that is cancelled ends before its next text. Any thread.
 class EmbedThread {
  public:
   static constexpr size_t kMaxWaiting = 256;  // calls
@@ -28,7 +30,7 @@ class EmbedThread {
 
   // Texts that were turned into vectors so far.
   uint64_t embedded() const { return embedded_; }
-  bool busy() const { return busy_; }
+  size_t calls() const;  // that have not ended
 
   // Fails what is left, and everything from then on; again does nothing.
   void Stop();
@@ -37,15 +39,19 @@ class EmbedThread {
   class Call;
 
   void Run();
-  void Compute(Call* call);
+  // Waits for a call whose turn it is; null once it is to stop.
+  Call* Next();
+  // Its next text. How the call ends, where that was its last.
+  std::optional<absl::Status> Compute(Call* call);
 
   const decltype(HostedModel::embed) embed_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   absl::Mutex stopping_;
-  std::deque<Call*> waiting_ ABSL_GUARDED_BY(mutex_);
+  inference::FairQueue queue_ ABSL_GUARDED_BY(mutex_);       // who is next
+  std::map<uint64_t, Call*> calls_ ABSL_GUARDED_BY(mutex_);  // that have not ended
+  std::atomic<uint64_t> last_id_ = 0;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::atomic<uint64_t> embedded_ = 0;
-  std::atomic<bool> busy_ = false;
   std::thread thread_;
 };
 

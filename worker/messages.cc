@@ -42,7 +42,6 @@ absl::StatusOr<pb::LoadRequest> FillIn(pb::LoadRequest request) {
     return absl::InvalidArgumentError("no model is named: path is empty");
   }
   if (request.sequences() == 0) request.set_sequences(16);
-  if (request.context() == 0) request.set_context(4096);
   if (request.step_tokens() == 0) request.set_step_tokens(std::max(512u, request.sequences()));
   if (request.step_tokens_beside_answers() == 0) request.set_step_tokens_beside_answers(128);
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());

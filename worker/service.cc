@@ -171,7 +171,9 @@ grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* c
   if (loaded.ok() && (*loaded)->engine) Fill((*loaded)->engine->stats(), response);
   if (loaded.ok() && (*loaded)->embedder) {
     response->set_embedded_texts((*loaded)->embedder->embedded());
-    response->set_running(response->running() + ((*loaded)->embedder->busy() ? 1 : 0));
+    const auto calls = static_cast<uint32_t>((*loaded)->embedder->calls());
+    response->set_running(response->running() + std::min(calls, 1u));
+    response->set_waiting(response->waiting() + calls - std::min(calls, 1u));
   }
   const absl::StatusOr<platform::MemoryUse> memory = platform::OwnMemory();
   if (memory.ok()) {

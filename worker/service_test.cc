@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "base/testing/temp_folder.h"
 #include "inference/test_decoder.h"
 
@@ -18,6 +19,8 @@ namespace pb = corpgrid::v1;
 using ::testing::HasSubstr;
 
 // A service behind a real socket, with a test's model: any path but "broken".
+constexpr int32_t kSlowText = 5;  // the first token of a text whose vector takes a while
+
 class ServiceTest : public ::testing::Test {
  protected:
   ServiceTest() : service_([this](const auto& request) { return Host(request); }, &SystemClock()) {
@@ -44,6 +47,7 @@ class ServiceTest : public ::testing::Test {
       model.embed =
           [](std::span<const inference::Token> text) -> absl::StatusOr<std::vector<float>> {
         if (text.empty()) return absl::InvalidArgumentError("an empty text");
+        if (text[0] == kSlowText) absl::SleepFor(absl::Milliseconds(5));
         return std::vector<float>{static_cast<float>(text.size()), static_cast<float>(text[0])};
       };
     }
@@ -250,6 +254,30 @@ TEST_F(ServiceTest, EmbedsTextsInTheirOrder) {
   EXPECT_THAT(embed({{7}, {}}, &response).error_message(), HasSubstr("an empty text"));
   service_.Stop();
   EXPECT_EQ(embed({{7}}, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(ServiceTest, ManyTextsOfOneClientHoldUpNoOther) {
+  ASSERT_TRUE(Load().ok());
+  std::atomic<bool> over = false;
+  std::thread many([&] {
+    pb::EmbedRequest request;
+    request.set_client("many");
+    for (int i = 0; i < 200; ++i) request.add_texts()->add_tokens(kSlowText);
+    grpc::ClientContext context;
+    pb::EmbedResponse response;
+    EXPECT_TRUE(stub_->Embed(&context, request, &response).ok());
+    EXPECT_EQ(response.embeddings_size(), 200);
+    over = true;
+  });
+  while (Stats().embedded_texts() == 0) absl::SleepFor(absl::Milliseconds(1));
+  pb::EmbedRequest request;
+  request.set_client("few");
+  request.add_texts()->add_tokens(7);
+  grpc::ClientContext context;
+  pb::EmbedResponse response;
+  EXPECT_TRUE(stub_->Embed(&context, request, &response).ok());
+  EXPECT_FALSE(over);
+  many.join();
 }
 
 TEST_F(ServiceTest, SaysThatAModelMakesNoEmbeddings) {

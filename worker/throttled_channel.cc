@@ -32,6 +32,7 @@ class WaitingCall : public std::enable_shared_from_this<WaitingCall> {
   struct Parts {
     std::shared_ptr<rpc::WorkerChannel> channel;
     ResourceManager* resources;
+    std::shared_ptr<AnswerRoom> room;
     ResourceManager::Request asked;
     Throttle::Slot slot;
     std::string method;
@@ -39,7 +40,7 @@ class WaitingCall : public std::enable_shared_from_this<WaitingCall> {
     std::shared_ptr<rpc::CallListener> listener;
   };
 
-  explicit WaitingCall(Parts parts) : parts_(std::move(parts)) {}
+  explicit WaitingCall(Parts parts) : parts_(std::move(parts)) { parts_.room->Waits(); }
 
   void Wait() {
     const gpr_timespec when = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -58,6 +59,7 @@ class WaitingCall : public std::enable_shared_from_this<WaitingCall> {
       begun = std::move(call_);
       if (std::exchange(over_, true)) return;
     }
+    parts_.room->WaitsNoMore();
     parts_.resources->GiveBack(parts_.slot);
     parts_.listener->OnEnd(absl::CancelledError("cancelled while it waited for its turn"));
   }
@@ -68,6 +70,7 @@ class WaitingCall : public std::enable_shared_from_this<WaitingCall> {
     if (std::exchange(over_, true)) return;
     parts_.resources->Began(parts_.asked, parts_.slot);
     call_ = parts_.channel->Start(parts_.method, parts_.request, parts_.listener);
+    parts_.room->WaitsNoMore();
   }
 
   const Parts parts_;
@@ -91,8 +94,8 @@ class NoCall final : public rpc::WorkerCall {};
 class ThrottledChannel final : public rpc::WorkerChannel {
  public:
   ThrottledChannel(std::shared_ptr<rpc::WorkerChannel> channel, ResourceManager* resources,
-                   AnswerMemory memory)
-      : channel_(std::move(channel)), resources_(resources), memory_(std::move(memory)) {}
+                   std::shared_ptr<AnswerRoom> room)
+      : channel_(std::move(channel)), resources_(resources), room_(std::move(room)) {}
 
   std::unique_ptr<rpc::WorkerCall> Start(std::string_view method, const std::string& request,
                                          std::shared_ptr<rpc::CallListener> listener) override {
@@ -105,7 +108,7 @@ class ThrottledChannel final : public rpc::WorkerChannel {
     } else {
       return channel_->Start(method, request, std::move(listener));
     }
-    memory_(&asked);
+    room_->Tell(&asked);
     const Throttle::Slot slot = resources_->Reserve(asked);
     if (slot.wait_us == 0) {
       resources_->Began(asked, slot);
@@ -121,6 +124,7 @@ class ThrottledChannel final : public rpc::WorkerChannel {
     }
     auto call = std::make_shared<WaitingCall>(WaitingCall::Parts{.channel = channel_,
                                                                  .resources = resources_,
+                                                                 .room = room_,
                                                                  .asked = std::move(asked),
                                                                  .slot = slot,
                                                                  .method = std::string(method),
@@ -133,14 +137,15 @@ class ThrottledChannel final : public rpc::WorkerChannel {
  private:
   const std::shared_ptr<rpc::WorkerChannel> channel_;
   ResourceManager* const resources_;
-  const AnswerMemory memory_;
+  const std::shared_ptr<AnswerRoom> room_;
 };
 
 }  // namespace
 
 std::shared_ptr<rpc::WorkerChannel> ThrottleCalls(std::shared_ptr<rpc::WorkerChannel> channel,
-                                                  ResourceManager* resources, AnswerMemory memory) {
-  return std::make_shared<ThrottledChannel>(std::move(channel), resources, std::move(memory));
+                                                  ResourceManager* resources,
+                                                  std::shared_ptr<AnswerRoom> room) {
+  return std::make_shared<ThrottledChannel>(std::move(channel), resources, std::move(room));
 }
 
 }  // namespace corpgrid::worker

@@ -71,13 +71,11 @@ class ThrottledChannelTest : public ::testing::Test {
   void Limit(double per_second) {
     resources_ = std::make_unique<resources::ResourceManager>(resources::ResourceManager::Options{
         .limits = {.requests_per_second = per_second}, .load = {}, .clock = &SystemClock()});
-    channel_ = ThrottleCalls(instant_, resources_.get(), [](auto* asked) {
-      asked->estimated_bytes = 1;
-      asked->available_bytes = 2;
-    });
+    channel_ = ThrottleCalls(instant_, resources_.get(), room_);
   }
 
   const std::shared_ptr<Instant> instant_ = std::make_shared<Instant>();
+  const std::shared_ptr<AnswerRoom> room_ = std::make_shared<AnswerRoom>();
   std::unique_ptr<resources::ResourceManager> resources_;
   std::shared_ptr<rpc::WorkerChannel> channel_;
 };
@@ -126,10 +124,14 @@ TEST_F(ThrottledChannelTest, ACallThatIsCancelledGivesItsTurnBack) {
   const auto call = channel_->Start("Generate", "", first);
   EXPECT_TRUE(first->Wait().ok());
   auto gone = channel_->Start("Embed", "", second);
+  EXPECT_EQ(room_->waiting(), 1u);
   gone.reset();
+  EXPECT_EQ(room_->waiting(), 0u);
   EXPECT_TRUE(absl::IsCancelled(second->Wait()));
   const auto later = channel_->Start("Generate", "", third);
+  EXPECT_EQ(room_->waiting(), 1u);
   EXPECT_TRUE(third->Wait().ok());
+  while (room_->waiting() > 0) std::this_thread::yield();
   const std::vector<absl::Time> times = instant_->times();
   ASSERT_EQ(times.size(), 2u);
   EXPECT_LT(times[1] - times[0], absl::Milliseconds(1500));

@@ -43,6 +43,28 @@ absl::Status UnknownLog() {
       "does not know it");
 }
 
+absl::StatusOr<MemoryEstimate> OfContext(const Model& model, const llama_context_params& params) {
+  const LogCapture log;
+  const std::unique_ptr<llama_context, ContextFree> context(
+      llama_init_from_model(model.get(), params));
+  if (!context) {
+    return absl::InvalidArgumentError("the model cannot be laid out: " +
+                                      log.LastError("no reason was given"));
+  }
+  return ReadBufferSizes(log.Lines());
+}
+
+absl::StatusOr<MemoryEstimate> OfEmbedder(const Model& model, uint32_t context, uint32_t threads) {
+  const uint32_t limit = TextLimit(model, context);
+  ASSIGN_OR_RETURN(MemoryEstimate estimate, OfContext(model, EmbedderParams(limit, threads)));
+  // The first long text has outputs for each of its tokens: a vector, and logits where the
+  // architecture is one that generates otherwise.
+  const uint64_t values = static_cast<uint64_t>(llama_model_n_embd_out(model.get())) +
+                          (estimate.kv_bytes > 0 ? model.facts().vocabulary : 0);
+  estimate.compute_bytes += 4 * values * limit;
+  return estimate;
+}
+
 }  // namespace
 
 absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& lines) {
@@ -61,31 +83,24 @@ absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& l
 
 absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
                                               const DecoderOptions& options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
   RETURN_IF_ERROR(options.Check());
-  const LogCapture log;
-  const bool only_embeds = model->facts().only_embeds;
-  const std::unique_ptr<llama_context, ContextFree> context(llama_init_from_model(
-      model->get(), only_embeds
-                        ? EmbedderParams(TextLimit(*model, options.context), options.threads)
-                        : ContextParams(options)));
-  if (!context) {
-    return absl::InvalidArgumentError("the model cannot be laid out: " +
-                                      log.LastError("no reason was given"));
-  }
-  ASSIGN_OR_RETURN(MemoryEstimate estimate, ReadBufferSizes(log.Lines()));
-  if (only_embeds) {
-    // The first long text has outputs for each of its tokens: a vector, and logits where the
-    // architecture is one that generates otherwise.
-    const uint64_t values = static_cast<uint64_t>(llama_model_n_embd_out(model->get())) +
-                            (estimate.kv_bytes > 0 ? model->facts().vocabulary : 0);
-    estimate.compute_bytes += 4 * values * llama_n_batch(context.get());
-  } else if (estimate.kv_bytes == 0) {
-    return UnknownLog();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
+  MemoryEstimate estimate;
+  if (model->facts().only_embeds) {
+    ASSIGN_OR_RETURN(estimate, OfEmbedder(*model, options.context, options.threads));
+  } else {
+    ASSIGN_OR_RETURN(estimate, OfContext(*model, ContextParams(options)));
+    if (estimate.kv_bytes == 0) return UnknownLog();
   }
   estimate.weight_bytes = model->buffer_bytes();
   estimate.process_bytes = kProcessBytes;
   return estimate;
+}
+
+absl::StatusOr<MemoryEstimate> EstimateEmbedder(const std::string& path, uint32_t context,
+                                                uint32_t threads) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
+  return OfEmbedder(*model, context, threads);
 }
 
 }  // namespace corpgrid::inference

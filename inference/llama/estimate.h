@@ -15,6 +15,10 @@ namespace corpgrid::inference {
 absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
                                               const DecoderOptions& options);
 
+// What an Embedder takes beside a worker that generates, its buffers alone. Otherwise as above.
+absl::StatusOr<MemoryEstimate> EstimateEmbedder(const std::string& path, uint32_t context,
+                                                uint32_t threads);
+
 // Adds up what these lines of the library's log tell of a context's buffers. Errors: Internal when
 // they tell of none.
 absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& lines);

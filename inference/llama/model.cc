@@ -117,6 +117,10 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, bool
     return absl::InvalidArgumentError(fmt::format("{} is no file; a GGUF model is expected", path));
   }
   llama_model_params params = llama_model_default_params();
+  // What a GPU holds is not counted yet, neither by the estimate nor by what an owner lends: only
+  // processors compute.
+  ggml_backend_dev_t no_gpus[] = {nullptr};
+  params.devices = no_gpus;
   params.no_alloc = !weights;
   // Memory of our own can have large pages, the mapped file's cannot: a step is 6 % faster for it
   // (docs/decisions/0021). Without weights nothing can be mapped at all.

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "corpgrid/v1/worker.pb.h"
+#include "worker/host.h"
+
+namespace corpgrid::worker {
+
+// Loads the model of a request whose other values are filled in, with libllama. Errors:
+// ResourceExhausted with the figures when it needs more than the request allows, those of
+// Model::Load() and LlamaDecoder::Create().
+absl::StatusOr<HostedModel> LoadModel(const corpgrid::v1::LoadRequest& request);
+
+}  // namespace corpgrid::worker

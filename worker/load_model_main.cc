@@ -1,0 +1,120 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status_macros.h"
+#include "base/text.h"
+#include "inference/llama/embedder.h"
+#include "inference/llama/estimate.h"
+#include "inference/llama/library.h"
+#include "inference/llama/llama_decoder.h"
+#include "worker/load_model.h"
+
+namespace corpgrid::worker {
+namespace {
+
+namespace pb = corpgrid::v1;
+
+inference::DecoderOptions OptionsOf(const pb::LoadRequest& request) {
+  return {.slots = request.sequences(),
+          .context = request.context(),
+          .step_tokens = request.step_tokens(),
+          .threads = request.threads(),
+          .layout = request.shared_memory() ? inference::KvShape::Layout::kShared
+                                            : inference::KvShape::Layout::kStreams,
+          .full_precision = request.full_precision()};
+}
+
+std::string HowToNeedLess(uint64_t sequences) {
+  return sequences > 1 ? "load it with fewer sequences or a shorter context"
+                       : "load it with a shorter context";
+}
+
+// The library keeps some 48 bytes on each token that memory holds, also while it only estimates:
+// what cannot fit must not take the machine's memory to say so.
+absl::Status CheckTokens(const inference::DecoderOptions& options) {
+  constexpr uint64_t kBytesPerToken = 48, kMostBytes = 2ull << 30;
+  const bool shared = options.layout == inference::KvShape::Layout::kShared;
+  const uint64_t sequences = shared ? 1 : std::max(1u, options.slots);
+  if (options.context <= kMostBytes / kBytesPerToken / sequences) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("{} sequences of {} tokens are more than the library can keep account of in {}; "
+                  "{}",
+                  sequences, options.context, FormatBytes(kMostBytes), HowToNeedLess(sequences)));
+}
+
+// Beside what the model has already.
+absl::StatusOr<std::shared_ptr<inference::Embedder>> MakeEmbedder(const inference::Model& model,
+                                                                  const pb::LoadRequest& request,
+                                                                  uint64_t used_bytes,
+                                                                  uint32_t context,
+                                                                  uint32_t threads) {
+  if (request.memory_limit_bytes() > 0) {
+    ASSIGN_OR_RETURN(const inference::MemoryEstimate estimate,
+                     inference::EstimateEmbedder(request.path(), context, threads));
+    if (used_bytes + estimate.total_bytes() > request.memory_limit_bytes()) {
+      return absl::ResourceExhaustedError(fmt::format(
+          "embeddings of up to {} tokens need about {} beside the {} that the model has, and {} "
+          "are allowed; load it with a shorter context",
+          context, FormatBytes(estimate.total_bytes()), FormatBytes(used_bytes),
+          FormatBytes(request.memory_limit_bytes())));
+    }
+  }
+  return inference::Embedder::Create(&model, context, threads);
+}
+
+}  // namespace
+
+absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
+  inference::DecoderOptions options = OptionsOf(request);
+  if (options.context == 0) {
+    ASSIGN_OR_RETURN(const auto facts, inference::Model::LoadFacts(request.path()));
+    options.context = facts->facts().usual_context();
+  }
+  RETURN_IF_ERROR(CheckTokens(options));
+  HostedModel hosted;
+  ASSIGN_OR_RETURN(hosted.estimate, inference::EstimateMemory(request.path(), options));
+  if (request.memory_limit_bytes() > 0 &&
+      hosted.estimate.total_bytes() > request.memory_limit_bytes()) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and "
+        "{} are allowed; {}",
+        request.path(), FormatBytes(hosted.estimate.total_bytes()),
+        FormatBytes(hosted.estimate.weight_bytes), FormatBytes(hosted.estimate.kv_bytes),
+        options.slots, options.context, FormatBytes(hosted.estimate.compute_bytes),
+        FormatBytes(request.memory_limit_bytes()), HowToNeedLess(options.slots)));
+  }
+  ASSIGN_OR_RETURN(auto model, inference::Model::Load(request.path()));
+  hosted.facts = model->facts();
+  std::shared_ptr<inference::Embedder> embedder;
+  if (hosted.facts.only_embeds) {
+    hosted.context = inference::TextLimit(*model, options.context);
+    ASSIGN_OR_RETURN(embedder,
+                     inference::Embedder::Create(model.get(), hosted.context, options.threads));
+  } else {
+    ASSIGN_OR_RETURN(hosted.decoder, inference::LlamaDecoder::Create(model.get(), options));
+    hosted.sequences = hosted.decoder->shape().slots;
+    hosted.context = hosted.decoder->shape().max_sequence;
+  }
+  hosted.render_chat = [model = model.get()](const inference::Chat& chat) {
+    return model->RenderChat(chat);
+  };
+  hosted.embed =
+      [model = model.get(), request, used_bytes = hosted.estimate.total_bytes(),
+       context = hosted.context, threads = options.threads, embedder = std::move(embedder)](
+          std::span<const inference::Token> text) mutable -> absl::StatusOr<std::vector<float>> {
+    if (!embedder) {  // its memory is taken when it is first asked for
+      ASSIGN_OR_RETURN(embedder, MakeEmbedder(*model, request, used_bytes, context, threads));
+    }
+    return embedder->Embed(text);
+  };
+  hosted.vocabulary = std::move(model);
+  hosted.library = inference::DescribeLibrary();
+  return hosted;
+}
+
+}  // namespace corpgrid::worker
