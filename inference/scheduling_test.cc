@@ -140,6 +140,14 @@ TEST(ThreadTunerTest, TriesRarelyWhatWasMuchSlower) {
   EXPECT_GT(slow, 0);
 }
 
+TEST(ThreadTunerTest, LongStepsAreNotTriedAtOnce) {
+  ThreadTuner tuner(2);
+  for (int step = 0; step < 16; ++step) {
+    EXPECT_EQ(tuner.Choose(512), 2u) << step;
+    tuner.Took(3'000'000);
+  }
+}
+
 TEST(ThreadTunerTest, OneThreadIsOne) {
   ThreadTuner tuner(1);
   for (int i = 0; i < 100; ++i) {

@@ -9,6 +9,7 @@ namespace {
 
 constexpr uint32_t kTries = 2;
 constexpr uint32_t kFirstTry = 2;  // steps until the first one
+constexpr uint32_t kLong = 64;     // rows of a step that is too long to be tried with fewer so soon
 constexpr uint32_t kMinPause = 32, kMaxPause = 1024, kPauseGrowth = 4;
 constexpr double kWeightOfNewest = 0.125;
 constexpr double kMuchSlower = 1.15;   // an alternative that need not be tried again soon
@@ -35,7 +36,7 @@ uint32_t ThreadTuner::Choose(uint32_t rows) {
     *current_ = {};
     current_->known = true;
     current_->best = last_best_;
-    current_->until_next_try = kFirstTry;
+    current_->until_next_try = rows < kLong ? kFirstTry : kMinPause;
     current_->pause = kMinPause;
   }
   return candidates_[current_->tries_left > 0 ? current_->trying : current_->best];

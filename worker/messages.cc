@@ -43,7 +43,7 @@ absl::StatusOr<pb::LoadRequest> FillIn(pb::LoadRequest request) {
   }
   if (request.sequences() == 0) request.set_sequences(16);
   if (request.step_tokens() == 0) request.set_step_tokens(std::max(512u, request.sequences()));
-  if (request.step_tokens_beside_answers() == 0) request.set_step_tokens_beside_answers(128);
+  if (request.step_tokens_beside_answers() == 0) request.set_step_tokens_beside_answers(256);
   const uint32_t cores = std::max(1u, std::thread::hardware_concurrency());
   if (request.threads() == 0) request.set_threads(cores);
   if (request.threads() > 512) {
