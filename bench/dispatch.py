@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from support.scheduler import BIN, Scheduler, cpu_seconds, line
+from support.scheduler import BIN, Scheduler, cpu_seconds, said
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
 from postgres import Postgres  # noqa: E402
@@ -34,13 +34,13 @@ class Side:
         self.agents = subprocess.Popen(
             [BIN / "bench_noop_agents", address, token, str(options.agents), str(options.batch)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        line(self.agents)
+        said(self.agents)
 
     def turn(self):
         before = cpu_seconds(self.pid)
         self.agents.stdin.write(f"{self.seconds}\n")
         self.agents.stdin.flush()
-        done = line(self.agents)
+        done = said(self.agents)
         if done["shards_with_ends"] == 0:
             sys.exit("no shard was done in this turn")
         done["rate"] = done["shards"] / done["seconds"]
@@ -91,7 +91,7 @@ def measure(folder, stores, replicas, options, turned):
         echo = subprocess.Popen([BIN / "bench_echo_scheduler", echo_store, str(replicas)],
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         sides = (Side(scheduler.address, scheduler.token(options.agents), scheduler.process.pid, options),
-                 Side(line(echo)["address"], "none", echo.pid, options))
+                 Side(said(echo)["address"], "none", echo.pid, options))
         for _ in range(options.turns):
             for side in sides:
                 side.turn()

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from support.scheduler import BIN, Scheduler, line
+from support.scheduler import BIN, Scheduler, said
 
 AIM_CORES, AIM_BYTES = 0.5, 4096
 
@@ -27,7 +27,7 @@ def heartbeats(scheduler, options):
     before = scheduler.memory()
     devices = fleet(scheduler, "heartbeats", options.devices, options.period * 1000,
                     options.seconds * options.turns)
-    joined = line(devices)
+    joined = said(devices)
     bytes_each = (scheduler.memory() - before) / options.devices
     print(f"{joined['registered']} devices joined in {joined['seconds']:.0f} s")
     cores = []
@@ -35,7 +35,7 @@ def heartbeats(scheduler, options):
         cpu, start = scheduler.cpu_seconds(), time.monotonic()
         time.sleep(options.seconds * 0.95)
         cores.append((scheduler.cpu_seconds() - cpu) / (time.monotonic() - start))
-    sent = line(devices)
+    sent = said(devices)
     devices.wait()
     rate = sent["heartbeats"] / sent["seconds"]
     print(f"{rate:.0f} heartbeats/s, 99 % answered within {sent['p99_ms']:.1f} ms of when they were due")
@@ -48,10 +48,10 @@ def heartbeats(scheduler, options):
 def connections(scheduler, options):
     before = scheduler.memory()
     devices = fleet(scheduler, "polls", options.connections, 5)
-    line(devices)
+    said(devices)
     time.sleep(3)
     after = scheduler.memory()
-    pending = line(devices)["pending"]
+    pending = said(devices)["pending"]
     devices.wait()
     if pending != options.connections:
         sys.exit(f"only {pending} of {options.connections} polls wait")

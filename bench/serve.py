@@ -22,7 +22,7 @@ import tempfile
 import time
 import urllib.request
 
-from support.scheduler import cpu_seconds, line
+from support.scheduler import cpu_seconds, said
 
 BIN = pathlib.Path(os.environ["CORPGRID_BIN"])
 PRIVATE = pathlib.Path(__file__).resolve().parent.parent / ".deps/inference/usr"
@@ -75,8 +75,8 @@ class Api:
         self.process = subprocess.Popen(
             [BIN / "corpgrid", "serve", model, "--name", "model", "--json", "--listen", "127.0.0.1:0", "--sequences",
              str(slots), "--context", str(context)], stdout=subprocess.PIPE, stderr=self.log, text=True)
-        said = line(self.process)
-        self.address = f"{said['url'].rpartition(':')[2]}/{said['api_key']}"
+        ready = said(self.process)
+        self.address = f"{ready['url'].rpartition(':')[2]}/{ready['api_key']}"
 
     def close(self):
         self.process.terminate()  # its worker goes with it

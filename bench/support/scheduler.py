@@ -11,18 +11,24 @@ BIN = pathlib.Path(os.environ["CORPGRID_BIN"])
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def line(process):
-    """The next line of JSON that the process says."""
-    text = process.stdout.readline()
-    if not text:
-        sys.exit(f"{process.args[0].name} ended early")
-    return json.loads(text)
+def said(process):
+    """The next value that the process says in JSON, on one line or more."""
+    text = ""
+    for line in process.stdout:
+        text += line
+        try:
+            return json.loads(text)
+        except ValueError:  # more lines are to come
+            continue
+    sys.exit(f"{process.args[0].name} ended early: {text}")
 
 
 def cpu_seconds(pid):
-    """That a process has used, as the kernel counts them."""
+    """That a process and its children, while they live, have used, as the kernel counts them."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    children = [child for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+                for child in (task / "children").read_text().split()]
+    return (int(fields[11]) + int(fields[12])) / TICKS + sum(map(cpu_seconds, children))
 
 
 class Scheduler:
