@@ -106,6 +106,7 @@ std::unique_ptr<ModelHost> HostModels(const Options& options, uint64_t limit_byt
                          .limit_bytes = limit_bytes,
                          .held = options.models,
                          .available_bytes = [] { return platform::AvailableMemory().value_or(0); },
+                         .gpus = options.gpus,
                          .resources = resources,
                          .clock = &SystemClock()});
 }

@@ -29,8 +29,10 @@ struct Options {
   std::string worker_path;          // the corpgrid-worker program; empty: it hosts no models
   uint64_t model_memory_bytes = 0;  // that models may have together; 0: half of what is lent
   std::function<absl::StatusOr<std::vector<LocalModel>>()> models;  // that it could host
-  resources::Limits limits;                                         // what is lent
-  std::string metrics;  // where they are shown, "127.0.0.1:9090"; empty: nowhere
+  // Of the machine, for models; null: none is used.
+  std::function<absl::StatusOr<std::vector<inference::Gpu>>()> gpus = nullptr;
+  resources::Limits limits;  // what is lent
+  std::string metrics;       // where they are shown, "127.0.0.1:9090"; empty: nowhere
 };
 
 // Runs until SIGTERM, SIGINT or until `stop` becomes true, then hands every shard back, with its

@@ -56,7 +56,8 @@ pb::HostedModel HostedWorker::State() const {
 HostedWorker::Memory HostedWorker::MemoryOf() const {
   const absl::MutexLock lock(&mutex_);
   if (state_.state() == pb::HostedModel::FAILED) return {};
-  const uint64_t promised = std::max(state_.needs_bytes(), options_.file_bytes);
+  // Until it is known better.
+  const uint64_t promised = state_.needs_bytes() > 0 ? state_.needs_bytes() : options_.file_bytes;
   return {.promised = promised, .unused = promised - std::min(promised, state_.resident_bytes())};
 }
 
@@ -102,7 +103,8 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
   }
   ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({.program = options_.program,
                                                               .folder = options_.folder,
-                                                              .model = options_.path}));
+                                                              .model = options_.path,
+                                                              .gpus = options_.gpu_percent > 0}));
   spdlog::info("model {} is being loaded", options_.order.name());
   const uint64_t limit_bytes = options_.limit_bytes();
   const absl::Status loaded = LoadInto(*worker, limit_bytes);
@@ -128,6 +130,7 @@ absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, uint64_
   request.set_sequences(options_.order.settings().sequences());
   request.set_context(options_.order.settings().context());
   request.set_memory_limit_bytes(std::max<uint64_t>(limit_bytes, 1));
+  request.set_gpu_percent(options_.gpu_percent);
   pb::LoadResponse response;
   grpc::ClientContext context;
   {
@@ -143,13 +146,17 @@ absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, uint64_
   RETURN_IF_ERROR(status);
   const pb::MemoryEstimate& estimate = response.estimate();
   state_.set_needs_bytes(estimate.weight_bytes() + estimate.kv_bytes() + estimate.compute_bytes() +
-                         estimate.process_bytes());
+                         estimate.process_bytes() - estimate.gpu_bytes());
+  state_.set_gpu(response.gpu());
+  state_.set_gpu_bytes(estimate.gpu_bytes());
   state_.set_state(pb::HostedModel::READY);
   busy_ms_ = options_.clock->MonotonicMs();
   room_->Loaded(response);
   channel_ = worker::ThrottleCalls(rpc::ConnectWorker(worker.address()), options_.resources, room_);
   connection_ = connection;
-  spdlog::info("model {} is ready", options_.order.name());
+  spdlog::info("model {} is ready{}{}", options_.order.name(),
+               response.gpu().empty() ? "" : " on " + response.gpu(),
+               response.why_no_gpu().empty() ? "" : ", without a GPU: " + response.why_no_gpu());
   return absl::OkStatus();
 }
 

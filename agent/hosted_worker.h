@@ -29,7 +29,8 @@ class HostedWorker {
     uint64_t file_bytes = 0;  // of all its files
     // What this worker may need, asked when its turn has come.
     std::function<uint64_t()> limit_bytes;
-    absl::Mutex* turn;  // workers of a device load one after the other
+    uint32_t gpu_percent = 0;  // of a GPU's memory that may be in use; 0: it has none
+    absl::Mutex* turn;         // workers of a device load one after the other
     resources::ResourceManager* resources;
     const Clock* clock;
   };

@@ -6,10 +6,17 @@
 #include <utility>
 
 #include "fmt/format.h"
+#include "worker/gpus.h"
 
 namespace corpgrid::agent {
 
 namespace pb = corpgrid::v1;
+
+namespace {
+
+constexpr int64_t kLookAtGpusEveryMs = 15'000;
+
+}  // namespace
 
 // One that starts may ask for its limit still.
 ModelHost::~ModelHost() {
@@ -46,7 +53,27 @@ std::vector<LocalModel> ModelHost::Held() {
   return held_;
 }
 
+void ModelHost::LookAtGpus() {
+  const int64_t now_ms = options_.clock->MonotonicMs();
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (!options_.gpus || now_ms < next_look_ms_) return;
+  }
+  const absl::StatusOr<std::vector<inference::Gpu>> gpus = options_.gpus();
+  if (!gpus.ok()) spdlog::warn("GPUs cannot be listed: {}", std::string(gpus.status().message()));
+  const absl::MutexLock lock(&mutex_);
+  if (gpus.ok()) {
+    gpus_.clear();
+    for (const inference::Gpu& gpu : *gpus) {
+      gpus_.push_back(worker::Offer(gpu, options_.resources->limits().memory_percent));
+    }
+  }
+  // Where there is none at first, none comes.
+  next_look_ms_ = gpus_.empty() ? INT64_MAX : now_ms + kLookAtGpusEveryMs;
+}
+
 pb::HostReport ModelHost::Report() {
+  LookAtGpus();
   pb::HostReport report;
   for (const LocalModel& model : Held()) {
     pb::HostReport::Held* held = report.add_held();
@@ -57,6 +84,7 @@ pb::HostReport ModelHost::Report() {
   const absl::MutexLock lock(&mutex_);
   report.set_limit_bytes(options_.limit_bytes);
   report.set_free_bytes(FreeBytes());
+  report.mutable_gpus()->Assign(gpus_.begin(), gpus_.end());
   for (const auto& [name, worker] : workers_) *report.add_hosted() = worker->State();
   return report;
 }
@@ -88,20 +116,21 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
       return one.name == order->name() && one.digest == order->digest();
     });
     if (model == held.end()) continue;  // The next report tells that it is gone.
-    workers_[name] = std::make_unique<HostedWorker>(
-        HostedWorker::Options{.program = options_.worker_path,
-                              .folder = fmt::format("{}/{}", options_.folder, ++folders_),
-                              .order = *order,
-                              .path = model->path,
-                              .file_bytes = model->bytes,
-                              .limit_bytes =
-                                  [this, name = name] {
-                                    const absl::MutexLock lock(&mutex_);
-                                    return FreeBytes(name);
-                                  },
-                              .turn = &turn_,
-                              .resources = options_.resources,
-                              .clock = options_.clock});
+    workers_[name] = std::make_unique<HostedWorker>(HostedWorker::Options{
+        .program = options_.worker_path,
+        .folder = fmt::format("{}/{}", options_.folder, ++folders_),
+        .order = *order,
+        .path = model->path,
+        .file_bytes = model->bytes,
+        .limit_bytes =
+            [this, name = name] {
+              const absl::MutexLock lock(&mutex_);
+              return FreeBytes(name);
+            },
+        .gpu_percent = gpus_.empty() ? 0 : options_.resources->limits().memory_percent,
+        .turn = &turn_,
+        .resources = options_.resources,
+        .clock = options_.clock});
   }
 }
 

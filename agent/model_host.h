@@ -12,6 +12,7 @@
 #include "agent/hosted_worker.h"
 #include "base/clock.h"
 #include "corpgrid/v1/hosting.pb.h"
+#include "inference/gpu.h"
 #include "rpc/worker_channel.h"
 
 namespace corpgrid::agent {
@@ -34,6 +35,8 @@ class ModelHost {
     // Errors: what is there cannot be told now, and counts as it was.
     std::function<absl::StatusOr<std::vector<LocalModel>>()> held;
     std::function<uint64_t()> available_bytes;  // of the machine's memory, for new programs
+    // The machine's; their drivers take a while to tell. Null: none is used.
+    std::function<absl::StatusOr<std::vector<inference::Gpu>>()> gpus;
     resources::ResourceManager* resources = nullptr;
     const Clock* clock = nullptr;
   };
@@ -52,6 +55,7 @@ class ModelHost {
 
  private:
   std::vector<LocalModel> Held();
+  void LookAtGpus();
   // Beside what the workers of other models than `but` were promised.
   uint64_t FreeBytes(const std::string& but = "") const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
@@ -61,6 +65,8 @@ class ModelHost {
   std::map<std::string, std::unique_ptr<HostedWorker>> workers_ ABSL_GUARDED_BY(mutex_);
   uint64_t folders_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<LocalModel> held_ ABSL_GUARDED_BY(mutex_);  // when it was last told
+  std::vector<corpgrid::v1::Gpu> gpus_ ABSL_GUARDED_BY(mutex_);
+  int64_t next_look_ms_ ABSL_GUARDED_BY(mutex_) = 0;  // at these
 };
 
 }  // namespace corpgrid::agent

@@ -293,6 +293,11 @@ absl::StatusOr<v1::ListModelsResponse> Client::ListModels() {
                                                              kReadPatienceMs);
 }
 
+absl::StatusOr<v1::ClusterResourcesResponse> Client::ClusterResources() {
+  return Call<v1::ClusterResourcesRequest, v1::ClusterResourcesResponse>(
+      &v1::ModelHosting::Stub::ClusterResources, {}, kReadPatienceMs);
+}
+
 absl::Status Client::Infer(const v1::InferRequest& request,
                            const std::function<void(const v1::GenerateResponse&)>& on_part,
                            const std::atomic<bool>& stop) {

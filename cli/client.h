@@ -66,6 +66,7 @@ class Client {
   absl::Status LoadModel(const corpgrid::v1::LoadModelRequest& request);
   absl::Status UnloadModel(const std::string& name);
   absl::StatusOr<corpgrid::v1::ListModelsResponse> ListModels();
+  absl::StatusOr<corpgrid::v1::ClusterResourcesResponse> ClusterResources();
   // Asks a model; `on_part` gets what comes, on the calling thread. Never repeated: half an answer
   // cannot be taken back. Errors: Cancelled, within a moment, once `stop` is true; Aborted when
   // what answered is gone while the grid is there.

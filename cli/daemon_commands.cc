@@ -21,6 +21,7 @@
 #include "cli/up.h"
 #include "fmt/format.h"
 #include "models/model_store.h"
+#include "models/worker_tool.h"
 #include "rpc/measure.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/validator_child.h"
@@ -113,6 +114,8 @@ struct AgentArguments {
   std::vector<std::string> trusted;
 };
 
+constexpr int64_t kGpusTimeoutMs = 10'000;
+
 // The models in a folder, which may come and go.
 absl::StatusOr<std::vector<agent::LocalModel>> ModelsIn(const std::string& folder) {
   std::vector<agent::LocalModel> local;
@@ -128,7 +131,7 @@ absl::StatusOr<std::vector<agent::LocalModel>> ModelsIn(const std::string& folde
 }
 
 // Without the program that hosts models there is nothing to offer.
-absl::Status OfferModels(const std::string& folder, const std::string& memory,
+absl::Status OfferModels(const std::string& folder, const std::string& memory, bool gpus,
                          agent::Options* options) {
   if (!memory.empty()) {
     ASSIGN_OR_RETURN(options->model_memory_bytes, ParseBytes(memory));
@@ -137,6 +140,11 @@ absl::Status OfferModels(const std::string& folder, const std::string& memory,
   if (!worker.ok()) return absl::OkStatus();
   options->worker_path = *worker;
   options->models = [folder = fs::absolute(folder).string()] { return ModelsIn(folder); };
+  if (gpus) {
+    options->gpus = [worker = *worker] {
+      return models::ListGpus({.path = worker, .timeout_ms = kGpusTimeoutMs});
+    };
+  }
   return absl::OkStatus();
 }
 
@@ -164,7 +172,7 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   ASSIGN_OR_RETURN(options.runner_path, FindBeside("corpgrid-runner"));
   const std::string beside = common.data_given ? options.data_folder : common.data_folder;
   RETURN_IF_ERROR(OfferModels(arguments.models.empty() ? beside + "/models" : arguments.models,
-                              arguments.model_memory, &options));
+                              arguments.model_memory, arguments.limits.gpus, &options));
   unsetenv("CORPGRID_JOIN");  // no child needs to see it
   const std::atomic<bool> never = false;
   return agent::RunAgent(options, never);

@@ -45,6 +45,10 @@ void AddLimitOptions(CLI::App* command, const std::string& preset, LimitArgument
       ->check(CLI::Range(1, 1000))
       ->envname("CORPGRID_ONE_OF");
   command
+      ->add_flag("--gpus,!--no-gpus", arguments->gpus,
+                 "Whether models may be hosted on GPUs (default: yes)")
+      ->envname("CORPGRID_GPUS");
+  command
       ->add_option(
           "--metrics", arguments->metrics,
           "Where to show what it counts, at /metrics, as 127.0.0.1:9090 (default: nowhere)")

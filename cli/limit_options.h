@@ -14,6 +14,7 @@ struct LimitArguments {
   std::string requests_per_second = {};  // empty: the preset's
   uint32_t one_of = 1;                   // that lend of the device together
   std::string metrics = {};              // empty: not shown
+  bool gpus = true;
 
   // Errors: InvalidArgument.
   absl::StatusOr<resources::Limits> Parse() const;

@@ -46,6 +46,12 @@ std::string_view StateWord(v1::HostedModel::State state) {
   }
 }
 
+// "laptop", "server Vulkan0".
+std::string PlaceOf(const v1::Replica& replica) {
+  const std::string& gpu = replica.hosted().gpu();
+  return replica.device_name() + (gpu.empty() ? "" : " " + Printable(gpu));
+}
+
 Json ToJson(const v1::LoadedModel& model) {
   Json replicas = Json::array();
   for (const v1::Replica& replica : model.replicas()) {
@@ -53,6 +59,8 @@ Json ToJson(const v1::LoadedModel& model) {
     replicas.push_back({{"device_id", replica.device_id()},
                         {"device", replica.device_name()},
                         {"state", StateWord(hosted.state())},
+                        {"gpu", hosted.gpu()},
+                        {"gpu_bytes", hosted.gpu_bytes()},
                         {"needs_bytes", hosted.needs_bytes()},
                         {"resident_bytes", hosted.resident_bytes()},
                         {"running", hosted.running()},
@@ -92,11 +100,12 @@ absl::Status Show(const Common& common) {
     for (const v1::Replica& replica : model.replicas()) {
       const v1::HostedModel& hosted = replica.hosted();
       const bool ready = hosted.state() == v1::HostedModel::READY;
-      table.AddRow({model.name(), std::string(StateWord(hosted.state())), replica.device_name(),
-                    ready ? FormatBytes(hosted.resident_bytes()) : "",
-                    hosted.needs_bytes() > 0 ? FormatBytes(hosted.needs_bytes()) : "",
-                    std::to_string(hosted.running()), std::to_string(hosted.waiting()),
-                    ready ? FormatDuration(static_cast<int64_t>(hosted.idle_ms())) : ""});
+      table.AddRow(
+          {model.name(), std::string(StateWord(hosted.state())), PlaceOf(replica),
+           ready ? FormatBytes(hosted.resident_bytes() + hosted.gpu_bytes()) : "",
+           hosted.needs_bytes() > 0 ? FormatBytes(hosted.needs_bytes() + hosted.gpu_bytes()) : "",
+           std::to_string(hosted.running()), std::to_string(hosted.waiting()),
+           ready ? FormatDuration(static_cast<int64_t>(hosted.idle_ms())) : ""});
     }
     if (model.replicas().empty()) {
       table.AddRow({model.name(), model.asleep() ? "asleep" : "waiting", "", "", "", "", "", ""});
@@ -111,6 +120,35 @@ absl::Status Show(const Common& common) {
     if (model.why().empty()) continue;
     Say(fmt::format("{} has {} of {} replicas: {}", model.name(), model.replicas_size(),
                     model.settings().replicas(), Printable(model.why())));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShowResources(const Common& common) {
+  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
+  ASSIGN_OR_RETURN(const v1::ClusterResourcesResponse resources, client->ClusterResources());
+  Json backends = Json::array();
+  Table table({{"BACKEND"},
+               {"DEVICES", true},
+               {"TAKING MODELS", true},
+               {"MEMORY FOR MODELS", true},
+               {"FREE", true}});
+  for (const auto& backend : resources.backends()) {
+    backends.push_back({{"backend", backend.backend()},
+                        {"devices", backend.devices()},
+                        {"taking", backend.taking()},
+                        {"limit_bytes", backend.limit_bytes()},
+                        {"free_bytes", backend.free_bytes()}});
+    table.AddRow({Printable(backend.backend()), std::to_string(backend.devices()),
+                  std::to_string(backend.taking()), FormatBytes(backend.limit_bytes()),
+                  FormatBytes(backend.free_bytes())});
+  }
+  if (common.json) {
+    PrintJson(Json{{"backends", std::move(backends)}});
+  } else if (table.empty()) {
+    Say("no device that is there hosts models");
+  } else {
+    Print(table.ToText());
   }
   return absl::OkStatus();
 }
@@ -173,7 +211,7 @@ absl::Status Load(const Common& common, const LoadArguments& arguments) {
   if (common.json) {
     PrintJson(arguments.no_wait ? Json{{"name", arguments.name}} : ToJson(model));
   } else if (!arguments.no_wait) {
-    Say(fmt::format("{} is ready on {}", arguments.name, model.replicas(0).device_name()));
+    Say(fmt::format("{} is ready on {}", arguments.name, PlaceOf(model.replicas(0))));
   }
   return absl::OkStatus();
 }
@@ -232,6 +270,10 @@ void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
              "  corpgrid model ps\n"
              "  corpgrid model ps --json | jq '.models[] | {name, asleep}'",
              [&common = tree.common] { return Exit(common, Show(common)); });
+  AddCommand(tree, group, "resources", "What devices have for models, by what computes them",
+             "  corpgrid model resources\n"
+             "\"cpu\" are the machines' processors, \"vulkan\" and others their GPUs.",
+             [&common = tree.common] { return Exit(common, ShowResources(common)); });
 }
 
 }  // namespace corpgrid::cli

@@ -20,6 +20,7 @@
 #include "http/listen.h"
 #include "http/metrics_page.h"
 #include "http/server.h"
+#include "models/worker_tool.h"
 #include "platform/device.h"
 #include "platform/load.h"
 #include "platform/memory.h"
@@ -32,6 +33,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kGraceMs = 5000;
+constexpr int64_t kGpusTimeoutMs = 10'000;
 
 struct ServeArguments {
   std::string file;
@@ -91,6 +93,13 @@ absl::StatusOr<std::unique_ptr<gateway::LocalModel>> Host(const ServeArguments& 
   options.load.set_threads(arguments.threads);
   ASSIGN_OR_RETURN(const uint64_t available, platform::AvailableMemory());
   options.load.set_memory_limit_bytes(std::min(available, resources->memory_bytes()));
+  if (arguments.limits.gpus) {
+    const auto gpus = models::ListGpus({.path = options.program, .timeout_ms = kGpusTimeoutMs});
+    if (!gpus.ok()) spdlog::warn("no GPU is used: {}", std::string(gpus.status().message()));
+    if (gpus.ok() && !gpus->empty()) {
+      options.load.set_gpu_percent(resources->limits().memory_percent);
+    }
+  }
   options.resources = resources;
   return gateway::LocalModel::Start(std::move(options));
 }
@@ -176,6 +185,11 @@ absl::Status Serve(const Common& common, const ServeArguments& arguments) {
     Say(fmt::format("metrics at port {}", metrics->port()));
   }
   ASSIGN_OR_RETURN(const auto model, Host(arguments, folder.path(), resources.get()));
+  if (const auto loaded = model->loaded(); !loaded.gpu().empty()) {
+    Say("the model is on " + loaded.gpu());
+  } else if (!loaded.why_no_gpu().empty()) {
+    Say("the model is on no GPU: " + loaded.why_no_gpu());
+  }
   const absl::Status status = Answer(model.get(), arguments.listen, arguments.key_file, stops,
                                      [&](const std::string& url, const std::string& key) {
                                        Announce(common, url, model->List().front().name, key,

@@ -31,7 +31,7 @@ Reply Grid::Do(const WakeModel& c, Effects*) { return hosting_.Wake(c.name, meta
 Reply Grid::Do(const ReportHost& c, Effects*) {
   const Device* device = FindDevice(c.report.device);
   if (!device) return absl::UnauthenticatedError("unknown device: register first");
-  Hosting::Facts facts{.name = device->row.name, .backends = device->row.backends};
+  Hosting::Facts facts{.name = device->row.name};
   if (device->row.drained) {
     facts.closed = "it is drained";
   } else if (c.condition.power == Power::kBattery) {

@@ -36,6 +36,15 @@ struct HostedModel {
   uint32_t waiting = 0;
   int64_t idle_ms = 0;     // since its last request ended, or since it was loaded
   std::string error = "";  // why it failed, with the figures or the worker's last words
+  std::string gpu = "";    // of its device, that has it; empty: processors compute it
+  uint64_t gpu_bytes = 0;  // of that one's memory, beside needs_bytes
+};
+
+// A GPU that models can be on.
+struct HostGpu {
+  std::string backend;       // "vulkan"
+  uint64_t limit_bytes = 0;  // of its memory, that may be in use
+  uint64_t free_bytes = 0;   // of these
 };
 
 struct HostReport {
@@ -44,6 +53,7 @@ struct HostReport {
   uint64_t free_bytes = 0;   // for more models: of the limit, and of the machine's memory
   std::vector<HeldModel> held = {};
   std::vector<HostedModel> hosted = {};
+  std::vector<HostGpu> gpus = {};
 };
 
 // All that a device is to host; what else it has it unloads.
@@ -68,9 +78,9 @@ struct ModelView {
 struct HostView {
   DeviceId device;
   std::string name;
-  uint32_t backends = 0;  // bit set of job::Backend
   uint64_t limit_bytes = 0;
   uint64_t free_bytes = 0;
+  std::vector<HostGpu> gpus;
   std::string closed;  // why it takes no models now; empty: it does
   std::vector<HeldModel> held;
 };

@@ -46,8 +46,13 @@ void Hosting::Load(std::vector<ModelRow> rows, int64_t now_ms) {
   }
 }
 
-uint64_t Hosting::FreeOf(const Host& host) {
-  return host.report.free_bytes - std::min(host.report.free_bytes, host.promised_bytes);
+Hosting::Room Hosting::RoomOf(const Host& host) {
+  Room room{host.report.free_bytes, host.report.limit_bytes};
+  for (const HostGpu& gpu : host.report.gpus) {
+    if (gpu.free_bytes > room.free_bytes) room = {gpu.free_bytes, gpu.limit_bytes};
+  }
+  room.free_bytes -= std::min(room.free_bytes, host.promised_bytes);
+  return room;
 }
 
 bool Hosting::Holds(const Host& host, const ModelRow& row) {
@@ -68,10 +73,11 @@ std::string Hosting::WhyNot(const ModelRow& row, const Host& host, const Model* 
     }
   }
   const uint64_t bytes = FindHeld(host.report, row.name)->bytes;
-  const uint64_t free = FreeOf(host);
-  if (bytes > free) {
+  const Room room = RoomOf(host);
+  if (bytes > room.free_bytes) {
     return fmt::format("its files alone are {}, and {} of the {} that models may have are free",
-                       FormatBytes(bytes), FormatBytes(free), FormatBytes(host.report.limit_bytes));
+                       FormatBytes(bytes), FormatBytes(room.free_bytes),
+                       FormatBytes(room.limit_bytes));
   }
   return "";
 }
@@ -260,7 +266,7 @@ void Hosting::Place(Model& model, int64_t now_ms) {
     Host* best = nullptr;
     for (auto& [id, host] : hosts_) {
       if (!Holds(host, model.row) || !WhyNot(model.row, host, &model, now_ms).empty()) continue;
-      if (!best || FreeOf(host) > FreeOf(*best)) best = &host;
+      if (!best || RoomOf(host).free_bytes > RoomOf(*best).free_bytes) best = &host;
     }
     if (!best) return;
     best->promised_bytes += FindHeld(best->report, model.row.name)->bytes;
@@ -297,8 +303,8 @@ HostingView Hosting::View(int64_t now_ms) const {
   }
   for (const auto& [id, host] : hosts_) {
     if (!IsHere(host, now_ms)) continue;
-    view.hosts.push_back({id, host.facts.name, host.facts.backends, host.report.limit_bytes,
-                          host.report.free_bytes, host.facts.closed, host.report.held});
+    view.hosts.push_back({id, host.facts.name, host.report.limit_bytes, host.report.free_bytes,
+                          host.report.gpus, host.facts.closed, host.report.held});
   }
   return view;
 }

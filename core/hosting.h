@@ -18,21 +18,22 @@ namespace corpgrid::core {
 // so that nothing has to be fenced, and a new leader asks instead of remembering.
 //
 // A model goes to a device that has its very files, is there, takes models, and has memory for the
-// files' bytes; the worker's own estimate has the last word. One that failed on a device stays away
-// from it for a while, twice as long each time.
+// files' bytes, of its own or a GPU's; which of these, and whether it fits, the worker's own
+// estimate decides there. One that failed on a device stays away from it for a while, twice as long
+// each time.
 class Hosting {
  public:
   static constexpr size_t kMaxNameBytes = 128;
   static constexpr size_t kMaxModels = 1000;
   static constexpr uint32_t kMaxReplicas = 100;
   static constexpr size_t kMaxHeld = 1000;  // models that a device tells of
+  static constexpr size_t kMaxGpus = 64;    // of a device
   static constexpr int64_t kRetryMs = 5000;
   static constexpr int64_t kMaxRetryMs = 300'000;
 
   // What the grid knows of a device.
   struct Facts {
     std::string name;
-    uint32_t backends = 0;
     std::string closed = "";  // why it takes no models; empty: it does
   };
 
@@ -86,8 +87,13 @@ class Hosting {
   bool IsHere(const Host& host, int64_t now_ms) const {
     return now_ms - host.heard_ms < silent_ms_;
   }
-  // For more models, those aside that were promised to it.
-  static uint64_t FreeOf(const Host& host);
+  // The most that one more model could have, in the machine's memory or a GPU's, without what was
+  // promised to others; and of how much.
+  struct Room {
+    uint64_t free_bytes = 0;
+    uint64_t limit_bytes = 0;
+  };
+  static Room RoomOf(const Host& host);
   // Why `host`, which has the model's files, cannot take a replica of it now; empty when it can.
   // Without a `model`: whatever is and was hosted.
   std::string WhyNot(const ModelRow& row, const Host& host, const Model* model,

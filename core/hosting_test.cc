@@ -29,7 +29,8 @@ class HostingTest : public TestGrid, public ::testing::Test {
             .limit_bytes = 8 * kGiB,
             .free_bytes = free,
             .held = {{.name = "chat", .digest = Digest(digest), .bytes = 2 * kGiB}},
-            .hosted = {}};
+            .hosted = {},
+            .gpus = {}};
   }
 
   // The names of the models that the device is to host.
@@ -107,6 +108,22 @@ TEST_F(HostingTest, WhatFitsNowhereIsRefusedWithTheFigures) {
                               "8 GiB that models may have are free"),
                     HasSubstr("device 2 \"bob's\": it is on battery")));
   EXPECT_TRUE(View().row.name.empty());
+}
+
+TEST_F(HostingTest, AGpuHasRoomWhereTheMachineHasNone) {
+  const DeviceId device = Join("ann");
+  HostReport report = Holder(device, kGiB);
+  Report(report);
+  EXPECT_THAT(std::string(Load({.name = "chat"}).message()),
+              HasSubstr("1 GiB of the 8 GiB that models may have are free"));
+  report.gpus = {{.backend = "vulkan", .limit_bytes = 4 * kGiB, .free_bytes = kGiB},
+                 {.backend = "vulkan", .limit_bytes = 6 * kGiB, .free_bytes = 3 * kGiB}};
+  Report(report);
+  EXPECT_EQ(Load({.name = "chat"}), absl::OkStatus());
+  EXPECT_THAT(Report(report), ElementsAre("chat"));
+  report.gpus[1].free_bytes = 0;
+  Report(Hosting(report, ReplicaState::kFailed, "no room"));
+  EXPECT_THAT(View().why, HasSubstr("no room"));
 }
 
 TEST_F(HostingTest, WhatNobodyHasIsRefusedWithWhatIsNearest) {

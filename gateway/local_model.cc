@@ -89,9 +89,11 @@ void LocalModel::Run() {
 }
 
 absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> LocalModel::Host() {
-  ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({.program = options_.program,
-                                                              .folder = options_.folder,
-                                                              .model = options_.load.path()}));
+  ASSIGN_OR_RETURN(auto worker,
+                   worker::WorkerProcess::Start({.program = options_.program,
+                                                 .folder = options_.folder,
+                                                 .model = options_.load.path(),
+                                                 .gpus = options_.load.gpu_percent() > 0}));
   if (absl::Status status = Load(worker->address()); !status.ok()) {
     if (const auto ended = worker->Ended()) {
       return absl::UnavailableError(fmt::format("the worker {}", *ended));

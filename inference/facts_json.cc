@@ -43,6 +43,16 @@ void VisitEstimate(Estimate& estimate, Visit visit) {
   visit("kv_bytes", estimate.kv_bytes);
   visit("compute_bytes", estimate.compute_bytes);
   visit("process_bytes", estimate.process_bytes);
+  visit("gpu_bytes", estimate.gpu_bytes);
+}
+
+template <typename Device, typename Visit>
+void VisitGpu(Device& gpu, Visit visit) {
+  visit("name", gpu.name);
+  visit("backend", gpu.backend);
+  visit("description", gpu.description);
+  visit("total_bytes", gpu.total_bytes);
+  visit("free_bytes", gpu.free_bytes);
 }
 
 // Reads one field after the other and keeps the first trouble.
@@ -101,6 +111,12 @@ Json ToJson(const MemoryEstimate& estimate) {
   return json;
 }
 
+Json ToJson(const Gpu& gpu) {
+  Json json = Json::object();
+  VisitGpu(gpu, [&](const char* name, const auto& value) { json[name] = value; });
+  return json;
+}
+
 absl::StatusOr<ModelFacts> ParseFacts(const Json& json) {
   ModelFacts facts;
   Reader reader(json);
@@ -123,6 +139,14 @@ absl::StatusOr<MemoryEstimate> ParseEstimate(const Json& json) {
   VisitEstimate(estimate, [&](const char* name, auto& value) { reader(name, value); });
   if (!reader.status().ok()) return reader.status();
   return estimate;
+}
+
+absl::StatusOr<Gpu> ParseGpu(const Json& json) {
+  Gpu gpu;
+  Reader reader(json);
+  VisitGpu(gpu, [&](const char* name, auto& value) { reader(name, value); });
+  if (!reader.status().ok()) return reader.status();
+  return gpu;
 }
 
 }  // namespace corpgrid::inference

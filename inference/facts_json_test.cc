@@ -19,6 +19,12 @@ TEST(FactsJsonTest, FactsComeBackAsTheyWere) {
       .weight_bytes = 1, .kv_bytes = 2, .compute_bytes = 3, .process_bytes = 4};
   EXPECT_EQ(ToJson(estimate)["total_bytes"], 10);
   EXPECT_EQ(ParseEstimate(ToJson(estimate))->total_bytes(), 10u);
+  const Gpu gpu = {.name = "Vulkan0",
+                   .backend = "vulkan",
+                   .description = "fast",
+                   .total_bytes = 2,
+                   .free_bytes = 1};
+  EXPECT_EQ(ToJson(ParseGpu(ToJson(gpu)).value()), ToJson(gpu));
 }
 
 TEST(FactsJsonTest, WrongKindsAreErrorsThatNameTheField) {

@@ -52,8 +52,10 @@ struct MemoryEstimate {
   uint64_t kv_bytes = 0;       // keys and values, or what the architecture keeps instead
   uint64_t compute_bytes = 0;  // what a step works in, and its logits
   uint64_t process_bytes = 0;  // the worker without a model
+  uint64_t gpu_bytes = 0;      // of all these, that are a GPU's
 
   uint64_t total_bytes() const { return weight_bytes + kv_bytes + compute_bytes + process_bytes; }
+  uint64_t machine_bytes() const { return total_bytes() - gpu_bytes; }
 };
 
 }  // namespace corpgrid::inference

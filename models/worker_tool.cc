@@ -7,12 +7,12 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 
 #include "base/clock.h"
 #include "base/last_words.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "inference/worker_environment.h"
 #include "platform/process.h"
 
 namespace corpgrid::models {
@@ -120,15 +120,6 @@ absl::Status Listen(const WorkerProgram& program, Pipe* output, Pipe* errors,
   return absl::OkStatus();
 }
 
-std::vector<std::string> Environment() {
-  std::vector<std::string> environment = {"PATH=/usr/bin:/bin", "GGML_NO_BACKTRACE=1"};
-  for (const char* name : {"OMP_WAIT_POLICY", "GGML_VK_VISIBLE_DEVICES", "VK_DRIVER_FILES"}) {
-    if (const char* value = std::getenv(name))
-      environment.push_back(fmt::format("{}={}", name, value));
-  }
-  return environment;
-}
-
 }  // namespace
 
 absl::StatusOr<Json> RunWorkerTool(const WorkerProgram& program,
@@ -140,7 +131,7 @@ absl::StatusOr<Json> RunWorkerTool(const WorkerProgram& program,
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   absl::StatusOr<platform::Process> process =
       platform::Process::Start({.argv = std::move(argv),
-                                .env = Environment(),
+                                .env = inference::WorkerEnvironment(),
                                 .fds = {{output.write.get(), 1}, {errors.write.get(), 2}},
                                 .die_with_thread = true});
   if (process.status().code() == absl::StatusCode::kNotFound) {
@@ -186,6 +177,17 @@ absl::StatusOr<inference::MemoryEstimate> EstimateFile(const WorkerProgram& prog
                    RunWorkerTool(program, {"estimate", file, "--context", std::to_string(context),
                                            "--sequences", std::to_string(sequences)}));
   return inference::ParseEstimate(json);
+}
+
+absl::StatusOr<std::vector<inference::Gpu>> ListGpus(const WorkerProgram& program) {
+  ASSIGN_OR_RETURN(const Json json, RunWorkerTool(program, {"gpus"}));
+  std::vector<inference::Gpu> gpus;
+  if (!json.is_object()) return absl::InternalError("the worker program lists no GPUs");
+  for (const Json& one : json.value("gpus", Json::array())) {
+    ASSIGN_OR_RETURN(inference::Gpu gpu, inference::ParseGpu(one));
+    gpus.push_back(std::move(gpu));
+  }
+  return gpus;
 }
 
 }  // namespace corpgrid::models

@@ -79,7 +79,16 @@ core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
                              .running = hosted.running(),
                              .waiting = hosted.waiting(),
                              .idle_ms = static_cast<int64_t>(std::min(hosted.idle_ms(), kMaxMs)),
-                             .error = Short(hosted.error())});
+                             .error = Short(hosted.error()),
+                             .gpu = Short(hosted.gpu()),
+                             .gpu_bytes = std::min(hosted.gpu_bytes(), kMaxBytes)});
+  }
+  for (const pb::Gpu& gpu : message.gpus()) {
+    if (report.gpus.size() == core::Hosting::kMaxGpus) break;
+    report.gpus.push_back(
+        {.backend = Short(gpu.backend()),
+         .limit_bytes = std::min(gpu.limit_bytes(), kMaxBytes),
+         .free_bytes = std::min({gpu.free_bytes(), gpu.limit_bytes(), kMaxBytes})});
   }
   return report;
 }
@@ -124,27 +133,27 @@ void ToMessage(const core::ModelView& view, pb::LoadedModel* out) {
     hosted->set_waiting(replica.hosted.waiting);
     hosted->set_idle_ms(static_cast<uint64_t>(replica.hosted.idle_ms));
     hosted->set_error(replica.hosted.error);
+    hosted->set_gpu(replica.hosted.gpu);
+    hosted->set_gpu_bytes(replica.hosted.gpu_bytes);
   }
 }
 
 void ToMessage(const std::vector<core::HostView>& hosts, pb::ClusterResourcesResponse* out) {
   std::map<std::string, pb::ClusterResourcesResponse::Backend> backends;
-  for (const core::HostView& host : hosts) {
-    // Workers compute on GPUs where there are any.
-    std::string backend = "cpu";
-    for (const job::Backend gpu :
-         {job::Backend::kCuda, job::Backend::kMetal, job::Backend::kVulkan}) {
-      if (host.backends >> static_cast<unsigned>(gpu) & 1) {
-        backend = std::string(job::ToText(gpu));
-        break;
-      }
-    }
+  const auto add = [&](const std::string& backend, bool taking, uint64_t limit, uint64_t free) {
     auto& sum = backends[backend];
     sum.set_backend(backend);
     sum.set_devices(sum.devices() + 1);
-    if (host.closed.empty()) sum.set_taking(sum.taking() + 1);
-    sum.set_limit_bytes(sum.limit_bytes() + host.limit_bytes);
-    sum.set_free_bytes(sum.free_bytes() + host.free_bytes);
+    if (taking) sum.set_taking(sum.taking() + 1);
+    sum.set_limit_bytes(sum.limit_bytes() + limit);
+    sum.set_free_bytes(sum.free_bytes() + free);
+  };
+  for (const core::HostView& host : hosts) {
+    const bool taking = host.closed.empty();
+    add("cpu", taking, host.limit_bytes, host.free_bytes);
+    for (const core::HostGpu& gpu : host.gpus) {
+      add(gpu.backend, taking, gpu.limit_bytes, gpu.free_bytes);
+    }
   }
   for (auto& [name, sum] : backends) *out->add_backends() = std::move(sum);
 }

@@ -150,7 +150,7 @@ class HostingGridTest(GridTest):
 
     def prepare(self):
         for number in range(1, self.agents + 1):
-            self.grid.envs[f"agent-{number}"] = {"CORPGRID_MODELS": str(self.store),
+            self.grid.envs[f"agent-{number}"] = {"CORPGRID_MODELS": str(self.store), "CORPGRID_GPUS": "false",
                                                  "CORPGRID_MODEL_MEMORY": "512MiB"}
 
 

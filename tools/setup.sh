@@ -19,7 +19,9 @@ else
   build+=(libboost-dev)
 fi
 # clang-format 19 is in every Debian from 12 on: one version, so that all machines agree.
-test=("${build[@]}" clang-format-19 iproute2 libbenchmark-dev libgmock-dev libgtest-dev postgresql)
+# Mesa's drivers have a GPU that processors play.
+test=("${build[@]}" clang-format-19 iproute2 libbenchmark-dev libgmock-dev libgtest-dev
+  mesa-vulkan-drivers postgresql)
 fuzz=("${build[@]}" clang libclang-rt-dev)
 lint=("${test[@]}" clang clang-tidy shellcheck)
 suite=forky  # where what this release does not have comes from

@@ -13,4 +13,7 @@ namespace corpgrid::worker {
 absl::Status ConfineFiles(const std::vector<std::string>& read,
                           const std::vector<std::string>& write);
 
+// What GPUs' drivers open, to be written to.
+std::vector<std::string> GpuFiles();
+
 }  // namespace corpgrid::worker

@@ -24,6 +24,8 @@ struct HostedModel {
   inference::ModelFacts facts;
   inference::MemoryEstimate estimate;
   std::string library;
+  std::string gpu;         // that has it; empty: processors compute it
+  std::string why_no_gpu;  // though one was allowed
   std::function<absl::StatusOr<std::string>(const inference::Chat& chat)> render_chat;
   // A vector for a text; one call at a time, beside the decoder's. Empty: it makes none.
   std::function<absl::StatusOr<std::vector<float>>(std::span<const inference::Token> text)> embed;

@@ -10,14 +10,19 @@
 #include "base/text.h"
 #include "inference/llama/embedder.h"
 #include "inference/llama/estimate.h"
+#include "inference/llama/gpus.h"
 #include "inference/llama/library.h"
 #include "inference/llama/llama_decoder.h"
+#include "worker/gpus.h"
 #include "worker/load_model.h"
 
 namespace corpgrid::worker {
 namespace {
 
 namespace pb = corpgrid::v1;
+
+// What a GPU's driver takes of the machine's memory without being used.
+constexpr uint64_t kIdleDriverBytes = 64 << 20;
 
 inference::DecoderOptions OptionsOf(const pb::LoadRequest& request) {
   return {.slots = request.sequences(),
@@ -47,6 +52,51 @@ absl::Status CheckTokens(const inference::DecoderOptions& options) {
                   sequences, options.context, FormatBytes(kMostBytes), HowToNeedLess(sequences)));
 }
 
+absl::Status CheckFits(const pb::LoadRequest& request, const inference::DecoderOptions& options,
+                       const inference::MemoryEstimate& estimate) {
+  const uint64_t limit = request.memory_limit_bytes();
+  if (limit == 0 || estimate.machine_bytes() <= limit) return absl::OkStatus();
+  return absl::ResourceExhaustedError(fmt::format(
+      "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and {} "
+      "are allowed; {}",
+      request.path(), FormatBytes(estimate.total_bytes()), FormatBytes(estimate.weight_bytes),
+      FormatBytes(estimate.kv_bytes), options.slots, options.context,
+      FormatBytes(estimate.compute_bytes), FormatBytes(limit), HowToNeedLess(options.slots)));
+}
+
+// Whether the model has a place in the memory of the GPU that has most room; says which, or why
+// not.
+absl::StatusOr<bool> ChooseGpu(const pb::LoadRequest& request,
+                               const inference::DecoderOptions& options, HostedModel* hosted) {
+  if (request.gpu_percent() == 0) return false;
+  if (request.gpu_percent() > 100) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} % of a GPU is no part of it", request.gpu_percent()));
+  }
+  pb::Gpu best;
+  for (const inference::Gpu& gpu : inference::ListGpus()) {
+    pb::Gpu offer = Offer(gpu, request.gpu_percent());
+    if (best.name().empty() || offer.free_bytes() > best.free_bytes()) best = std::move(offer);
+  }
+  if (best.name().empty()) {
+    hosted->why_no_gpu = "there is none";
+    return false;
+  }
+  ASSIGN_OR_RETURN(const inference::MemoryEstimate estimate,
+                   inference::EstimateMemory(request.path(), options, best.name()));
+  if (estimate.gpu_bytes > best.free_bytes()) {
+    hosted->why_no_gpu =
+        fmt::format("it needs about {} of {} ({}), and {} of the {} that may be in use are free",
+                    FormatBytes(estimate.gpu_bytes), best.name(), best.description(),
+                    FormatBytes(best.free_bytes()), FormatBytes(best.limit_bytes()));
+    return false;
+  }
+  RETURN_IF_ERROR(CheckFits(request, options, estimate));
+  hosted->gpu = best.name();
+  hosted->estimate = estimate;
+  return true;
+}
+
 // Beside what the model has already.
 absl::StatusOr<std::shared_ptr<inference::Embedder>> MakeEmbedder(const inference::Model& model,
                                                                   const pb::LoadRequest& request,
@@ -55,12 +105,12 @@ absl::StatusOr<std::shared_ptr<inference::Embedder>> MakeEmbedder(const inferenc
                                                                   uint32_t threads) {
   if (request.memory_limit_bytes() > 0) {
     ASSIGN_OR_RETURN(const inference::MemoryEstimate estimate,
-                     inference::EstimateEmbedder(request.path(), context, threads));
-    if (used_bytes + estimate.total_bytes() > request.memory_limit_bytes()) {
+                     inference::EstimateEmbedder(request.path(), context, threads, model.gpu()));
+    if (used_bytes + estimate.machine_bytes() > request.memory_limit_bytes()) {
       return absl::ResourceExhaustedError(fmt::format(
           "embeddings of up to {} tokens need about {} beside the {} that the model has, and {} "
           "are allowed; load it with a shorter context",
-          context, FormatBytes(estimate.total_bytes()), FormatBytes(used_bytes),
+          context, FormatBytes(estimate.machine_bytes()), FormatBytes(used_bytes),
           FormatBytes(request.memory_limit_bytes())));
     }
   }
@@ -77,18 +127,13 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
   }
   RETURN_IF_ERROR(CheckTokens(options));
   HostedModel hosted;
-  ASSIGN_OR_RETURN(hosted.estimate, inference::EstimateMemory(request.path(), options));
-  if (request.memory_limit_bytes() > 0 &&
-      hosted.estimate.total_bytes() > request.memory_limit_bytes()) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and "
-        "{} are allowed; {}",
-        request.path(), FormatBytes(hosted.estimate.total_bytes()),
-        FormatBytes(hosted.estimate.weight_bytes), FormatBytes(hosted.estimate.kv_bytes),
-        options.slots, options.context, FormatBytes(hosted.estimate.compute_bytes),
-        FormatBytes(request.memory_limit_bytes()), HowToNeedLess(options.slots)));
+  ASSIGN_OR_RETURN(const bool has_gpu, ChooseGpu(request, options, &hosted));
+  if (!has_gpu) {
+    ASSIGN_OR_RETURN(hosted.estimate, inference::EstimateMemory(request.path(), options));
+    if (request.gpu_percent() > 0) hosted.estimate.process_bytes += kIdleDriverBytes;
+    RETURN_IF_ERROR(CheckFits(request, options, hosted.estimate));
   }
-  ASSIGN_OR_RETURN(auto model, inference::Model::Load(request.path()));
+  ASSIGN_OR_RETURN(auto model, inference::Model::Load(request.path(), hosted.gpu));
   hosted.facts = model->facts();
   std::shared_ptr<inference::Embedder> embedder;
   if (hosted.facts.only_embeds) {
@@ -104,7 +149,7 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
     return model->RenderChat(chat);
   };
   hosted.embed =
-      [model = model.get(), request, used_bytes = hosted.estimate.total_bytes(),
+      [model = model.get(), request, used_bytes = hosted.estimate.machine_bytes(),
        context = hosted.context, threads = options.threads, embedder = std::move(embedder)](
           std::span<const inference::Token> text) mutable -> absl::StatusOr<std::vector<float>> {
     if (!embedder) {  // its memory is taken when it is first asked for

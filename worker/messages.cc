@@ -122,9 +122,12 @@ void Fill(const HostedModel& model, pb::LoadResponse* message) {
   estimate->set_kv_bytes(model.estimate.kv_bytes);
   estimate->set_compute_bytes(model.estimate.compute_bytes);
   estimate->set_process_bytes(model.estimate.process_bytes);
+  estimate->set_gpu_bytes(model.estimate.gpu_bytes);
   message->set_sequences(model.sequences);
   message->set_context(model.context);
   message->set_library(model.library);
+  message->set_gpu(model.gpu);
+  message->set_why_no_gpu(model.why_no_gpu);
 }
 
 void Fill(const inference::EngineStats& stats, pb::GetStatsResponse* message) {

@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "inference/facts_json.h"
 #include "inference/llama/estimate.h"
+#include "inference/llama/gpus.h"
 #include "inference/llama/inspect.h"
 #include "inference/llama/measure.h"
 #include "inference/llama/quantize.h"
@@ -158,6 +159,15 @@ void AddTools(CLI::App* app, std::function<int()>* tool) {
   measure->add_option("--reference", arguments->reference, "The model to compare with");
   measure->add_option("--chunk", arguments->quality.chunk_tokens, "Tokens read at once");
   measure->add_option("--tokens", arguments->quality.max_tokens, "Of the text, at most");
+
+  app->add_subcommand("gpus", "The GPUs that models can be hosted on")->callback([=] {
+    *tool = [] {
+      Json gpus = Json::array();
+      for (const inference::Gpu& gpu : inference::ListGpus()) gpus.push_back(ToJson(gpu));
+      Line({{"result", {{"gpus", std::move(gpus)}}}});
+      return 0;
+    };
+  });
 }
 
 }  // namespace corpgrid::worker

@@ -88,19 +88,26 @@ int Main(int argc, char** argv) {
   std::vector<std::string> models;
   app.add_option("--read", models, "Folder of models, of which it reads no others; again for more")
       ->allow_extra_args(false);
+  bool uses_gpus = false;
+  app.add_flag("--gpus", uses_gpus, "Models may be loaded into a GPU's memory");
   AddTools(&app, &tool);
   CLI11_PARSE(app, argc, argv);
   if (socket.empty() && !tool) return Fail("--socket is required");
   if (const absl::Status alone = platform::ConfineSockets(); !alone.ok()) {
     return Fail(std::string(alone.message()));
   }
+  uses_gpus = uses_gpus || app.got_subcommand("gpus");
+  if (uses_gpus) inference::UseGpus();
   if (const absl::Status status = inference::PrepareLibrary(); !status.ok()) {
     return Fail(std::string(status.message()));
   }
   if (tool) return tool();
   if (models.empty()) return Serve(socket);
-  const absl::Status confined =
-      ConfineFiles(models, {std::filesystem::path(socket).parent_path().string()});
+  std::vector<std::string> write = {std::filesystem::path(socket).parent_path().string()};
+  if (uses_gpus) {
+    for (std::string& file : GpuFiles()) write.push_back(std::move(file));
+  }
+  const absl::Status confined = ConfineFiles(models, write);
   return confined.ok() ? Serve(socket) : Fail(std::string(confined.message()));
 }
 

@@ -17,6 +17,7 @@
 #include "base/last_words.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "inference/worker_environment.h"
 
 namespace corpgrid::worker {
 namespace {
@@ -52,9 +53,10 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Start(const Option
   for (const std::string& folder : FoldersOf(options.model)) {
     argv.insert(argv.end(), {"--read", folder});
   }
+  if (options.gpus) argv.emplace_back("--gpus");
   ASSIGN_OR_RETURN(platform::Process process,
                    platform::Process::Start({.argv = std::move(argv),
-                                             .env = {"PATH=/usr/bin:/bin", "GGML_NO_BACKTRACE=1"},
+                                             .env = inference::WorkerEnvironment(),
                                              .fds = {{input.get(), 1}, {errors.get(), 2}},
                                              .die_with_thread = true}));
   input = UniqueFd();  // or the end of its output would not be seen

@@ -21,6 +21,7 @@ class WorkerProcess {
     std::string program;  // corpgrid-worker
     std::string folder;   // for its socket and its log, which are written anew
     std::string model;    // that it will load: it reads no files but its folder's; empty: all
+    bool gpus = false;    // it may use them
     int64_t start_ms = 30'000;
   };
 

@@ -1,7 +1,9 @@
 #include "inference/llama/estimate.h"
 
+#include <gguf.h>
 #include <llama.h>
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <optional>
@@ -17,6 +19,8 @@ namespace {
 // Measured: what a worker on the CPU has beside its model after 16 clients, the libraries' pages
 // included.
 constexpr uint64_t kProcessBytes = 36 << 20;
+// What a GPU's driver takes of the machine's memory.
+constexpr uint64_t kDriverBytes = 224 << 20;
 
 struct ContextFree {
   void operator()(llama_context* context) const { llama_free(context); }
@@ -51,7 +55,7 @@ absl::StatusOr<MemoryEstimate> OfContext(const Model& model, const llama_context
     return absl::InvalidArgumentError("the model cannot be laid out: " +
                                       log.LastError("no reason was given"));
   }
-  return ReadBufferSizes(log.Lines());
+  return ReadBufferSizes(log.Lines(), model.gpu());
 }
 
 absl::StatusOr<MemoryEstimate> OfEmbedder(const Model& model, uint32_t context, uint32_t threads) {
@@ -65,26 +69,48 @@ absl::StatusOr<MemoryEstimate> OfEmbedder(const Model& model, uint32_t context, 
   return estimate;
 }
 
+// A GPU has all but the tables that tokens are looked up in; where one of these is the last layer,
+// too, it is there twice. The library does not tell the sizes of weights that it does not load.
+absl::Status CountGpu(const std::string& path, MemoryEstimate* estimate) {
+  const std::unique_ptr<gguf_context, void (*)(gguf_context*)> file(
+      gguf_init_from_file(path.c_str(), {.no_alloc = true, .ctx = nullptr}), gguf_free);
+  if (!file) return absl::InvalidArgumentError(path + " is no GGUF file");
+  uint64_t tables = 0;
+  for (const char* name : {"token_embd.weight", "per_layer_token_embd.weight"}) {
+    const int64_t tensor = gguf_find_tensor(file.get(), name);
+    if (tensor >= 0) tables += gguf_get_tensor_size(file.get(), tensor);
+  }
+  if (gguf_find_tensor(file.get(), "output.weight") < 0) estimate->weight_bytes += tables;
+  estimate->process_bytes += kDriverBytes;
+  estimate->gpu_bytes +=
+      estimate->weight_bytes - std::min(estimate->weight_bytes, tables) + estimate->kv_bytes;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& lines) {
+absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& lines,
+                                               const std::string& gpu) {
   MemoryEstimate estimate;
   for (const std::string& line : lines) {
     // "llama_kv_cache: size = …", "llama_memory_recurrent: size = …", one for each kind of layer.
     const bool memory = line.starts_with("llama_kv_cache") || line.starts_with("llama_memory");
     estimate.kv_bytes += memory ? BytesAfter(line, ": size =").value_or(0) : 0;
-    for (const char* label : {"compute buffer size =", "output buffer size ="}) {
-      estimate.compute_bytes += BytesAfter(line, label).value_or(0);
-    }
+  }
+  for (const char* kind : {"compute", "output"}) {
+    const Buffers buffers = ReadBuffers(lines, kind, gpu);
+    estimate.compute_bytes += buffers.bytes;
+    estimate.gpu_bytes += buffers.gpu_bytes;
   }
   if (estimate.compute_bytes == 0) return UnknownLog();
   return estimate;
 }
 
 absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
-                                              const DecoderOptions& options) {
+                                              const DecoderOptions& options,
+                                              const std::string& gpu) {
   RETURN_IF_ERROR(options.Check());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path, gpu));
   MemoryEstimate estimate;
   if (model->facts().only_embeds) {
     ASSIGN_OR_RETURN(estimate, OfEmbedder(*model, options.context, options.threads));
@@ -94,12 +120,13 @@ absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
   }
   estimate.weight_bytes = model->buffer_bytes();
   estimate.process_bytes = kProcessBytes;
+  if (!gpu.empty()) RETURN_IF_ERROR(CountGpu(path, &estimate));
   return estimate;
 }
 
 absl::StatusOr<MemoryEstimate> EstimateEmbedder(const std::string& path, uint32_t context,
-                                                uint32_t threads) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path));
+                                                uint32_t threads, const std::string& gpu) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model, Model::LoadFacts(path, gpu));
   return OfEmbedder(*model, context, threads);
 }
 

@@ -17,6 +17,8 @@ namespace {
 
 constexpr size_t kMaxLines = 10'000;
 
+bool uses_gpus = false;
+
 // libllama has one log for the process.
 struct Log {
   absl::Mutex mutex;
@@ -55,10 +57,17 @@ void Hear(ggml_log_level level, const char* text, void*) {
 
 }  // namespace
 
+void UseGpus() { uses_gpus = true; }
+
 absl::Status PrepareLibrary() {
   static std::once_flag once;
   std::call_once(once, [] {
     setenv("GGML_NO_BACKTRACE", "1", /*overwrite=*/1);  // or an abort starts a debugger
+    if (uses_gpus) {
+      setenv("MESA_SHADER_CACHE_DISABLE", "true", /*overwrite=*/1);  // its folder is out of reach
+    } else {
+      setenv("VK_LOADER_DRIVERS_DISABLE", "*", /*overwrite=*/1);
+    }
     llama_log_set(Hear, nullptr);
     ggml_backend_load_all_from_path(CORPGRID_BACKENDS);
     llama_backend_init();
@@ -78,6 +87,22 @@ std::string DescribeLibrary() {
         fmt::format("{}{}", i > 0 ? ", " : "", ggml_backend_dev_name(ggml_backend_dev_get(i)));
   }
   return fmt::format("{}: {}", llama_version(), devices);
+}
+
+Buffers ReadBuffers(const std::vector<std::string>& lines, std::string_view kind,
+                    const std::string& gpu) {
+  const std::string label = fmt::format(" {} buffer size =", kind);
+  const std::string ours = fmt::format(" {}{}", gpu, label);
+  Buffers buffers;
+  for (const std::string& line : lines) {
+    const size_t at = line.find(label);
+    if (at == std::string::npos) continue;
+    const double mebibytes = std::strtod(line.c_str() + at + label.size(), nullptr);
+    const auto bytes = static_cast<uint64_t>(std::max(mebibytes, 0.0) * (1 << 20));
+    buffers.bytes += bytes;
+    if (!gpu.empty() && line.find(ours) != std::string::npos) buffers.gpu_bytes += bytes;
+  }
+  return buffers;
 }
 
 LogCapture::LogCapture(std::function<void(const std::string& line)> on_line) {

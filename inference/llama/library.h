@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,6 +13,10 @@ namespace corpgrid::inference {
 // Makes libllama ready, with every backend that it can use here. Call it before anything else of
 // this folder; again does nothing. Any thread. Errors: FailedPrecondition when there is no backend.
 absl::Status PrepareLibrary();
+
+// Before the first PrepareLibrary(), which otherwise leaves GPUs and their drivers alone: those
+// take time to start, and memory. Not while other threads read the environment.
+void UseGpus();
 
 // Where the libraries are that it loads by itself.
 std::string LibraryFolder();
@@ -32,5 +38,14 @@ class LogCapture {
   // The last error that was logged, or `otherwise`.
   std::string LastError(const std::string& otherwise) const;
 };
+
+// What these lines tell of buffers of a kind ("model", "KV", "compute", "output"): "load_tensors:
+// Vulkan0 model buffer size = 86.62 MiB".
+struct Buffers {
+  uint64_t bytes = 0;
+  uint64_t gpu_bytes = 0;  // of them, those of the GPU
+};
+Buffers ReadBuffers(const std::vector<std::string>& lines, std::string_view kind,
+                    const std::string& gpu);
 
 }  // namespace corpgrid::inference

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstdlib>
 
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -59,18 +58,6 @@ absl::StatusOr<ChatTemplate> ParseTemplate(const llama_model* model,
   return ChatTemplate::Parse(source, start, TextOf(vocabulary, llama_vocab_eos(vocabulary)));
 }
 
-// "load_tensors:   CPU_REPACK model buffer size =    86.62 MiB"
-uint64_t ReadBuffers(const std::vector<std::string>& lines) {
-  constexpr std::string_view kLabel = " model buffer size =";
-  double mebibytes = 0;
-  for (const std::string& line : lines) {
-    const size_t at = line.find(kLabel);
-    if (at == std::string::npos) continue;
-    mebibytes += std::strtod(line.c_str() + at + kLabel.size(), nullptr);
-  }
-  return static_cast<uint64_t>(mebibytes * (1 << 20));
-}
-
 uint32_t Count(int32_t n) { return n > 0 ? static_cast<uint32_t>(n) : 0; }
 
 }  // namespace
@@ -101,15 +88,18 @@ Model::Model(llama_model* model)
 
 Model::~Model() { llama_model_free(model_); }
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path) {
-  return Load(path, /*weights=*/true);
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path,
+                                                   const std::string& gpu) {
+  return Load(path, gpu, /*weights=*/true);
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Model::LoadFacts(const std::string& path) {
-  return Load(path, /*weights=*/false);
+absl::StatusOr<std::unique_ptr<Model>> Model::LoadFacts(const std::string& path,
+                                                        const std::string& gpu) {
+  return Load(path, gpu, /*weights=*/false);
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, bool weights) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, const std::string& gpu,
+                                                   bool weights) {
   RETURN_IF_ERROR(PrepareLibrary());
   struct stat file;
   if (stat(path.c_str(), &file) != 0) return FileError(path, "open", errno);
@@ -117,10 +107,13 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, bool
     return absl::InvalidArgumentError(fmt::format("{} is no file; a GGUF model is expected", path));
   }
   llama_model_params params = llama_model_default_params();
-  // What a GPU holds is not counted yet, neither by the estimate nor by what an owner lends: only
-  // processors compute.
-  ggml_backend_dev_t no_gpus[] = {nullptr};
-  params.devices = no_gpus;
+  ggml_backend_dev_t devices[] = {nullptr, nullptr};  // none but the processors
+  if (!gpu.empty()) {
+    devices[0] = ggml_backend_dev_by_name(gpu.c_str());
+    if (devices[0] == nullptr) return absl::NotFoundError("there is no GPU " + gpu);
+  }
+  params.devices = devices;
+  params.n_gpu_layers = gpu.empty() ? 0 : -1;  // all
   params.no_alloc = !weights;
   // Memory of our own can have large pages, the mapped file's cannot: a step is 6 % faster for it
   // (docs/decisions/0021). Without weights nothing can be mapped at all.
@@ -132,7 +125,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, bool
         fmt::format("{} cannot be loaded: {}", path, log.LastError("no reason was given")));
   }
   std::unique_ptr<Model> model(new Model(loaded));
-  model->buffer_bytes_ = std::max(ReadBuffers(log.Lines()), model->facts_.weight_bytes);
+  model->buffer_bytes_ =
+      std::max(ReadBuffers(log.Lines(), "model", gpu).bytes, model->facts_.weight_bytes);
+  model->gpu_ = gpu;
   if (llama_model_has_encoder(loaded) || !llama_model_has_decoder(loaded) ||
       llama_model_is_diffusion(loaded)) {
     return absl::UnimplementedError(

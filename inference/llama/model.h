@@ -20,12 +20,15 @@ namespace corpgrid::inference {
 // A model whose weights were read from a GGUF file. Any thread.
 class Model final : public Vocabulary {
  public:
-  // Errors: NotFound when there is no such file, InvalidArgument with the library's words when it
+  // Into the memory of a GPU that ListGpus() tells of; empty: processors compute it. Errors:
+  // NotFound when there is no such file or GPU, InvalidArgument with the library's words when it
   // cannot be loaded, Unimplemented when it neither generates text token by token nor embeds it.
-  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path);
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path,
+                                                     const std::string& gpu = "");
 
   // The same without weights: for facts and estimates. It computes nothing.
-  static absl::StatusOr<std::unique_ptr<Model>> LoadFacts(const std::string& path);
+  static absl::StatusOr<std::unique_ptr<Model>> LoadFacts(const std::string& path,
+                                                          const std::string& gpu = "");
 
   Model(const Model&) = delete;
   ~Model() override;
@@ -35,6 +38,7 @@ class Model final : public Vocabulary {
   // What the weights take in memory, laid out as the backends here want them; without weights: what
   // they would take.
   uint64_t buffer_bytes() const { return buffer_bytes_; }
+  const std::string& gpu() const { return gpu_; }
   llama_model* get() const { return model_; }
   const llama_vocab* vocabulary() const { return vocabulary_; }
 
@@ -52,11 +56,13 @@ class Model final : public Vocabulary {
 
  private:
   explicit Model(llama_model* model);
-  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, bool weights);
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path,
+                                                     const std::string& gpu, bool weights);
 
   llama_model* const model_;
   const llama_vocab* const vocabulary_;
   ModelFacts facts_;
+  std::string gpu_;
   uint64_t buffer_bytes_ = 0;
   absl::StatusOr<ChatTemplate> chat_template_;
 };
