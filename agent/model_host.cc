@@ -15,6 +15,7 @@ namespace pb = corpgrid::v1;
 namespace {
 
 constexpr int64_t kLookAtGpusEveryMs = 15'000;
+constexpr int64_t kAfterFailureMs = 300'000;  // a driver that hangs is left alone for a while
 
 }  // namespace
 
@@ -60,15 +61,17 @@ void ModelHost::LookAtGpus() {
     if (!options_.gpus || now_ms < next_look_ms_) return;
   }
   const absl::StatusOr<std::vector<inference::Gpu>> gpus = options_.gpus();
-  if (!gpus.ok()) spdlog::warn("GPUs cannot be listed: {}", std::string(gpus.status().message()));
   const absl::MutexLock lock(&mutex_);
-  if (gpus.ok()) {
-    gpus_.clear();
-    for (const inference::Gpu& gpu : *gpus) {
-      gpus_.push_back(worker::Offer(gpu, options_.resources->limits().memory_percent));
-    }
+  if (!gpus.ok()) {
+    spdlog::warn("GPUs cannot be listed: {}", std::string(gpus.status().message()));
+    next_look_ms_ = now_ms + kAfterFailureMs;
+    return;
   }
-  // Where there is none at first, none comes.
+  gpus_.clear();
+  for (const inference::Gpu& gpu : *gpus) {
+    gpus_.push_back(worker::Offer(gpu, options_.resources->limits().memory_percent));
+  }
+  // Where there is none, none comes.
   next_look_ms_ = gpus_.empty() ? INT64_MAX : now_ms + kLookAtGpusEveryMs;
 }
 

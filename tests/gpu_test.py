@@ -72,6 +72,8 @@ class GpuWorkerTest(unittest.TestCase):
         self.assertEqual((answer["gpu"], answer["estimate"]["gpu_bytes"]), ("", "0"))
         self.assertRegex(answer["why_no_gpu"], rf"it needs about \d.* of {GPU} .*, and .* of the .* are free")
         self.assertTrue(worker.text(**QUESTION))
+        answer = self.load(self.worker("--gpus"), gpu_percent=100, memory_limit_bytes=150 << 20)  # not for a driver
+        self.assertRegex(answer["why_no_gpu"], rf"beside {GPU} it needs about .*, and 150 MiB are allowed")
         self.assertEqual(self.load(self.worker("--gpus"), gpu_percent=101), "3 101 % of a GPU is no part of it")
         without = self.worker()  # that was not started for one
         self.assertEqual(self.load(without, gpu_percent=100)["why_no_gpu"], "there is none")

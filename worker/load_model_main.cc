@@ -52,16 +52,21 @@ absl::Status CheckTokens(const inference::DecoderOptions& options) {
                   sequences, options.context, FormatBytes(kMostBytes), HowToNeedLess(sequences)));
 }
 
+bool Fits(const pb::LoadRequest& request, const inference::MemoryEstimate& estimate) {
+  return request.memory_limit_bytes() == 0 ||
+         estimate.machine_bytes() <= request.memory_limit_bytes();
+}
+
 absl::Status CheckFits(const pb::LoadRequest& request, const inference::DecoderOptions& options,
                        const inference::MemoryEstimate& estimate) {
-  const uint64_t limit = request.memory_limit_bytes();
-  if (limit == 0 || estimate.machine_bytes() <= limit) return absl::OkStatus();
+  if (Fits(request, estimate)) return absl::OkStatus();
   return absl::ResourceExhaustedError(fmt::format(
       "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and {} "
       "are allowed; {}",
       request.path(), FormatBytes(estimate.total_bytes()), FormatBytes(estimate.weight_bytes),
       FormatBytes(estimate.kv_bytes), options.slots, options.context,
-      FormatBytes(estimate.compute_bytes), FormatBytes(limit), HowToNeedLess(options.slots)));
+      FormatBytes(estimate.compute_bytes), FormatBytes(request.memory_limit_bytes()),
+      HowToNeedLess(options.slots)));
 }
 
 // Whether the model has a place in the memory of the GPU that has most room; says which, or why
@@ -91,7 +96,12 @@ absl::StatusOr<bool> ChooseGpu(const pb::LoadRequest& request,
                     FormatBytes(best.free_bytes()), FormatBytes(best.limit_bytes()));
     return false;
   }
-  RETURN_IF_ERROR(CheckFits(request, options, estimate));
+  if (!Fits(request, estimate)) {
+    hosted->why_no_gpu = fmt::format(
+        "beside {} it needs about {} of the machine's memory, and {} are allowed", best.name(),
+        FormatBytes(estimate.machine_bytes()), FormatBytes(request.memory_limit_bytes()));
+    return false;
+  }
   hosted->gpu = best.name();
   hosted->estimate = estimate;
   return true;

@@ -9,8 +9,9 @@
 
 namespace corpgrid::inference {
 
-// The memory that a worker needs for a model. The library loads it without weights and lays out its
-// buffers without making them, so the figures are its own; it tells them in its log only.
+// The memory that a worker needs for a model, with a GPU that ListGpus() tells of or, empty, with
+// processors alone. The library loads it without weights and lays out its buffers without making
+// them, so the figures are its own; it tells them in its log only.
 // Any thread, one call at a time. Errors: those of Model::Load() and LlamaDecoder::Create().
 absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
                                               const DecoderOptions& options,
