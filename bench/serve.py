@@ -29,6 +29,8 @@ PRIVATE = pathlib.Path(__file__).resolve().parent.parent / ".deps/inference/usr"
 MODEL = ["Q8_0", "16", "1024", "16", "8", "2816", "32000"]  # 254 M parameters
 TINY = ["Q8_0", "1", "64", "4", "2", "128", "32000"]
 CORES = len(os.sched_getaffinity(0))
+# As services have it: the kernel shares processors between sessions first.
+OWN_SESSION = {"start_new_session": True}
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 # What llama-server is tried with, its default first: the environment, and options.
 ALL, HALF = CORES, max(1, CORES // 2)
@@ -50,7 +52,7 @@ class Worker:
     def __init__(self, folder, model, slots, context):
         self.address = f"unix:{folder}/worker-{slots}-{context}.sock"
         self.log = open(folder / "worker.log", "a")
-        self.process = subprocess.Popen([BIN / "corpgrid-worker", "--socket", self.address[5:]],
+        self.process = subprocess.Popen([BIN / "corpgrid-worker", "--socket", self.address[5:]], **OWN_SESSION,
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.process.stdout.readline()
         self.loaded = self.call("Load", path=str(model), sequences=slots, context=context)
@@ -74,7 +76,7 @@ class Api:
         self.log = open(folder / "serve.log", "a")
         self.process = subprocess.Popen(
             [BIN / "corpgrid", "serve", model, "--name", "model", "--json", "--listen", "127.0.0.1:0", "--sequences",
-             str(slots), "--context", str(context)], stdout=subprocess.PIPE, stderr=self.log, text=True)
+             str(slots), "--context", str(context)], **OWN_SESSION, stdout=subprocess.PIPE, stderr=self.log, text=True)
         ready = said(self.process)
         self.address = f"{ready['url'].rpartition(':')[2]}/{ready['api_key']}"
 
@@ -97,7 +99,7 @@ class LlamaServer:
         self.process = subprocess.Popen(
             [*command, "-m", model, "--host", "127.0.0.1", "--port", self.address, "-np", str(parallel),
              "-c", str(slots * context), *options, "--no-ui", "--no-warmup", "--cache-ram", "0"],
-            cwd=where, env={**os.environ, **environment}, stdout=self.log, stderr=self.log)
+            cwd=where, env={**os.environ, **environment}, **OWN_SESSION, stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 120
         while True:
             try:

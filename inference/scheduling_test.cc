@@ -148,6 +148,12 @@ TEST(ThreadTunerTest, LongStepsAreNotTriedAtOnce) {
   }
 }
 
+TEST(ThreadTunerTest, MoreThreadsHaveToPay) {
+  ThreadTuner tuner(2);
+  EXPECT_EQ(Settle(&tuner, 400, [](uint32_t threads) { return threads == 2 ? 1000 : 1050; }), 1u);
+  EXPECT_EQ(Settle(&tuner, 2000, [](uint32_t threads) { return threads == 2 ? 600 : 1050; }), 2u);
+}
+
 TEST(ThreadTunerTest, OneThreadIsOne) {
   ThreadTuner tuner(1);
   for (int i = 0; i < 100; ++i) {

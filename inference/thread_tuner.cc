@@ -10,9 +10,10 @@ namespace {
 constexpr uint32_t kTries = 2;
 constexpr uint32_t kFirstTry = 2;  // steps until the first one
 constexpr uint32_t kLong = 64;     // rows of a step that is too long to be tried with fewer so soon
-constexpr uint32_t kMinPause = 32, kMaxPause = 1024, kPauseGrowth = 4;
+constexpr uint32_t kMinPause = 32, kMaxPause = 1024, kMaxClosePause = 256;
 constexpr double kWeightOfNewest = 0.125;
 constexpr double kMuchSlower = 1.15;   // an alternative that need not be tried again soon
+constexpr double kWorthMore = 0.9;     // more threads take more of the processors: they have to pay
 constexpr double kLost = 1.3;          // one that need not be tried to the end
 constexpr double kLoadChanged = 1.75;  // times as long as usual: something else is running
 
@@ -71,11 +72,16 @@ void ThreadTuner::StartTry(Size* size) {
 }
 
 void ThreadTuner::EndTry(Size* size) {
-  const bool clear = size->tried > size->us_per_row * kMuchSlower;
-  size->pause = clear ? std::min(size->pause * kPauseGrowth, kMaxPause) : kMinPause;
-  if (size->tried < size->us_per_row) {
+  const bool fewer = size->trying > size->best;
+  const double target = size->us_per_row * (fewer ? 1 / kWorthMore : kWorthMore);
+  if (size->tried < target) {
     size->best = last_best_ = size->trying;
     size->us_per_row = size->tried;
+    size->pause = kMinPause;
+  } else if (size->tried > target * kMuchSlower) {
+    size->pause = std::min(size->pause * 4, kMaxPause);
+  } else {
+    size->pause = std::max(size->pause, std::min(size->pause * 2, kMaxClosePause));
   }
   size->until_next_try = size->pause;
   size->tries_left = 0;

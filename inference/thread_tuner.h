@@ -9,7 +9,7 @@ namespace corpgrid::inference {
 // machine that others use, fewer may be faster: beside two busy compilers one thread generated 74
 // tokens a second on two cores, two threads 3. It goes by what steps take, and now and then tries
 // another number: soon when steps take much longer than they did, rarely where the others are
-// clearly slower. One thread at a time.
+// clearly slower. Where two are about as fast, the fewer. One thread at a time.
 class ThreadTuner {
  public:
   explicit ThreadTuner(uint32_t max_threads);
