@@ -110,7 +110,11 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
     }
   }
   for (const auto& worker : unwanted) worker->Stop();
-  unwanted.clear();
+  if (!unwanted.empty()) {
+    unwanted.clear();
+    const absl::MutexLock lock(&mutex_);
+    if (!gpus_.empty()) next_look_ms_ = 0;  // they have more room now
+  }
   if (wanted.empty()) return;
   const std::vector<LocalModel> held = Held();
   const absl::MutexLock lock(&mutex_);

@@ -296,8 +296,8 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench serve", description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=5, help="of which the median counts (default %(default)s)")
     parser.add_argument("--matrix", action="store_true",
-                        help="1, 8, 16 and 32 clients with prompts of 8, 512 and 2,048 tokens, without the API: an hour "
-                             "a turn, as long again for the trials without --setting")
+                        help="1, 8, 16 and 32 clients with prompts of 8, 512 and 2,048 tokens, without the API: hours, "
+                             "fewer with --setting")
     parser.add_argument("--case", action="append", help="only this one; may be repeated")
     parser.add_argument("--setting", help='of llama-server, without trials, e.g. "passive -t half, -ub 128"')
     parser.add_argument("--tiny", action="store_true", help="a model that is quickly made; its figures mean nothing")

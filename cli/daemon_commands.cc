@@ -114,8 +114,6 @@ struct AgentArguments {
   std::vector<std::string> trusted;
 };
 
-constexpr int64_t kGpusTimeoutMs = 10'000;
-
 // The models in a folder, which may come and go.
 absl::StatusOr<std::vector<agent::LocalModel>> ModelsIn(const std::string& folder) {
   std::vector<agent::LocalModel> local;
@@ -141,9 +139,7 @@ absl::Status OfferModels(const std::string& folder, const std::string& memory, b
   options->worker_path = *worker;
   options->models = [folder = fs::absolute(folder).string()] { return ModelsIn(folder); };
   if (gpus) {
-    options->gpus = [worker = *worker] {
-      return models::ListGpus({.path = worker, .timeout_ms = kGpusTimeoutMs});
-    };
+    options->gpus = [worker = *worker] { return models::ListGpus(worker); };
   }
   return absl::OkStatus();
 }

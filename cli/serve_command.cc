@@ -33,7 +33,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kGraceMs = 5000;
-constexpr int64_t kGpusTimeoutMs = 10'000;
 
 struct ServeArguments {
   std::string file;
@@ -94,7 +93,7 @@ absl::StatusOr<std::unique_ptr<gateway::LocalModel>> Host(const ServeArguments& 
   ASSIGN_OR_RETURN(const uint64_t available, platform::AvailableMemory());
   options.load.set_memory_limit_bytes(std::min(available, resources->memory_bytes()));
   if (arguments.limits.gpus) {
-    const auto gpus = models::ListGpus({.path = options.program, .timeout_ms = kGpusTimeoutMs});
+    const auto gpus = models::ListGpus(options.program);
     if (!gpus.ok()) spdlog::warn("no GPU is used: {}", std::string(gpus.status().message()));
     if (gpus.ok() && !gpus->empty()) {
       options.load.set_gpu_percent(resources->limits().memory_percent);

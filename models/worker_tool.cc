@@ -179,8 +179,9 @@ absl::StatusOr<inference::MemoryEstimate> EstimateFile(const WorkerProgram& prog
   return inference::ParseEstimate(json);
 }
 
-absl::StatusOr<std::vector<inference::Gpu>> ListGpus(const WorkerProgram& program) {
-  ASSIGN_OR_RETURN(const Json json, RunWorkerTool(program, {"gpus"}));
+absl::StatusOr<std::vector<inference::Gpu>> ListGpus(const std::string& worker_path) {
+  ASSIGN_OR_RETURN(const Json json,
+                   RunWorkerTool({.path = worker_path, .timeout_ms = 10'000}, {"gpus"}));
   std::vector<inference::Gpu> gpus;
   if (!json.is_object()) return absl::InternalError("the worker program lists no GPUs");
   for (const Json& one : json.value("gpus", Json::array())) {

@@ -36,8 +36,8 @@ absl::StatusOr<inference::MemoryEstimate> EstimateFile(const WorkerProgram& prog
                                                        const std::string& file, uint32_t context,
                                                        uint32_t sequences);
 
-// The GPUs that a worker can host models on, with what is free of their memory now. Errors: as
-// RunWorkerTool().
-absl::StatusOr<std::vector<inference::Gpu>> ListGpus(const WorkerProgram& program);
+// The GPUs that workers of this program can host models on, with what is free of their memory now.
+// Drivers are given 10 s. Errors: as RunWorkerTool().
+absl::StatusOr<std::vector<inference::Gpu>> ListGpus(const std::string& worker_path);
 
 }  // namespace corpgrid::models

@@ -16,6 +16,7 @@ DRIVER = glob.glob("/usr/share/vulkan/icd.d/lvp_icd*.json")
 SOFTWARE = {"VK_DRIVER_FILES": ":".join(DRIVER), "GGML_VK_VISIBLE_DEVICES": "0"}
 GPU = "Vulkan0"
 MODEL = pathlib.Path(__file__).resolve().parent.parent / "tools/demo-model/corpgrid-demo.gguf"
+EMBEDDED = 1024  # tokens: more than a hundredth of the GPU has room for at once
 QUESTION = {"text": "CorpGrid is", "max_tokens": 4, "sampling": {"temperature": 0}, "ignore_end": True}
 
 
@@ -77,6 +78,19 @@ class GpuWorkerTest(unittest.TestCase):
         self.assertEqual(self.load(self.worker("--gpus"), gpu_percent=101), "3 101 % of a GPU is no part of it")
         without = self.worker()  # that was not started for one
         self.assertEqual(self.load(without, gpu_percent=100)["why_no_gpu"], "there is none")
+
+    def test_embeddings_keep_to_the_owners_share(self):
+        """This GPU never says that less than all of it is free."""
+        for percent, refused in ((1, True), (100, False)):
+            worker = self.worker("--gpus")
+            loaded = worker.call("Load", path=str(MODEL), sequences=1, context=EMBEDDED, threads=2, step_tokens=64,
+                                 gpu_percent=percent)[0]
+            self.assertEqual(loaded["gpu"], GPU, loaded["why_no_gpu"])
+            made = worker.call("Embed", texts=[{"tokens": [300, 301]}])
+            if refused:
+                self.assertRegex(made, rf"^8 embeddings of up to {EMBEDDED} tokens need about .* of {GPU} .* are free")
+            else:
+                self.assertIsInstance(made, list, made)
 
     def test_serve_answers_from_it(self):
         server = Serving(MODEL, sequences=2, context=256)

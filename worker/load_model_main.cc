@@ -69,6 +69,23 @@ absl::Status CheckFits(const pb::LoadRequest& request, const inference::DecoderO
       HowToNeedLess(options.slots)));
 }
 
+// Of those that the request allows, or of one of them; nameless where there is none.
+pb::Gpu MostRoom(const pb::LoadRequest& request, const std::string& only = "") {
+  pb::Gpu best;
+  for (const inference::Gpu& gpu : inference::ListGpus()) {
+    if (!only.empty() && gpu.name != only) continue;
+    pb::Gpu offer = Offer(gpu, request.gpu_percent());
+    if (best.name().empty() || offer.free_bytes() > best.free_bytes()) best = std::move(offer);
+  }
+  return best;
+}
+
+std::string TooMuch(const inference::MemoryEstimate& estimate, const pb::Gpu& gpu) {
+  return fmt::format("about {} of {} ({}), and {} of the {} that may be in use are free",
+                     FormatBytes(estimate.gpu_bytes), gpu.name(), gpu.description(),
+                     FormatBytes(gpu.free_bytes()), FormatBytes(gpu.limit_bytes()));
+}
+
 // Whether the model has a place in the memory of the GPU that has most room; says which, or why
 // not.
 absl::StatusOr<bool> ChooseGpu(const pb::LoadRequest& request,
@@ -78,11 +95,7 @@ absl::StatusOr<bool> ChooseGpu(const pb::LoadRequest& request,
     return absl::InvalidArgumentError(
         fmt::format("{} % of a GPU is no part of it", request.gpu_percent()));
   }
-  pb::Gpu best;
-  for (const inference::Gpu& gpu : inference::ListGpus()) {
-    pb::Gpu offer = Offer(gpu, request.gpu_percent());
-    if (best.name().empty() || offer.free_bytes() > best.free_bytes()) best = std::move(offer);
-  }
+  const pb::Gpu best = MostRoom(request);
   if (best.name().empty()) {
     hosted->why_no_gpu = "there is none";
     return false;
@@ -90,10 +103,7 @@ absl::StatusOr<bool> ChooseGpu(const pb::LoadRequest& request,
   ASSIGN_OR_RETURN(const inference::MemoryEstimate estimate,
                    inference::EstimateMemory(request.path(), options, best.name()));
   if (estimate.gpu_bytes > best.free_bytes()) {
-    hosted->why_no_gpu =
-        fmt::format("it needs about {} of {} ({}), and {} of the {} that may be in use are free",
-                    FormatBytes(estimate.gpu_bytes), best.name(), best.description(),
-                    FormatBytes(best.free_bytes()), FormatBytes(best.limit_bytes()));
+    hosted->why_no_gpu = "it needs " + TooMuch(estimate, best);
     return false;
   }
   if (!Fits(request, estimate)) {
@@ -113,16 +123,21 @@ absl::StatusOr<std::shared_ptr<inference::Embedder>> MakeEmbedder(const inferenc
                                                                   uint64_t used_bytes,
                                                                   uint32_t context,
                                                                   uint32_t threads) {
-  if (request.memory_limit_bytes() > 0) {
-    ASSIGN_OR_RETURN(const inference::MemoryEstimate estimate,
-                     inference::EstimateEmbedder(request.path(), context, threads, model.gpu()));
-    if (used_bytes + estimate.machine_bytes() > request.memory_limit_bytes()) {
-      return absl::ResourceExhaustedError(fmt::format(
-          "embeddings of up to {} tokens need about {} beside the {} that the model has, and {} "
-          "are allowed; load it with a shorter context",
-          context, FormatBytes(estimate.machine_bytes()), FormatBytes(used_bytes),
-          FormatBytes(request.memory_limit_bytes())));
-    }
+  ASSIGN_OR_RETURN(const inference::MemoryEstimate estimate,
+                   inference::EstimateEmbedder(request.path(), context, threads, model.gpu()));
+  const uint64_t limit = request.memory_limit_bytes();
+  std::string problem;
+  if (limit > 0 && used_bytes + estimate.machine_bytes() > limit) {
+    problem = fmt::format("about {} beside the {} that the model has, and {} are allowed",
+                          FormatBytes(estimate.machine_bytes()), FormatBytes(used_bytes),
+                          FormatBytes(limit));
+  } else if (!model.gpu().empty()) {
+    const pb::Gpu gpu = MostRoom(request, model.gpu());
+    if (estimate.gpu_bytes > gpu.free_bytes()) problem = TooMuch(estimate, gpu);
+  }
+  if (!problem.empty()) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "embeddings of up to {} tokens need {}; load it with a shorter context", context, problem));
   }
   return inference::Embedder::Create(&model, context, threads);
 }

@@ -3,13 +3,10 @@
 #include <gguf.h>
 #include <llama.h>
 
-#include <algorithm>
-#include <charconv>
 #include <memory>
-#include <optional>
-#include <string_view>
 
 #include "base/status_macros.h"
+#include "inference/llama/buffer_log.h"
 #include "inference/llama/embedder.h"
 #include "inference/llama/library.h"
 
@@ -25,21 +22,6 @@ constexpr uint64_t kDriverBytes = 224 << 20;
 struct ContextFree {
   void operator()(llama_context* context) const { llama_free(context); }
 };
-
-// X of "… LABEL  X MiB …".
-std::optional<uint64_t> BytesAfter(std::string_view line, std::string_view label) {
-  const size_t at = line.find(label);
-  if (at == std::string_view::npos) return std::nullopt;
-  std::string_view rest = line.substr(at + label.size());
-  rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-  double mebibytes = 0;
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), mebibytes);
-  if (error != std::errc() ||
-      !std::string_view(end, rest.data() + rest.size() - end).starts_with(" MiB")) {
-    return std::nullopt;
-  }
-  return static_cast<uint64_t>(mebibytes * (1 << 20));
-}
 
 absl::Status UnknownLog() {
   return absl::InternalError(
@@ -69,21 +51,19 @@ absl::StatusOr<MemoryEstimate> OfEmbedder(const Model& model, uint32_t context, 
   return estimate;
 }
 
-// A GPU has all but the tables that tokens are looked up in; where one of these is the last layer,
-// too, it is there twice. The library does not tell the sizes of weights that it does not load.
-absl::Status CountGpu(const std::string& path, MemoryEstimate* estimate) {
+// A GPU has all but the tables that tokens are looked up in; the one that is the last layer, too,
+// is there twice. The library does not tell the sizes of weights that it does not load.
+absl::Status CountGpuWeights(const std::string& path, MemoryEstimate* estimate) {
   const std::unique_ptr<gguf_context, void (*)(gguf_context*)> file(
       gguf_init_from_file(path.c_str(), {.no_alloc = true, .ctx = nullptr}), gguf_free);
   if (!file) return absl::InvalidArgumentError(path + " is no GGUF file");
-  uint64_t tables = 0;
-  for (const char* name : {"token_embd.weight", "per_layer_token_embd.weight"}) {
+  const auto size = [&](const char* name) -> uint64_t {
     const int64_t tensor = gguf_find_tensor(file.get(), name);
-    if (tensor >= 0) tables += gguf_get_tensor_size(file.get(), tensor);
-  }
-  if (gguf_find_tensor(file.get(), "output.weight") < 0) estimate->weight_bytes += tables;
-  estimate->process_bytes += kDriverBytes;
-  estimate->gpu_bytes +=
-      estimate->weight_bytes - std::min(estimate->weight_bytes, tables) + estimate->kv_bytes;
+    return tensor < 0 ? 0 : gguf_get_tensor_size(file.get(), tensor);
+  };
+  const uint64_t table = size("token_embd.weight");
+  if (size("output.weight") == 0) estimate->weight_bytes += table;
+  estimate->gpu_bytes += estimate->weight_bytes - table - size("per_layer_token_embd.weight");
   return absl::OkStatus();
 }
 
@@ -97,6 +77,7 @@ absl::StatusOr<MemoryEstimate> ReadBufferSizes(const std::vector<std::string>& l
     const bool memory = line.starts_with("llama_kv_cache") || line.starts_with("llama_memory");
     estimate.kv_bytes += memory ? BytesAfter(line, ": size =").value_or(0) : 0;
   }
+  if (!gpu.empty()) estimate.gpu_bytes = estimate.kv_bytes;  // it has all layers
   for (const char* kind : {"compute", "output"}) {
     const Buffers buffers = ReadBuffers(lines, kind, gpu);
     estimate.compute_bytes += buffers.bytes;
@@ -120,7 +101,9 @@ absl::StatusOr<MemoryEstimate> EstimateMemory(const std::string& path,
   }
   estimate.weight_bytes = model->buffer_bytes();
   estimate.process_bytes = kProcessBytes;
-  if (!gpu.empty()) RETURN_IF_ERROR(CountGpu(path, &estimate));
+  if (gpu.empty()) return estimate;
+  estimate.process_bytes += kDriverBytes;
+  RETURN_IF_ERROR(CountGpuWeights(path, &estimate));
   return estimate;
 }
 

@@ -89,22 +89,6 @@ std::string DescribeLibrary() {
   return fmt::format("{}: {}", llama_version(), devices);
 }
 
-Buffers ReadBuffers(const std::vector<std::string>& lines, std::string_view kind,
-                    const std::string& gpu) {
-  const std::string label = fmt::format(" {} buffer size =", kind);
-  const std::string ours = fmt::format(" {}{}", gpu, label);
-  Buffers buffers;
-  for (const std::string& line : lines) {
-    const size_t at = line.find(label);
-    if (at == std::string::npos) continue;
-    const double mebibytes = std::strtod(line.c_str() + at + label.size(), nullptr);
-    const auto bytes = static_cast<uint64_t>(std::max(mebibytes, 0.0) * (1 << 20));
-    buffers.bytes += bytes;
-    if (!gpu.empty() && line.find(ours) != std::string::npos) buffers.gpu_bytes += bytes;
-  }
-  return buffers;
-}
-
 LogCapture::LogCapture(std::function<void(const std::string& line)> on_line) {
   Log& log = TheLog();
   absl::MutexLock lock(&log.mutex);

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,14 +36,5 @@ class LogCapture {
   // The last error that was logged, or `otherwise`.
   std::string LastError(const std::string& otherwise) const;
 };
-
-// What these lines tell of buffers of a kind ("model", "KV", "compute", "output"): "load_tensors:
-// Vulkan0 model buffer size = 86.62 MiB".
-struct Buffers {
-  uint64_t bytes = 0;
-  uint64_t gpu_bytes = 0;  // of them, those of the GPU
-};
-Buffers ReadBuffers(const std::vector<std::string>& lines, std::string_view kind,
-                    const std::string& gpu);
 
 }  // namespace corpgrid::inference

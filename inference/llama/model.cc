@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "inference/llama/buffer_log.h"
 #include "inference/llama/grammar_filter.h"
 #include "inference/llama/library.h"
 
