@@ -6,8 +6,8 @@ and run by llama-batched-bench without any serving. One load generator asks all 
 (bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
 trials of its own: first threads and how they wait, then, with the best of these, batches and slots. The worker's memory
 has large pages, which the others have no setting for: 6 to 8 % where it was measured (decision 0021). The cases' turns
-are interleaved; medians count. Other programs on the machine disturb this more than most measurements: threads that
-compute one step wait for each other many times.
+are interleaved; the medians of their ratios count. Other programs on the machine disturb this more than most
+measurements: threads that compute one step wait for each other many times.
 """
 
 import argparse
@@ -125,6 +125,12 @@ class Case:
 
     def median(self, who, what=None):
         return statistics.median(turn[what or self.what] for turn in self.seen[who])
+
+    def ratio(self, who, over, what=None):
+        """The median of the turns' ratios: the machine's speed changes more from turn to turn than within one."""
+        what = what or self.what
+        return statistics.median(ours[what] / max(others[what], 1e-9)
+                                 for ours, others in zip(self.seen[who], self.seen[over], strict=True))
 
     def best(self, trials):
         """Of those that do not let others' prompts wait for it."""
@@ -270,8 +276,8 @@ def ratios(done, matrix):
     def ratio(name, case_name, over, aim, sign=">="):
         case = done.get(case_name)
         if case and case.seen[over]:
-            api = f"; by the API {case.median('API') / case.median(over):.2f}" if case.seen["API"] else ""
-            print(f"ratio {name} {case.median('worker') / case.median(over):.2f} (aim {sign} {aim}{api})")
+            api = f"; by the API {case.ratio('API', over):.2f}" if case.seen["API"] else ""
+            print(f"ratio {name} {case.ratio('worker', over):.2f} (aim {sign} {aim}{api})")
 
     ratio("serve-vs-library", "serve", "library", 0.95)
     ratio("serve-512-vs-library", "serve-512", "library", 0.95)
@@ -280,8 +286,8 @@ def ratios(done, matrix):
     ratio("ttft-burst-vs-llama-server", "burst", "llama-server", 0.5, "<=")
     ratio("itl-p99-under-prefill-vs-llama-server", "prefill", "llama-server", 0.5, "<=")
     if "prefill" in done:
-        rates = [done["prefill"].median(who, "other_prompt_rate") for who in ("worker", "llama-server")]
-        print(f"ratio prompts-under-answers-vs-llama-server {rates[0] / max(rates[1], 1e-9):.2f} (aim >= 0.9)")
+        rate = done["prefill"].ratio("worker", "llama-server", "other_prompt_rate")
+        print(f"ratio prompts-under-answers-vs-llama-server {rate:.2f} (aim >= 0.9)")
     ratio("serve-on-busy-machine-vs-llama-server", "busy", "llama-server", 1.1)
     for name, case in done.items():
         if matrix:
