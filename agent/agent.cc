@@ -105,6 +105,7 @@ std::unique_ptr<ModelHost> HostModels(const Options& options, uint64_t limit_byt
                          .folder = options.data_folder + "/workers",
                          .limit_bytes = limit_bytes,
                          .held = options.models,
+                         .in_type = options.in_type,
                          .available_bytes = [] { return platform::AvailableMemory().value_or(0); },
                          .gpus = options.gpus,
                          .resources = resources,

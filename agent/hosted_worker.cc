@@ -41,6 +41,7 @@ HostedWorker::~HostedWorker() {
 void HostedWorker::Stop() {
   const absl::MutexLock lock(&mutex_);
   stop_ = true;
+  stops_tools_ = true;
   if (loading_) loading_->TryCancel();
 }
 
@@ -57,7 +58,7 @@ HostedWorker::Memory HostedWorker::MemoryOf() const {
   const absl::MutexLock lock(&mutex_);
   if (state_.state() == pb::HostedModel::FAILED) return {};
   // Until it is known better.
-  const uint64_t promised = state_.needs_bytes() > 0 ? state_.needs_bytes() : options_.file_bytes;
+  const uint64_t promised = state_.needs_bytes() > 0 ? state_.needs_bytes() : options_.model.bytes;
   return {.promised = promised, .unused = promised - std::min(promised, state_.resident_bytes())};
 }
 
@@ -101,19 +102,20 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
     return absl::UnavailableError(
         fmt::format("cannot make {}: {}", options_.folder, error.message()));
   }
+  ASSIGN_OR_RETURN(const std::string file, File());
   ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({.program = options_.program,
                                                               .folder = options_.folder,
-                                                              .model = options_.path,
+                                                              .model = file,
                                                               .gpus = options_.gpu_percent > 0}));
   spdlog::info("model {} is being loaded", options_.order.name());
   const uint64_t limit_bytes = options_.limit_bytes();
-  const absl::Status loaded = LoadInto(*worker, limit_bytes);
+  const absl::Status loaded = LoadInto(*worker, file, limit_bytes);
   if (loaded.ok()) return worker;
   if (absl::IsResourceExhausted(loaded)) {
     options_.resources->NoteRefusal(
         {.kind = resources::ResourceManager::Kind::kModel,
          .id = fmt::format("load-{}-{}", options_.order.name(), options_.order.version()),
-         .estimated_bytes = options_.file_bytes,
+         .estimated_bytes = options_.model.bytes,
          .available_bytes = limit_bytes});
   }
   // Its last words tell more than that the call broke off.
@@ -123,10 +125,26 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
   return loaded;
 }
 
-absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, uint64_t limit_bytes) {
+absl::StatusOr<std::string> HostedWorker::File() {
+  const std::string& type = options_.order.settings().type();
+  if (type.empty()) return options_.model.path;
+  if (!options_.in_type) return absl::UnimplementedError("types of weights are not changed here");
+  const auto on_progress = [this](double fraction) {
+    const absl::MutexLock lock(&mutex_);
+    state_.set_quantised(fraction);
+  };
+  absl::StatusOr<std::string> file =
+      options_.in_type(options_.model, type, stops_tools_, on_progress);
+  const absl::MutexLock lock(&mutex_);
+  state_.clear_quantised();
+  return file;
+}
+
+absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const std::string& file,
+                                    uint64_t limit_bytes) {
   const auto connection = rpc::ChannelToWorker(worker.address());
   pb::LoadRequest request;
-  request.set_path(options_.path);
+  request.set_path(file);
   request.set_sequences(options_.order.settings().sequences());
   request.set_context(options_.order.settings().context());
   request.set_memory_limit_bytes(std::max<uint64_t>(limit_bytes, 1));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -7,6 +8,7 @@
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "corpgrid/v1/hosting.pb.h"
@@ -18,6 +20,20 @@
 
 namespace corpgrid::agent {
 
+// A model whose files are on this machine.
+struct LocalModel {
+  std::string name;
+  std::string digest;  // SHA-256 of its files; 32 bytes
+  std::string path;    // of the first file
+  uint64_t bytes = 0;  // of all
+};
+
+// The path of the model's file with weights of another type, which may be made first, for minutes;
+// `on_progress` hears of 0..1. Errors: Cancelled once `stop` is true, and why it cannot be made.
+using InType = std::function<absl::StatusOr<std::string>(
+    const LocalModel& model, const std::string& type, const std::atomic<bool>& stop,
+    const std::function<void(double fraction)>& on_progress)>;
+
 // A worker with a model, from its start to its end, on a thread of its own. Any thread.
 class HostedWorker {
  public:
@@ -25,8 +41,8 @@ class HostedWorker {
     std::string program;  // corpgrid-worker
     std::string folder;   // for its socket and log; made here
     corpgrid::v1::HostOrders::Model order;
-    std::string path;         // of the model's first file
-    uint64_t file_bytes = 0;  // of all its files
+    LocalModel model;
+    InType in_type;  // null: with weights as its files have them only
     // What this worker may need, asked when its turn has come.
     std::function<uint64_t()> limit_bytes;
     uint32_t gpu_percent = 0;  // of a GPU's memory that may be in use; 0: it has none
@@ -61,7 +77,10 @@ class HostedWorker {
  private:
   void Run();
   absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> Load();
-  absl::Status LoadInto(const worker::WorkerProcess& worker, uint64_t limit_bytes);
+  // The file that the worker is to load.
+  absl::StatusOr<std::string> File();
+  absl::Status LoadInto(const worker::WorkerProcess& worker, const std::string& file,
+                        uint64_t limit_bytes);
   // Why it ended; empty when it was asked to.
   std::string Watch(worker::WorkerProcess* worker);
   void ReadStats(const corpgrid::v1::GetStatsResponse& stats);
@@ -76,7 +95,8 @@ class HostedWorker {
   uint64_t answered_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens and texts, when last busy
   int64_t busy_ms_ ABSL_GUARDED_BY(mutex_) = 0;    // when it was
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // the worker dies with it
+  std::atomic<bool> stops_tools_ = false;  // with stop_
+  std::thread thread_;                     // the worker dies with it
 };
 
 }  // namespace corpgrid::agent

@@ -85,6 +85,7 @@ pb::HostReport ModelHost::Report() {
     held->set_bytes(model.bytes);
   }
   const absl::MutexLock lock(&mutex_);
+  report.set_quantises(options_.in_type != nullptr);
   report.set_limit_bytes(options_.limit_bytes);
   report.set_free_bytes(FreeBytes());
   report.mutable_gpus()->Assign(gpus_.begin(), gpus_.end());
@@ -127,8 +128,8 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
         .program = options_.worker_path,
         .folder = fmt::format("{}/{}", options_.folder, ++folders_),
         .order = *order,
-        .path = model->path,
-        .file_bytes = model->bytes,
+        .model = *model,
+        .in_type = options_.in_type,
         .limit_bytes =
             [this, name = name] {
               const absl::MutexLock lock(&mutex_);

@@ -17,14 +17,6 @@
 
 namespace corpgrid::agent {
 
-// A model whose files are on this machine.
-struct LocalModel {
-  std::string name;
-  std::string digest;  // SHA-256 of its files; 32 bytes
-  std::string path;    // of the first file
-  uint64_t bytes = 0;  // of all
-};
-
 // Hosts the models that the scheduler orders, a worker process each. Any thread.
 class ModelHost {
  public:
@@ -34,6 +26,7 @@ class ModelHost {
     uint64_t limit_bytes = 0;  // that models may have together
     // Errors: what is there cannot be told now, and counts as it was.
     std::function<absl::StatusOr<std::vector<LocalModel>>()> held;
+    InType in_type;                             // null: weights are as the files have them
     std::function<uint64_t()> available_bytes;  // of the machine's memory, for new programs
     // The machine's; their drivers take a while to tell. Null: none is used.
     std::function<absl::StatusOr<std::vector<inference::Gpu>>()> gpus;

@@ -21,6 +21,7 @@
 #include "cli/up.h"
 #include "fmt/format.h"
 #include "models/model_store.h"
+#include "models/quantize_model.h"
 #include "models/worker_tool.h"
 #include "rpc/measure.h"
 #include "scheduler/scheduler.h"
@@ -128,6 +129,19 @@ absl::StatusOr<std::vector<agent::LocalModel>> ModelsIn(const std::string& folde
   return local;
 }
 
+// Makes them beside the agent's other files: the store may be another user's.
+absl::StatusOr<std::string> InType(const std::string& store_folder, const std::string& made_folder,
+                                   const agent::LocalModel& local, const std::string& type,
+                                   const models::WorkerProgram& worker,
+                                   const std::function<void(double)>& on_progress) {
+  ASSIGN_OR_RETURN(const auto store, models::ModelStore::OpenExisting(store_folder));
+  ASSIGN_OR_RETURN(const models::StoredModel model, store->Find(local.name));
+  if (model.Digest() != local.digest) {
+    return absl::UnavailableError(fmt::format("model {} is another one by now", local.name));
+  }
+  return models::FileInType(*store, model, type, made_folder, worker, on_progress);
+}
+
 // Without the program that hosts models there is nothing to offer.
 absl::Status OfferModels(const std::string& folder, const std::string& memory, bool gpus,
                          agent::Options* options) {
@@ -137,7 +151,13 @@ absl::Status OfferModels(const std::string& folder, const std::string& memory, b
   const auto worker = FindBeside("corpgrid-worker");
   if (!worker.ok()) return absl::OkStatus();
   options->worker_path = *worker;
-  options->models = [folder = fs::absolute(folder).string()] { return ModelsIn(folder); };
+  const std::string store = fs::absolute(folder).string();
+  options->models = [store] { return ModelsIn(store); };
+  options->in_type = [store, made = fs::absolute(options->data_folder + "/quantised").string(),
+                      worker = *worker](const agent::LocalModel& model, const std::string& type,
+                                        const std::atomic<bool>& stop, const auto& on_progress) {
+    return InType(store, made, model, type, {.path = worker, .stop = &stop}, on_progress);
+  };
   if (gpus) {
     options->gpus = [worker = *worker] { return models::ListGpus(worker); };
   }

@@ -2,6 +2,7 @@
 #include <array>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "base/clock.h"
@@ -12,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/models.h"
 #include "cli/table.h"
+#include "cli/work_bar.h"
 #include "corpgrid/v1/hosting.pb.h"
 #include "crypto/hex.h"
 #include "fmt/format.h"
@@ -27,6 +29,7 @@ struct LoadArguments {
   std::string name;
   std::string digest;
   std::string idle_unload;
+  std::string type;
   uint32_t replicas = 1;
   uint32_t sequences = 0;
   uint32_t context = 0;
@@ -46,6 +49,18 @@ std::string_view StateWord(v1::HostedModel::State state) {
   }
 }
 
+// "ready", "quantising, 42 %".
+std::string Doing(const v1::HostedModel& hosted) {
+  if (!hosted.has_quantised()) return std::string(StateWord(hosted.state()));
+  return fmt::format("quantising, {:.0f} %", hosted.quantised() * 100);
+}
+
+// "tiny", "tiny as Q4_0".
+std::string NameOf(const v1::LoadedModel& model) {
+  const std::string& type = model.settings().type();
+  return type.empty() ? model.name() : fmt::format("{} as {}", model.name(), type);
+}
+
 // "laptop", "server Vulkan0".
 std::string PlaceOf(const v1::Replica& replica) {
   const std::string& gpu = replica.hosted().gpu();
@@ -59,6 +74,7 @@ Json ToJson(const v1::LoadedModel& model) {
     replicas.push_back({{"device_id", replica.device_id()},
                         {"device", replica.device_name()},
                         {"state", StateWord(hosted.state())},
+                        {"quantised", hosted.has_quantised() ? Json(hosted.quantised()) : Json()},
                         {"gpu", hosted.gpu()},
                         {"gpu_bytes", hosted.gpu_bytes()},
                         {"needs_bytes", hosted.needs_bytes()},
@@ -73,6 +89,7 @@ Json ToJson(const v1::LoadedModel& model) {
           {"replicas_wanted", settings.replicas()},
           {"sequences", settings.sequences()},
           {"context", settings.context()},
+          {"type", settings.type()},
           {"idle_unload_ms", settings.idle_unload_ms()},
           {"asleep", model.asleep()},
           {"why", model.why()},
@@ -101,14 +118,14 @@ absl::Status Show(const Common& common) {
       const v1::HostedModel& hosted = replica.hosted();
       const bool ready = hosted.state() == v1::HostedModel::READY;
       table.AddRow(
-          {model.name(), std::string(StateWord(hosted.state())), PlaceOf(replica),
+          {NameOf(model), Doing(hosted), PlaceOf(replica),
            ready ? FormatBytes(hosted.resident_bytes() + hosted.gpu_bytes()) : "",
            hosted.needs_bytes() > 0 ? FormatBytes(hosted.needs_bytes() + hosted.gpu_bytes()) : "",
            std::to_string(hosted.running()), std::to_string(hosted.waiting()),
            ready ? FormatDuration(static_cast<int64_t>(hosted.idle_ms())) : ""});
     }
     if (model.replicas().empty()) {
-      table.AddRow({model.name(), model.asleep() ? "asleep" : "waiting", "", "", "", "", "", ""});
+      table.AddRow({NameOf(model), model.asleep() ? "asleep" : "waiting", "", "", "", "", "", ""});
     }
   }
   if (table.empty()) {
@@ -159,9 +176,20 @@ bool IsReady(const v1::LoadedModel& model) {
   });
 }
 
+// Of the replica that is farthest, while one is made.
+std::optional<double> Quantised(const v1::LoadedModel& model) {
+  std::optional<double> most;
+  for (const v1::Replica& replica : model.replicas()) {
+    if (!replica.hosted().has_quantised()) continue;
+    most = std::max(most.value_or(0), replica.hosted().quantised());
+  }
+  return most;
+}
+
 // Until a replica can be asked. Errors: FailedPrecondition with why when it has no place left.
 absl::StatusOr<v1::LoadedModel> WaitUntilReady(Client* client, const std::string& name) {
   const InterruptFlag interrupt;
+  WorkBar bar;
   while (!interrupt.raised()) {
     ASSIGN_OR_RETURN(const v1::ListModelsResponse list, client->ListModels());
     const auto model = std::find_if(list.models().begin(), list.models().end(),
@@ -170,6 +198,7 @@ absl::StatusOr<v1::LoadedModel> WaitUntilReady(Client* client, const std::string
       return absl::FailedPreconditionError(fmt::format("model {} was unloaded meanwhile", name));
     }
     if (IsReady(*model)) return *model;
+    if (const auto quantised = Quantised(*model)) bar.Show("quantising", *quantised);
     if (model->replicas().empty() && !model->why().empty()) {
       return absl::FailedPreconditionError(
           fmt::format("model {} cannot be loaded now: {}; it stays ordered, until corpgrid model "
@@ -197,6 +226,7 @@ absl::Status Load(const Common& common, const LoadArguments& arguments) {
   settings->set_replicas(arguments.replicas);
   settings->set_sequences(arguments.sequences);
   settings->set_context(arguments.context);
+  settings->set_type(arguments.type);
   if (!arguments.idle_unload.empty()) {
     ASSIGN_OR_RETURN(const int64_t idle_ms, ParseDurationMs(arguments.idle_unload));
     settings->set_idle_unload_ms(static_cast<uint64_t>(idle_ms));
@@ -241,6 +271,7 @@ void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
       tree, group, "load", "Host a model on the grid, or change how it is hosted",
       "  corpgrid model load llama-3-8b\n"
       "  corpgrid model load llama-3-8b --replicas 2 --context 8192 --idle-unload 30m\n"
+      "  corpgrid model load llama-3-8b --type Q4_K_M\n"
       "A device that has its files (corpgrid model list, there) and room for it loads it.",
       [&common = tree.common, arguments] { return Exit(common, Load(common, *arguments)); });
   load->add_option("name", arguments->name, "The model")->type_name("MODEL")->required();
@@ -254,6 +285,10 @@ void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
   load->add_option("--sequences", arguments->sequences,
                    "Answers that each replica computes at once (default: 16)")
       ->type_name("N");
+  load->add_option("--type", arguments->type,
+                   "Of its weights, as Q4_K_M: each device makes them so before it loads it, for "
+                   "minutes, once (default: as they are)")
+      ->type_name("TYPE");
   load->add_option("--idle-unload", arguments->idle_unload,
                    "Unload it when nobody asked for so long, as 30m; the next request loads it")
       ->type_name("TIME");

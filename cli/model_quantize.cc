@@ -6,16 +6,13 @@
 #include "base/text.h"
 #include "cli/interrupt.h"
 #include "cli/models.h"
-#include "cli/progress_bar.h"
 #include "cli/table.h"
+#include "cli/work_bar.h"
 #include "fmt/format.h"
 #include "models/quantize_model.h"
 
 namespace corpgrid::cli {
 namespace {
-
-constexpr int64_t kQuietMs = 500;
-constexpr uint64_t kSteps = 100;  // of a bar
 
 struct QuantizeArguments {
   std::string models;
@@ -25,25 +22,6 @@ struct QuantizeArguments {
   std::vector<std::string> types = {"Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0"};
   std::string text;
   uint32_t tokens = 4096;
-};
-
-class WorkBar {
- public:
-  void Show(std::string_view what, double fraction) {
-    if (!bar_ || what != what_) {
-      bar_.reset();
-      what_ = what;
-      bar_ = std::make_unique<ProgressBar>(what_, Unit::kPercent, stderr, DetectStyle(stderr),
-                                           kQuietMs);
-    }
-    bar_->Update(
-        {.done = static_cast<uint64_t>(fraction * kSteps), .total = kSteps, .fraction = fraction});
-  }
-  void Finish() { bar_.reset(); }
-
- private:
-  std::string what_;
-  std::unique_ptr<ProgressBar> bar_;
 };
 
 absl::Status Quantize(const Common& common, const QuantizeArguments& arguments) {

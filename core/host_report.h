@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,7 @@ struct HostedModel {
   std::string error = "";  // why it failed, with the figures or the worker's last words
   std::string gpu = "";    // of its device, that has it; empty: processors compute it
   uint64_t gpu_bytes = 0;  // of that one's memory, beside needs_bytes
+  std::optional<double> quantised = {};  // while its weights are made another type: of them, 0..1
 };
 
 // A GPU that models can be on.
@@ -54,6 +56,7 @@ struct HostReport {
   std::vector<HeldModel> held = {};
   std::vector<HostedModel> hosted = {};
   std::vector<HostGpu> gpus = {};
+  bool quantises = false;  // it can load a model with another type of weights than its files have
 };
 
 // All that a device is to host; what else it has it unloads.

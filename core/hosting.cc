@@ -24,9 +24,17 @@ bool IsName(const std::string& name) {
          });
 }
 
+// "Q4_K_M"; which ones there are, the library on the devices knows.
+bool IsType(const std::string& type) {
+  return type.size() <= Hosting::kMaxTypeBytes &&
+         std::all_of(type.begin(), type.end(),
+                     [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+}
+
 // Whether a worker that was loaded as the one says is what the other asks for.
 bool IsOneWorker(const ModelRow& a, const ModelRow& b) {
-  return a.digest == b.digest && a.sequences == b.sequences && a.context == b.context;
+  return a.digest == b.digest && a.sequences == b.sequences && a.context == b.context &&
+         a.type == b.type;
 }
 
 const HeldModel* FindHeld(const HostReport& report, const std::string& name) {
@@ -60,6 +68,11 @@ bool Hosting::Holds(const Host& host, const ModelRow& row) {
   return held && held->digest == row.digest;
 }
 
+uint64_t Hosting::LeastBytes(const ModelRow& row, const Host& host) {
+  const HeldModel* held = row.type.empty() ? FindHeld(host.report, row.name) : nullptr;
+  return held ? held->bytes : 0;
+}
+
 std::string Hosting::WhyNot(const ModelRow& row, const Host& host, const Model* model,
                             int64_t now_ms) const {
   if (!IsHere(host, now_ms)) return "it is not there";
@@ -72,7 +85,10 @@ std::string Hosting::WhyNot(const ModelRow& row, const Host& host, const Model* 
                          (refusal->second.until_ms - now_ms + 999) / 1000);
     }
   }
-  const uint64_t bytes = FindHeld(host.report, row.name)->bytes;
+  if (!row.type.empty() && !host.report.quantises) {
+    return "its agent is too old to change types of weights";
+  }
+  const uint64_t bytes = LeastBytes(row, host);
   const Room room = RoomOf(host);
   if (bytes > room.free_bytes) {
     return fmt::format("its files alone are {}, and {} of the {} that models may have are free",
@@ -98,6 +114,12 @@ absl::StatusOr<ModelRow> Hosting::Check(ModelRow row, int64_t now_ms) const {
         fmt::format("\"{}\" is no name of a model: 1 to {} letters, digits and \"-_.:/\"", row.name,
                     kMaxNameBytes));
   }
+  if (!IsType(row.type)) {
+    return absl::InvalidArgumentError(
+        fmt::format("\"{}\" is no type of weights, as Q4_K_M is", row.type));
+  }
+  std::transform(row.type.begin(), row.type.end(), row.type.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   if (row.replicas < 1 || row.replicas > kMaxReplicas) {
     return absl::InvalidArgumentError(
         fmt::format("a model has 1 to {} replicas, got {}", kMaxReplicas, row.replicas));
@@ -156,7 +178,10 @@ std::optional<ModelRow> Hosting::Find(const std::string& name) const {
 void Hosting::Put(ModelRow row, int64_t now_ms) {
   Model& model = models_[row.name];
   // Who hosts an older version of it keeps its place and loads it anew.
-  if (model.row.version != row.version) model.refusals.clear();
+  if (model.row.version != row.version) {
+    model.refusals.clear();
+    for (auto& [device, hosted] : model.replicas) hosted.state = ReplicaState::kLoading;
+  }
   while (model.replicas.size() > row.replicas)
     model.replicas.erase(std::prev(model.replicas.end()));
   model.row = std::move(row);
@@ -209,8 +234,7 @@ HostOrders Hosting::Report(HostReport report, Facts facts, int64_t now_ms) {
     } else if (const auto replica = model.replicas.find(device); replica != model.replicas.end()) {
       // It does not know of it yet, or has forgotten it with its own restart.
       replica->second = {.name = name, .state = ReplicaState::kAssigned};
-      const HeldModel* held = FindHeld(host.report, name);
-      if (held) host.promised_bytes += held->bytes;
+      host.promised_bytes += LeastBytes(model.row, host);
     }
     if (!host.facts.closed.empty() || !Holds(host, model.row)) model.replicas.erase(device);
     PutToSleep(model, now_ms);
@@ -269,7 +293,7 @@ void Hosting::Place(Model& model, int64_t now_ms) {
       if (!best || RoomOf(host).free_bytes > RoomOf(*best).free_bytes) best = &host;
     }
     if (!best) return;
-    best->promised_bytes += FindHeld(best->report, model.row.name)->bytes;
+    best->promised_bytes += LeastBytes(model.row, *best);
     model.replicas[best->report.device] = {.name = model.row.name,
                                            .state = ReplicaState::kAssigned};
   }

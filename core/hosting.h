@@ -19,11 +19,12 @@ namespace corpgrid::core {
 //
 // A model goes to a device that has its very files, is there, takes models, and has memory for the
 // files' bytes, of its own or a GPU's; which of these, and whether it fits, the worker's own
-// estimate decides there. One that failed on a device stays away from it for a while, twice as long
-// each time.
+// estimate decides there. What weights of another type take is not known before they are made. One
+// that failed on a device stays away from it for a while, twice as long each time.
 class Hosting {
  public:
   static constexpr size_t kMaxNameBytes = 128;
+  static constexpr size_t kMaxTypeBytes = 16;
   static constexpr size_t kMaxModels = 1000;
   static constexpr uint32_t kMaxReplicas = 100;
   static constexpr size_t kMaxHeld = 1000;  // models that a device tells of
@@ -101,6 +102,8 @@ class Hosting {
   // What WhyNot says of every device that has the files.
   std::string WhyNowhere(const ModelRow& row, const Model* model, int64_t now_ms) const;
   static bool Holds(const Host& host, const ModelRow& row);
+  // That a replica on `host`, which has the model's files, takes at least.
+  static uint64_t LeastBytes(const ModelRow& row, const Host& host);
   void Place(Model& model, int64_t now_ms);
   void Hear(Model& model, DeviceId device, const HostedModel& hosted, int64_t now_ms);
   void Fail(Model& model, DeviceId device, const std::string& reason, int64_t now_ms);

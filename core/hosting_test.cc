@@ -110,6 +110,23 @@ TEST_F(HostingTest, WhatFitsNowhereIsRefusedWithTheFigures) {
   EXPECT_TRUE(View().row.name.empty());
 }
 
+TEST_F(HostingTest, WeightsOfAnotherTypeMayFitWhereItsFilesDoNot) {
+  const DeviceId ann = Join("ann"), bob = Join("bob");
+  Report(Holder(ann, 4 * kGiB));
+  EXPECT_THAT(std::string(Load({.name = "chat", .type = "Q4_K_M"}).message()),
+              HasSubstr("too old to change types of weights"));
+  HostReport small = Holder(bob, kGiB);
+  small.quantises = true;
+  Report(small);
+  EXPECT_FALSE(Load({.name = "chat", .type = "../x"}).ok());
+  ASSERT_TRUE(Load({.name = "chat", .type = "q4_k_m"}).ok());
+  EXPECT_THAT(Where(), ElementsAre(bob));
+  EXPECT_EQ(View().row.type, "Q4_K_M");
+  const uint64_t version = View().row.version;
+  ASSERT_TRUE(Load({.name = "chat", .type = "Q8_0"}).ok());
+  EXPECT_GT(View().row.version, version) << "its worker has to load it anew";
+}
+
 TEST_F(HostingTest, AGpuHasRoomWhereTheMachineHasNone) {
   const DeviceId device = Join("ann");
   HostReport report = Holder(device, kGiB);
@@ -276,6 +293,17 @@ TEST_F(HostingTest, UnloadedStaysUnloaded) {
   EXPECT_THAT(Report(Hosting(Holder(ann), ReplicaState::kReady)), IsEmpty());
   Restart();
   EXPECT_THAT(Report(Hosting(Holder(ann), ReplicaState::kReady)), IsEmpty());
+}
+
+TEST_F(HostingTest, WhatIsLoadedAnewIsNotReadyBefore) {
+  const DeviceId ann = Join("ann");
+  Report(Holder(ann));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  Report(Hosting(Holder(ann), ReplicaState::kReady, "", View().row.version));
+  ASSERT_TRUE(Load({.name = "chat", .replicas = 2}).ok());
+  EXPECT_EQ(View().replicas[0].hosted.state, ReplicaState::kReady);
+  ASSERT_TRUE(Load({.name = "chat", .context = 512}).ok());
+  EXPECT_EQ(View().replicas[0].hosted.state, ReplicaState::kLoading);
 }
 
 TEST_F(HostingTest, AVersionIsNotGivenAgainToAModelThatWasUnloaded) {

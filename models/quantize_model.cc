@@ -4,8 +4,14 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <set>
 
+#include "base/file.h"
 #include "base/status_macros.h"
+#include "crypto/hex.h"
 #include "fmt/format.h"
 #include "models/add_model.h"
 #include "models/file_io.h"
@@ -16,6 +22,7 @@ namespace {
 
 using inference::Json;
 
+constexpr std::string_view kWhole = ".gguf";
 constexpr uint64_t kBlockBytes = 1 << 20;  // with less than that left, a disk is full
 
 std::string Upper(std::string text) {
@@ -78,6 +85,20 @@ absl::StatusOr<TypeMeasurement> Measure(const std::string& file, const std::stri
   return measured;
 }
 
+// Deletes what FileInType() made of models that the store has no more, and what it did not finish.
+absl::Status DeleteOrphans(const ModelStore& store, const std::string& folder) {
+  ASSIGN_OR_RETURN(const Listing listing, store.List());
+  std::set<std::string> known;
+  for (const StoredModel& model : listing.models) known.insert(crypto::ToHex(model.Digest()));
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(kWhole) && known.contains(name.substr(0, name.find('-')))) continue;
+    std::filesystem::remove(entry.path(), error);
+  }
+  return absl::OkStatus();
+}
+
 // What is in it is of no use once this goes.
 class Scratch {
  public:
@@ -127,6 +148,25 @@ absl::StatusOr<StoredModel> QuantiseModel(ModelStore* store, const StoredModel& 
   if (status.ok()) return made;
   staging.Discard();
   return status;
+}
+
+absl::StatusOr<std::string> FileInType(const ModelStore& store, const StoredModel& model,
+                                       const std::string& type, const std::string& folder,
+                                       const WorkerProgram& worker,
+                                       const std::function<void(double)>& on_progress) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) return FileError(folder, "make", error.value());
+  RETURN_IF_ERROR(DeleteOrphans(store, folder));
+  const std::string kind = SafeFileName(Upper(type));
+  const std::string file =
+      fmt::format("{}/{}-{}{}", folder, crypto::ToHex(model.Digest()), kind, kWhole);
+  if (std::filesystem::exists(file)) return file;
+  const std::string part = file + ".part";
+  RETURN_IF_ERROR(WriteAs(store, model, kind, part, worker, on_progress));
+  RETURN_IF_ERROR(SyncPath(part));
+  if (rename(part.c_str(), file.c_str()) != 0) return FileError(file, "make", errno);
+  return file;
 }
 
 absl::StatusOr<std::vector<TypeMeasurement>> MeasureTypes(

@@ -27,6 +27,15 @@ absl::StatusOr<StoredModel> QuantiseModel(ModelStore* store, const StoredModel& 
                                           const WorkerProgram& worker, const OnWork& on_work,
                                           const Clock& clock);
 
+// A file of the model with weights of another type, in `folder`: made where it is not there yet.
+// Files there of models that the store has no more go. One caller a folder. Errors: those of
+// FileError() and RunWorkerTool(); InvalidArgument that lists the types; ResourceExhausted when the
+// disk is full.
+absl::StatusOr<std::string> FileInType(const ModelStore& store, const StoredModel& model,
+                                       const std::string& type, const std::string& folder,
+                                       const WorkerProgram& worker,
+                                       const std::function<void(double fraction)>& on_progress);
+
 // What a type of weights costs and brings on this machine.
 struct TypeMeasurement {
   std::string type;

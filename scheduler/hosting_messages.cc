@@ -55,6 +55,7 @@ void ToMessage(const core::ModelRow& row, pb::HostedSettings* out) {
   out->set_sequences(row.sequences);
   out->set_context(row.context);
   out->set_idle_unload_ms(static_cast<uint64_t>(row.idle_ms));
+  out->set_type(row.type);
 }
 
 }  // namespace
@@ -64,6 +65,7 @@ core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
       .device = device,
       .limit_bytes = std::min(message.limit_bytes(), kMaxBytes),
       .free_bytes = std::min({message.free_bytes(), message.limit_bytes(), kMaxBytes})};
+  report.quantises = message.quantises();
   for (const pb::HostReport::Held& held : message.held()) {
     if (report.held.size() == core::Hosting::kMaxHeld) break;
     if (held.digest().size() != 32 || held.name().size() > core::Hosting::kMaxNameBytes) continue;
@@ -71,17 +73,19 @@ core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
   }
   for (const pb::HostedModel& hosted : message.hosted()) {
     if (report.hosted.size() == core::Hosting::kMaxModels) break;
-    report.hosted.push_back({.name = Short(hosted.name()),
-                             .version = hosted.version(),
-                             .state = ToState(hosted.state()),
-                             .needs_bytes = hosted.needs_bytes(),
-                             .resident_bytes = hosted.resident_bytes(),
-                             .running = hosted.running(),
-                             .waiting = hosted.waiting(),
-                             .idle_ms = static_cast<int64_t>(std::min(hosted.idle_ms(), kMaxMs)),
-                             .error = Short(hosted.error()),
-                             .gpu = Short(hosted.gpu()),
-                             .gpu_bytes = std::min(hosted.gpu_bytes(), kMaxBytes)});
+    report.hosted.push_back(
+        {.name = Short(hosted.name()),
+         .version = hosted.version(),
+         .state = ToState(hosted.state()),
+         .needs_bytes = hosted.needs_bytes(),
+         .resident_bytes = hosted.resident_bytes(),
+         .running = hosted.running(),
+         .waiting = hosted.waiting(),
+         .idle_ms = static_cast<int64_t>(std::min(hosted.idle_ms(), kMaxMs)),
+         .error = Short(hosted.error()),
+         .gpu = Short(hosted.gpu()),
+         .gpu_bytes = std::min(hosted.gpu_bytes(), kMaxBytes),
+         .quantised = hosted.has_quantised() ? std::optional(hosted.quantised()) : std::nullopt});
   }
   for (const pb::Gpu& gpu : message.gpus()) {
     if (report.gpus.size() == core::Hosting::kMaxGpus) break;
@@ -110,6 +114,7 @@ core::ModelRow ToRow(const pb::LoadModelRequest& request) {
           .replicas = settings.replicas() == 0 ? 1 : settings.replicas(),
           .sequences = settings.sequences(),
           .context = settings.context(),
+          .type = settings.type(),
           .idle_ms = static_cast<int64_t>(std::min(settings.idle_unload_ms(), kMaxMs))};
 }
 
@@ -135,6 +140,7 @@ void ToMessage(const core::ModelView& view, pb::LoadedModel* out) {
     hosted->set_error(replica.hosted.error);
     hosted->set_gpu(replica.hosted.gpu);
     hosted->set_gpu_bytes(replica.hosted.gpu_bytes);
+    if (replica.hosted.quantised) hosted->set_quantised(*replica.hosted.quantised);
   }
 }
 

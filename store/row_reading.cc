@@ -156,6 +156,7 @@ absl::Status Read(const Columns& columns, core::ModelRow* row) {
   row->context = read.Small();
   row->idle_ms = read.Signed();
   row->removed = read.Signed() != 0;
+  row->type = read.Text();
   return read.status();
 }
 

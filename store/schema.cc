@@ -253,19 +253,26 @@ CREATE TABLE models (
 );
 )sql";
 
-constexpr std::array kMigrations = {Migration{.version = 1, .sql = kFirst},
-                                    Migration{.version = 4, .sql = kCheckpoints},
-                                    Migration{.version = 5, .sql = kLeader},
-                                    Migration{.version = 6, .sql = kEvidence},
-                                    Migration{.version = 7, .sql = kAuditLog},
-                                    Migration{.version = 8, .sql = kDrainAndDeadlines},
-                                    Migration{.version = 9, .sql = kProjects},
-                                    Migration{.version = 11, .sql = kRemoval},
-                                    Migration{.version = 12, .sql = kFollowers},
-                                    Migration{.version = 13, .sql = kTrust},
-                                    Migration{.version = 15, .sql = kPlacement},
-                                    Migration{.version = 16, .sql = kProtocols},
-                                    Migration{.version = 17, .sql = kModels, .oldest_reader = 16}};
+// Programs from before host all models with the weights that their files have.
+constexpr std::string_view kModelTypes = R"sql(
+ALTER TABLE models ADD COLUMN type TEXT NOT NULL DEFAULT '';
+)sql";
+
+constexpr std::array kMigrations = {
+    Migration{.version = 1, .sql = kFirst},
+    Migration{.version = 4, .sql = kCheckpoints},
+    Migration{.version = 5, .sql = kLeader},
+    Migration{.version = 6, .sql = kEvidence},
+    Migration{.version = 7, .sql = kAuditLog},
+    Migration{.version = 8, .sql = kDrainAndDeadlines},
+    Migration{.version = 9, .sql = kProjects},
+    Migration{.version = 11, .sql = kRemoval},
+    Migration{.version = 12, .sql = kFollowers},
+    Migration{.version = 13, .sql = kTrust},
+    Migration{.version = 15, .sql = kPlacement},
+    Migration{.version = 16, .sql = kProtocols},
+    Migration{.version = 17, .sql = kModels, .oldest_reader = 16},
+    Migration{.version = 18, .sql = kModelTypes, .oldest_reader = 16}};
 
 }  // namespace
 

@@ -70,7 +70,7 @@ template <>
 inline constexpr Table kTable<core::ModelRow> = {
     .name = "models",
     .key = "name",
-    .columns = "name, version, digest, replicas, sequences, context, idle_ms, removed"};
+    .columns = "name, version, digest, replicas, sequences, context, idle_ms, removed, type"};
 
 // A job without its progress, which is a table of its own.
 template <>

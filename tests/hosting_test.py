@@ -130,6 +130,25 @@ class HostingTest(HostingGridTest):
         # Asked for less, it is loaded at once.
         self.assertEqual(len(self.load()["replicas"]), 1)
 
+    def test_its_weights_are_made_another_type_where_it_is_loaded(self):
+        generate = {"text": "once upon a time", **GREEDY}
+        self.load()
+        as_it_is = self.text(model="tiny", generate=generate)
+        reply = self.grid.cli("model", "load", "tiny", "--type", "Q99")
+        self.assertRegex(reply.err, "Q99.*Q4_0")  # what there is instead
+        self.assertEqual(self.load("--type", "q4_0")["type"], "Q4_0")
+        self.assertRegex(self.grid.ok("model", "ps", json_output=False).out, r"(?m)^tiny as Q4_0 +ready ")
+        self.assertGreater(len(self.text(model="tiny", generate=generate)), 0)
+        made = {path: path.stat().st_mtime_ns for path in self.grid.folder.rglob("quantised/*")}
+        self.assertEqual({path.name.rpartition("-")[2] for path in made}, {"Q4_0.gguf"})
+        inspected = subprocess.run([WORKER, "inspect", next(iter(made))], check=True, capture_output=True).stdout
+        self.assertEqual(json.loads(inspected)["result"]["facts"]["quantisation"], "Q4_0")
+        self.load()
+        self.assertEqual(self.text(model="tiny", generate=generate), as_it_is)
+        self.load("--type", "Q4_0")
+        again = {path: path.stat().st_mtime_ns for path in self.grid.folder.rglob("quantised/*")}
+        self.assertEqual({path: again[path] for path in made}, made, "it was made twice")
+
     def test_a_device_that_is_cut_off_keeps_nobody_waiting(self):
         where = self.load()["replicas"][0]["device"]
         slow = self.ask(model="tiny", generate={"text": "a", "ignore_end": True, "max_tokens": 500})

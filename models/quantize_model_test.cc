@@ -1,0 +1,91 @@
+#include "models/quantize_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "base/testing/temp_folder.h"
+#include "models/staged_file.h"
+
+namespace corpgrid::models {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::IsEmpty;
+
+class FileInTypeTest : public ::testing::Test {
+ protected:
+  StoredModel Add(const std::string& name, const std::string& content) {
+    auto staging = *store_->Stage(name, "here");
+    auto file = *StagedFile::Open(staging, "m.gguf");
+    EXPECT_TRUE(file.Restart("").ok() && file.Append(content).ok());
+    StoredModel model;
+    model.name = name;
+    model.source = "here";
+    model.files = {*file.Finish(content.size(), "")};
+    EXPECT_TRUE(staging.Commit(model).ok());
+    return *store_->Find(name);
+  }
+
+  // The worker program is a shell script: its arguments are "quantize FILE --to FILE --type TYPE".
+  absl::StatusOr<std::string> Make(const StoredModel& model, const std::string& type,
+                                   const std::string& script = R"(cat "$2" > "$4"
+                                                                  echo "as $6" >> "$4"
+                                                                  echo '{"result": {}}')") {
+    const std::string path = folder_ / "worker";
+    std::ofstream(path) << "#!/bin/sh\n" << script << "\n";
+    fs::permissions(path, fs::perms::owner_all);
+    WorkerProgram program;
+    program.path = path;
+    return FileInType(*store_, model, type, made_, program, [](double) {});
+  }
+
+  std::vector<std::string> Made() const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(made_)) names.push_back(entry.path());
+    return names;
+  }
+
+  static std::string Content(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  testing::TempFolder folder_;
+  const std::string made_ = folder_ / "made";
+  std::unique_ptr<ModelStore> store_ = *ModelStore::Open(folder_ / "models");
+};
+
+TEST_F(FileInTypeTest, IsMadeOnce) {
+  const StoredModel model = Add("one", "weights ");
+  const auto first = Make(model, "q4_0");
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(Content(*first), "weights as Q4_0\n");
+  const auto again = Make(model, "Q4_0", "exit 1");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*again, *first);
+}
+
+TEST_F(FileInTypeTest, NothingIsLeftOfWhatFailed) {
+  const StoredModel model = Add("one", "weights ");
+  EXPECT_EQ(Make(model, "Q4_0", R"(echo half > "$4"; kill -ABRT $$)").status().code(),
+            absl::StatusCode::kInternal);
+  EXPECT_THAT(Made(), IsEmpty());
+}
+
+TEST_F(FileInTypeTest, WhatIsOfRemovedModelsOrUnfinishedGoes) {
+  ASSERT_TRUE(Make(Add("one", "weights "), "Q4_0").ok());
+  const StoredModel two = Add("two", "other weights ");
+  std::ofstream(made_ + "/" + std::string(64, 'a') + "-Q8_0.gguf.part") << "half";
+  ASSERT_TRUE(store_->Remove("one").ok());
+  ASSERT_TRUE(Make(two, "Q8_0").ok());
+  EXPECT_THAT(Made(), ElementsAre(EndsWith("-Q8_0.gguf")));
+}
+
+}  // namespace
+}  // namespace corpgrid::models
