@@ -127,10 +127,12 @@ class Case:
         return statistics.median(turn[what or self.what] for turn in self.seen[who])
 
     def ratio(self, who, over, what=None):
-        """The median of the turns' ratios: the machine's speed changes more from turn to turn than within one."""
+        """The median of the turns' ratios, as the machine's speed changes more from turn to turn than within one;
+        the least and the most of them beside it."""
         what = what or self.what
-        return statistics.median(ours[what] / max(others[what], 1e-9)
-                                 for ours, others in zip(self.seen[who], self.seen[over], strict=True))
+        turns = sorted(ours[what] / max(others[what], 1e-9)
+                       for ours, others in zip(self.seen[who], self.seen[over], strict=True))
+        return f"{statistics.median(turns):.2f} ({turns[0]:.2f} to {turns[-1]:.2f})"
 
     def best(self, trials):
         """Of those that do not let others' prompts wait for it."""
@@ -276,8 +278,8 @@ def ratios(done, matrix):
     def ratio(name, case_name, over, aim, sign=">="):
         case = done.get(case_name)
         if case and case.seen[over]:
-            api = f"; by the API {case.ratio('API', over):.2f}" if case.seen["API"] else ""
-            print(f"ratio {name} {case.ratio('worker', over):.2f} (aim {sign} {aim}{api})")
+            api = f"; by the API {case.ratio('API', over)}" if case.seen["API"] else ""
+            print(f"ratio {name} {case.ratio('worker', over)}{api}; aim {sign} {aim}")
 
     ratio("serve-vs-library", "serve", "library", 0.95)
     ratio("serve-512-vs-library", "serve-512", "library", 0.95)
@@ -287,7 +289,7 @@ def ratios(done, matrix):
     ratio("itl-p99-under-prefill-vs-llama-server", "prefill", "llama-server", 0.5, "<=")
     if "prefill" in done:
         rate = done["prefill"].ratio("worker", "llama-server", "other_prompt_rate")
-        print(f"ratio prompts-under-answers-vs-llama-server {rate:.2f} (aim >= 0.9)")
+        print(f"ratio prompts-under-answers-vs-llama-server {rate}; aim >= 0.9")
     ratio("serve-on-busy-machine-vs-llama-server", "busy", "llama-server", 1.1)
     for name, case in done.items():
         if matrix:
