@@ -27,6 +27,7 @@ constexpr auto kStatsDeadline = std::chrono::seconds(5);
 }  // namespace
 
 HostedWorker::HostedWorker(Options options) : options_(std::move(options)) {
+  file_bytes_ = options_.order.settings().type().empty() ? options_.model.bytes : 0;
   state_.set_name(options_.order.name());
   state_.set_version(options_.order.version());
   state_.set_state(pb::HostedModel::LOADING);
@@ -58,7 +59,7 @@ HostedWorker::Memory HostedWorker::MemoryOf() const {
   const absl::MutexLock lock(&mutex_);
   if (state_.state() == pb::HostedModel::FAILED) return {};
   // Until it is known better.
-  const uint64_t promised = state_.needs_bytes() > 0 ? state_.needs_bytes() : options_.model.bytes;
+  const uint64_t promised = state_.needs_bytes() > 0 ? state_.needs_bytes() : file_bytes_;
   return {.promised = promised, .unused = promised - std::min(promised, state_.resident_bytes())};
 }
 
@@ -84,13 +85,18 @@ void HostedWorker::Run() {
   if (worker.ok()) (*worker)->Stop(kGraceMs);
 }
 
-// By hand, as who is told to stop does not wait for its turn.
+bool HostedWorker::Await(absl::Mutex* turn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  while (!turn->TryLock()) {
+    const absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kLook)) return false;
+  }
+  return true;
+}
+
 absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
     ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  while (!options_.turn->TryLock()) {
-    const absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kLook)) return absl::CancelledError("");
-  }
+  ASSIGN_OR_RETURN(const LocalModel model, Files());
+  if (!Await(options_.turn)) return absl::CancelledError("");
   const absl::Cleanup done = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { options_.turn->Unlock(); };
   {
     const absl::MutexLock lock(&mutex_);
@@ -102,20 +108,19 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
     return absl::UnavailableError(
         fmt::format("cannot make {}: {}", options_.folder, error.message()));
   }
-  ASSIGN_OR_RETURN(const std::string file, File());
   ASSIGN_OR_RETURN(auto worker, worker::WorkerProcess::Start({.program = options_.program,
                                                               .folder = options_.folder,
-                                                              .model = file,
+                                                              .model = model.path,
                                                               .gpus = options_.gpu_percent > 0}));
   spdlog::info("model {} is being loaded", options_.order.name());
   const uint64_t limit_bytes = options_.limit_bytes();
-  const absl::Status loaded = LoadInto(*worker, file, limit_bytes);
+  const absl::Status loaded = LoadInto(*worker, model.path, limit_bytes);
   if (loaded.ok()) return worker;
   if (absl::IsResourceExhausted(loaded)) {
     options_.resources->NoteRefusal(
         {.kind = resources::ResourceManager::Kind::kModel,
          .id = fmt::format("load-{}-{}", options_.order.name(), options_.order.version()),
-         .estimated_bytes = options_.model.bytes,
+         .estimated_bytes = model.bytes,
          .available_bytes = limit_bytes});
   }
   // Its last words tell more than that the call broke off.
@@ -125,19 +130,23 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
   return loaded;
 }
 
-absl::StatusOr<std::string> HostedWorker::File() {
+absl::StatusOr<LocalModel> HostedWorker::Files() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   const std::string& type = options_.order.settings().type();
-  if (type.empty()) return options_.model.path;
+  if (type.empty()) return options_.model;
   if (!options_.in_type) return absl::UnimplementedError("types of weights are not changed here");
+  if (!Await(options_.making)) return absl::CancelledError("");
+  const absl::Cleanup done = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { options_.making->Unlock(); };
   const auto on_progress = [this](double fraction) {
     const absl::MutexLock lock(&mutex_);
     state_.set_quantised(fraction);
   };
-  absl::StatusOr<std::string> file =
+  absl::StatusOr<LocalModel> made =
       options_.in_type(options_.model, type, stops_tools_, on_progress);
   const absl::MutexLock lock(&mutex_);
   state_.clear_quantised();
-  return file;
+  if (stop_) return absl::CancelledError("");
+  if (made.ok()) file_bytes_ = made->bytes;
+  return made;
 }
 
 absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const std::string& file,

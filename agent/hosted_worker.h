@@ -28,9 +28,9 @@ struct LocalModel {
   uint64_t bytes = 0;  // of all
 };
 
-// The path of the model's file with weights of another type, which may be made first, for minutes;
-// `on_progress` hears of 0..1. Errors: Cancelled once `stop` is true, and why it cannot be made.
-using InType = std::function<absl::StatusOr<std::string>(
+// The model with weights of another type, which may be made first, for minutes; `on_progress` hears
+// of 0..1. One call at a time. Errors: Cancelled once `stop` is true, and why it cannot be made.
+using InType = std::function<absl::StatusOr<LocalModel>(
     const LocalModel& model, const std::string& type, const std::atomic<bool>& stop,
     const std::function<void(double fraction)>& on_progress)>;
 
@@ -46,7 +46,8 @@ class HostedWorker {
     // What this worker may need, asked when its turn has come.
     std::function<uint64_t()> limit_bytes;
     uint32_t gpu_percent = 0;  // of a GPU's memory that may be in use; 0: it has none
-    absl::Mutex* turn;         // workers of a device load one after the other
+    absl::Mutex* making;       // workers of a device have `in_type` one after the other
+    absl::Mutex* turn;         // and load one after the other
     resources::ResourceManager* resources;
     const Clock* clock;
   };
@@ -77,8 +78,10 @@ class HostedWorker {
  private:
   void Run();
   absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> Load();
-  // The file that the worker is to load.
-  absl::StatusOr<std::string> File();
+  // What the worker is to load.
+  absl::StatusOr<LocalModel> Files();
+  // Locks it; false: this is to stop, and does not wait for it.
+  bool Await(absl::Mutex* turn);
   absl::Status LoadInto(const worker::WorkerProcess& worker, const std::string& file,
                         uint64_t limit_bytes);
   // Why it ended; empty when it was asked to.
@@ -88,6 +91,7 @@ class HostedWorker {
   const Options options_;
   const std::shared_ptr<worker::AnswerRoom> room_ = std::make_shared<worker::AnswerRoom>();
   mutable absl::Mutex mutex_;
+  uint64_t file_bytes_ ABSL_GUARDED_BY(mutex_);  // 0: they are not made yet
   corpgrid::v1::HostedModel state_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<rpc::WorkerChannel> channel_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<grpc::Channel> connection_ ABSL_GUARDED_BY(mutex_);

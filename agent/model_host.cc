@@ -136,6 +136,7 @@ void ModelHost::Follow(const pb::HostOrders& orders) {
               return FreeBytes(name);
             },
         .gpu_percent = gpus_.empty() ? 0 : options_.resources->limits().memory_percent,
+        .making = &making_,
         .turn = &turn_,
         .resources = options_.resources,
         .clock = options_.clock});

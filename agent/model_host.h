@@ -53,6 +53,7 @@ class ModelHost {
   uint64_t FreeBytes(const std::string& but = "") const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
+  absl::Mutex making_;
   absl::Mutex turn_;
   mutable absl::Mutex mutex_;
   std::map<std::string, std::unique_ptr<HostedWorker>> workers_ ABSL_GUARDED_BY(mutex_);

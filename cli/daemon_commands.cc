@@ -130,16 +130,22 @@ absl::StatusOr<std::vector<agent::LocalModel>> ModelsIn(const std::string& folde
 }
 
 // Makes them beside the agent's other files: the store may be another user's.
-absl::StatusOr<std::string> InType(const std::string& store_folder, const std::string& made_folder,
-                                   const agent::LocalModel& local, const std::string& type,
-                                   const models::WorkerProgram& worker,
-                                   const std::function<void(double)>& on_progress) {
+absl::StatusOr<agent::LocalModel> InType(const std::string& store_folder,
+                                         const std::string& made_folder,
+                                         const agent::LocalModel& local, const std::string& type,
+                                         const models::WorkerProgram& worker,
+                                         const std::function<void(double)>& on_progress) {
   ASSIGN_OR_RETURN(const auto store, models::ModelStore::OpenExisting(store_folder));
   ASSIGN_OR_RETURN(const models::StoredModel model, store->Find(local.name));
   if (model.Digest() != local.digest) {
     return absl::UnavailableError(fmt::format("model {} is another one by now", local.name));
   }
-  return models::FileInType(*store, model, type, made_folder, worker, on_progress);
+  agent::LocalModel made = local;
+  ASSIGN_OR_RETURN(made.path,
+                   models::FileInType(*store, model, type, made_folder, worker, on_progress));
+  std::error_code error;
+  made.bytes = fs::file_size(made.path, error);
+  return made;
 }
 
 // Without the program that hosts models there is nothing to offer.

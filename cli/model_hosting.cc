@@ -237,6 +237,10 @@ absl::Status Load(const Common& common, const LoadArguments& arguments) {
   if (!arguments.no_wait) {
     if (!common.json) Say(fmt::format("loading {}", arguments.name));
     ASSIGN_OR_RETURN(model, WaitUntilReady(client.get(), arguments.name));
+    if (!arguments.type.empty() && model.settings().type().empty()) {
+      return absl::UnimplementedError(fmt::format(
+          "the scheduler is too old for --type: {} is loaded as it is", arguments.name));
+    }
   }
   if (common.json) {
     PrintJson(arguments.no_wait ? Json{{"name", arguments.name}} : ToJson(model));

@@ -162,6 +162,7 @@ void Grid::LogModel(const ModelRow& row, Effects* effects) {
   entry.Add("model", row.name);
   if (!row.removed) {
     entry.Add("sha256", crypto::ToHex(row.digest)).Add("replicas", uint64_t{row.replicas});
+    if (!row.type.empty()) entry.Add("type", row.type);
   }
   Log(entry, effects);
 }

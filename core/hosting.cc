@@ -85,9 +85,7 @@ std::string Hosting::WhyNot(const ModelRow& row, const Host& host, const Model* 
                          (refusal->second.until_ms - now_ms + 999) / 1000);
     }
   }
-  if (!row.type.empty() && !host.report.quantises) {
-    return "its agent is too old to change types of weights";
-  }
+  if (!Makes(host, row)) return "its agent is too old to change types of weights";
   const uint64_t bytes = LeastBytes(row, host);
   const Room room = RoomOf(host);
   if (bytes > room.free_bytes) {
@@ -153,7 +151,7 @@ absl::StatusOr<ModelRow> Hosting::Check(ModelRow row, int64_t now_ms) const {
     row.digest = *digests.begin();
   }
   const bool somewhere = std::any_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
-    return Holds(entry.second, row) &&
+    return Holds(entry.second, row) && Makes(entry.second, row) &&
            ((known != models_.end() && known->second.replicas.contains(entry.first)) ||
             WhyNot(row, entry.second, nullptr, now_ms).empty());
   });
@@ -236,7 +234,9 @@ HostOrders Hosting::Report(HostReport report, Facts facts, int64_t now_ms) {
       replica->second = {.name = name, .state = ReplicaState::kAssigned};
       host.promised_bytes += LeastBytes(model.row, host);
     }
-    if (!host.facts.closed.empty() || !Holds(host, model.row)) model.replicas.erase(device);
+    if (!host.facts.closed.empty() || !Holds(host, model.row) || !Makes(host, model.row)) {
+      model.replicas.erase(device);
+    }
     PutToSleep(model, now_ms);
   }
   for (auto& [name, model] : models_) Place(model, now_ms);

@@ -102,6 +102,10 @@ class Hosting {
   // What WhyNot says of every device that has the files.
   std::string WhyNowhere(const ModelRow& row, const Model* model, int64_t now_ms) const;
   static bool Holds(const Host& host, const ModelRow& row);
+  // Whether its agent can give the weights the type that the model is to have.
+  static bool Makes(const Host& host, const ModelRow& row) {
+    return row.type.empty() || host.report.quantises;
+  }
   // That a replica on `host`, which has the model's files, takes at least.
   static uint64_t LeastBytes(const ModelRow& row, const Host& host);
   void Place(Model& model, int64_t now_ms);

@@ -115,13 +115,21 @@ TEST_F(HostingTest, WeightsOfAnotherTypeMayFitWhereItsFilesDoNot) {
   Report(Holder(ann, 4 * kGiB));
   EXPECT_THAT(std::string(Load({.name = "chat", .type = "Q4_K_M"}).message()),
               HasSubstr("too old to change types of weights"));
+  ASSERT_TRUE(Load({.name = "chat"}).ok());
+  EXPECT_FALSE(Load({.name = "chat", .type = "Q4_K_M"}).ok()) << "who has it cannot, either";
   HostReport small = Holder(bob, kGiB);
   small.quantises = true;
   Report(small);
   EXPECT_FALSE(Load({.name = "chat", .type = "../x"}).ok());
   ASSERT_TRUE(Load({.name = "chat", .type = "q4_k_m"}).ok());
+  Report(Holder(ann, 4 * kGiB));  // gives it up
+  Report(small);
   EXPECT_THAT(Where(), ElementsAre(bob));
   EXPECT_EQ(View().row.type, "Q4_K_M");
+  small.quantises = false;  // an older program came back
+  EXPECT_THAT(Report(small), IsEmpty());
+  small.quantises = true;
+  EXPECT_THAT(Report(small), ElementsAre("chat"));
   const uint64_t version = View().row.version;
   ASSERT_TRUE(Load({.name = "chat", .type = "Q8_0"}).ok());
   EXPECT_GT(View().row.version, version) << "its worker has to load it anew";

@@ -20,9 +20,10 @@
 namespace corpgrid::models {
 namespace {
 
+namespace fs = std::filesystem;
 using inference::Json;
 
-constexpr std::string_view kWhole = ".gguf";
+constexpr size_t kMaxTypeBytes = 16;
 constexpr uint64_t kBlockBytes = 1 << 20;  // with less than that left, a disk is full
 
 std::string Upper(std::string text) {
@@ -85,16 +86,18 @@ absl::StatusOr<TypeMeasurement> Measure(const std::string& file, const std::stri
   return measured;
 }
 
-// Deletes what FileInType() made of models that the store has no more, and what it did not finish.
-absl::Status DeleteOrphans(const ModelStore& store, const std::string& folder) {
+// Deletes what FileInType() made of models that the store has no more, and of `but`.
+absl::Status DeleteMade(const ModelStore& store, const StoredModel& but,
+                        const std::string& folder) {
   ASSIGN_OR_RETURN(const Listing listing, store.List());
-  std::set<std::string> known;
-  for (const StoredModel& model : listing.models) known.insert(crypto::ToHex(model.Digest()));
+  std::set<std::string> kept;
+  for (const StoredModel& model : listing.models) kept.insert(crypto::ToHex(model.Digest()));
+  kept.erase(crypto::ToHex(but.Digest()));
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.ends_with(kWhole) && known.contains(name.substr(0, name.find('-')))) continue;
-    std::filesystem::remove(entry.path(), error);
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    std::error_code ignored;
+    if (!kept.contains(name.substr(0, name.find('-')))) fs::remove_all(it->path(), ignored);
   }
   return absl::OkStatus();
 }
@@ -154,16 +157,25 @@ absl::StatusOr<std::string> FileInType(const ModelStore& store, const StoredMode
                                        const std::string& type, const std::string& folder,
                                        const WorkerProgram& worker,
                                        const std::function<void(double)>& on_progress) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return FileError(folder, "make", error.value());
-  RETURN_IF_ERROR(DeleteOrphans(store, folder));
   const std::string kind = SafeFileName(Upper(type));
+  if (kind.size() > kMaxTypeBytes) {
+    return absl::InvalidArgumentError(fmt::format("{} is no type of weights", kind));
+  }
   const std::string file =
-      fmt::format("{}/{}-{}{}", folder, crypto::ToHex(model.Digest()), kind, kWhole);
-  if (std::filesystem::exists(file)) return file;
-  const std::string part = file + ".part";
+      fmt::format("{}/{}-{}.gguf", folder, crypto::ToHex(model.Digest()), kind);
+  std::error_code error;
+  if (fs::is_regular_file(fs::symlink_status(file, error))) return file;
+  // A folder of its own: what looks a file over may write where it writes, and nowhere else.
+  const std::string making = folder + "/making";
+  fs::create_directories(folder, error);
+  RETURN_IF_ERROR(DeleteMade(store, model, folder));
+  fs::create_directories(making, error);
+  if (error) return FileError(making, "make", error.value());
+  const std::string part = making + "/model.gguf";
   RETURN_IF_ERROR(WriteAs(store, model, kind, part, worker, on_progress));
+  if (!fs::is_regular_file(fs::symlink_status(part, error))) {
+    return absl::InternalError("the worker program made no file");
+  }
   RETURN_IF_ERROR(SyncPath(part));
   if (rename(part.c_str(), file.c_str()) != 0) return FileError(file, "make", errno);
   return file;

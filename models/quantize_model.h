@@ -27,8 +27,9 @@ absl::StatusOr<StoredModel> QuantiseModel(ModelStore* store, const StoredModel& 
                                           const WorkerProgram& worker, const OnWork& on_work,
                                           const Clock& clock);
 
-// A file of the model with weights of another type, in `folder`: made where it is not there yet.
-// Files there of models that the store has no more go. One caller a folder. Errors: those of
+// A file of the model with weights of another type, in `folder`: made where it is not there yet,
+// instead of those of its other types. Files there of models that the store has no more go. One
+// caller a folder at a time. Errors: those of
 // FileError() and RunWorkerTool(); InvalidArgument that lists the types; ResourceExhausted when the
 // disk is full.
 absl::StatusOr<std::string> FileInType(const ModelStore& store, const StoredModel& model,

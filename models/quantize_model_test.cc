@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "base/testing/temp_folder.h"
+#include "fmt/format.h"
 #include "models/staged_file.h"
 
 namespace corpgrid::models {
@@ -16,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
-using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 class FileInTypeTest : public ::testing::Test {
  protected:
@@ -51,6 +52,12 @@ class FileInTypeTest : public ::testing::Test {
     return names;
   }
 
+  std::vector<std::string> Whole() const {
+    std::vector<std::string> names = Made();
+    std::erase(names, made_ + "/making");
+    return names;
+  }
+
   static std::string Content(const std::string& path) {
     std::ifstream file(path);
     return {std::istreambuf_iterator<char>(file), {}};
@@ -75,16 +82,29 @@ TEST_F(FileInTypeTest, NothingIsLeftOfWhatFailed) {
   const StoredModel model = Add("one", "weights ");
   EXPECT_EQ(Make(model, "Q4_0", R"(echo half > "$4"; kill -ABRT $$)").status().code(),
             absl::StatusCode::kInternal);
-  EXPECT_THAT(Made(), IsEmpty());
+  EXPECT_THAT(Made(), ElementsAre(EndsWith("/making")));
+  EXPECT_TRUE(fs::is_empty(made_ + "/making"));
+  EXPECT_FALSE(Make(model, std::string(300, 'A')).ok());
 }
 
-TEST_F(FileInTypeTest, WhatIsOfRemovedModelsOrUnfinishedGoes) {
-  ASSERT_TRUE(Make(Add("one", "weights "), "Q4_0").ok());
-  const StoredModel two = Add("two", "other weights ");
-  std::ofstream(made_ + "/" + std::string(64, 'a') + "-Q8_0.gguf.part") << "half";
+TEST_F(FileInTypeTest, ALinkIsNoFile) {
+  std::ofstream(folder_ / "secret") << "key";
+  EXPECT_EQ(Make(Add("one", "weights "), "Q4_0",
+                 fmt::format("ln -s {} \"$4\"; echo '{{\"result\": {{}}}}'", folder_ / "secret"))
+                .status()
+                .code(),
+            absl::StatusCode::kInternal);
+}
+
+TEST_F(FileInTypeTest, OneTypeAModelIsKeptForAsLongAsTheStoreHasIt) {
+  const StoredModel one = Add("one", "weights "), two = Add("two", "other weights ");
+  ASSERT_TRUE(Make(one, "Q4_0").ok());
+  ASSERT_TRUE(Make(two, "Q4_0").ok());
+  ASSERT_TRUE(Make(one, "Q8_0").ok());
+  EXPECT_THAT(Whole(), UnorderedElementsAre(EndsWith("-Q8_0.gguf"), EndsWith("-Q4_0.gguf")));
   ASSERT_TRUE(store_->Remove("one").ok());
-  ASSERT_TRUE(Make(two, "Q8_0").ok());
-  EXPECT_THAT(Made(), ElementsAre(EndsWith("-Q8_0.gguf")));
+  ASSERT_TRUE(Make(two, "Q5_0").ok());
+  EXPECT_THAT(Whole(), ElementsAre(EndsWith("-Q5_0.gguf")));
 }
 
 }  // namespace

@@ -25,6 +25,12 @@ std::string Short(const std::string& text) {
   return cut;
 }
 
+// Nothing of what is no number.
+std::optional<double> Fraction(double value) {
+  if (!(value >= 0)) return std::nullopt;
+  return std::min(value, 1.);
+}
+
 core::ReplicaState ToState(pb::HostedModel::State state) {
   switch (state) {
     case pb::HostedModel::READY:
@@ -85,7 +91,7 @@ core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
          .error = Short(hosted.error()),
          .gpu = Short(hosted.gpu()),
          .gpu_bytes = std::min(hosted.gpu_bytes(), kMaxBytes),
-         .quantised = hosted.has_quantised() ? std::optional(hosted.quantised()) : std::nullopt});
+         .quantised = hosted.has_quantised() ? Fraction(hosted.quantised()) : std::nullopt});
   }
   for (const pb::Gpu& gpu : message.gpus()) {
     if (report.gpus.size() == core::Hosting::kMaxGpus) break;

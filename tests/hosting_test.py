@@ -139,14 +139,14 @@ class HostingTest(HostingGridTest):
         self.assertEqual(self.load("--type", "q4_0")["type"], "Q4_0")
         self.assertRegex(self.grid.ok("model", "ps", json_output=False).out, r"(?m)^tiny as Q4_0 +ready ")
         self.assertGreater(len(self.text(model="tiny", generate=generate)), 0)
-        made = {path: path.stat().st_mtime_ns for path in self.grid.folder.rglob("quantised/*")}
+        made = {path: path.stat().st_mtime_ns for path in self.grid.folder.rglob("quantised/*.gguf")}
         self.assertEqual({path.name.rpartition("-")[2] for path in made}, {"Q4_0.gguf"})
         inspected = subprocess.run([WORKER, "inspect", next(iter(made))], check=True, capture_output=True).stdout
         self.assertEqual(json.loads(inspected)["result"]["facts"]["quantisation"], "Q4_0")
         self.load()
         self.assertEqual(self.text(model="tiny", generate=generate), as_it_is)
         self.load("--type", "Q4_0")
-        again = {path: path.stat().st_mtime_ns for path in self.grid.folder.rglob("quantised/*")}
+        again = {path: path.stat().st_mtime_ns for path in self.grid.folder.rglob("quantised/*.gguf")}
         self.assertEqual({path: again[path] for path in made}, made, "it was made twice")
 
     def test_a_device_that_is_cut_off_keeps_nobody_waiting(self):
