@@ -5,7 +5,7 @@ One model of 254 M parameters (Q8_0, random weights, made on the spot) is served
 and run by llama-batched-bench without any serving. One load generator asks all of them for the same greedy answers
 (bench/serve_load.cc). llama-server runs with the setting that was fastest for each case in
 trials of its own: first threads and how they wait, then, with the best of these, batches and slots. The worker's memory
-has large pages, which the others have no setting for: 6 to 8 % where it was measured (decision 0021). The cases' turns
+has large pages, which the others have no setting for: 4 to 8 % where it was measured (decision 0021). The cases' turns
 are interleaved; the medians of their ratios count. Other programs on the machine disturb this more than most
 measurements: threads that compute one step wait for each other many times.
 """

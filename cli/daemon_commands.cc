@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "agent/agent.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -145,6 +146,7 @@ absl::StatusOr<agent::LocalModel> InType(const std::string& store_folder,
                    models::FileInType(*store, model, type, made_folder, worker, on_progress));
   std::error_code error;
   made.bytes = fs::file_size(made.path, error);
+  if (error) return FileError(made.path, "look at", error.value());
   return made;
 }
 

@@ -198,7 +198,11 @@ absl::StatusOr<v1::LoadedModel> WaitUntilReady(Client* client, const std::string
       return absl::FailedPreconditionError(fmt::format("model {} was unloaded meanwhile", name));
     }
     if (IsReady(*model)) return *model;
-    if (const auto quantised = Quantised(*model)) bar.Show("quantising", *quantised);
+    if (const auto quantised = Quantised(*model)) {
+      bar.Show("quantising", *quantised);
+    } else {
+      bar.Finish();
+    }
     if (model->replicas().empty() && !model->why().empty()) {
       return absl::FailedPreconditionError(
           fmt::format("model {} cannot be loaded now: {}; it stays ordered, until corpgrid model "

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "base/text.h"
 #include "fmt/format.h"
 
@@ -116,8 +117,7 @@ absl::StatusOr<ModelRow> Hosting::Check(ModelRow row, int64_t now_ms) const {
     return absl::InvalidArgumentError(
         fmt::format("\"{}\" is no type of weights, as Q4_K_M is", row.type));
   }
-  std::transform(row.type.begin(), row.type.end(), row.type.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  row.type = absl::AsciiStrToUpper(row.type);
   if (row.replicas < 1 || row.replicas > kMaxReplicas) {
     return absl::InvalidArgumentError(
         fmt::format("a model has 1 to {} replicas, got {}", kMaxReplicas, row.replicas));

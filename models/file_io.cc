@@ -55,8 +55,8 @@ absl::Status CheckSpace(const std::string& folder, uint64_t bytes) {
   const uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
   if (bytes <= free_bytes) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      fmt::format("{} more are needed in {}, and its disk has {} left; make room, or name another "
-                  "folder with --models",
+      fmt::format("{} more are needed in {}, and its disk has {} left; make room, or choose "
+                  "another folder",
                   FormatBytes(bytes), folder, FormatBytes(free_bytes)));
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/testing/temp_folder.h"
 #include "models/staged_file.h"
+#include "models/test_models.h"
 
 namespace corpgrid::models {
 namespace {
@@ -23,19 +24,7 @@ using ::testing::HasSubstr;
 class ModelStoreTest : public ::testing::Test {
  protected:
   absl::Status AddModel(const std::string& name, const std::string& content = "GGUF content") {
-    auto staging = store_->Stage(name, "here");
-    if (!staging.ok()) return staging.status();
-    auto file = StagedFile::Open(*staging, "m.gguf");
-    if (!file.ok()) return file.status();
-    if (auto status = file->Restart(""); !status.ok()) return status;
-    if (auto status = file->Append(content); !status.ok()) return status;
-    const auto stored = file->Finish(content.size(), "");
-    if (!stored.ok()) return stored.status();
-    StoredModel model;
-    model.name = name;
-    model.source = "here";
-    model.files = {*stored};
-    return staging->Commit(model);
+    return AddTestModel(store_.get(), name, content);
   }
 
   testing::TempFolder folder_;

@@ -3,12 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "crypto/hex.h"
@@ -25,12 +25,6 @@ using inference::Json;
 
 constexpr size_t kMaxTypeBytes = 16;
 constexpr uint64_t kBlockBytes = 1 << 20;  // with less than that left, a disk is full
-
-std::string Upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  return text;
-}
 
 // About what the model takes in that type: the wide ones as they are, the others no more than the
 // widest of them, 8.5 bits a weight, or than the model itself.
@@ -121,19 +115,19 @@ std::string NameWithType(const StoredModel& model, const std::string& type) {
   // Its own type, where the name ends with it: "Q4_K - Medium" is Q4_K_M, as is "Q4_K_M".
   const size_t dash = name.find_last_of('-');
   if (dash != std::string::npos && dash > 0) {
-    const std::string last = Upper(name.substr(dash + 1));
-    const std::string own = Upper(model.facts.quantisation);
+    const std::string last = absl::AsciiStrToUpper(name.substr(dash + 1));
+    const std::string own = absl::AsciiStrToUpper(model.facts.quantisation);
     const std::string_view kind = std::string_view(own).substr(0, own.find(' '));
     if (!kind.empty() && last.starts_with(kind)) name.resize(dash);
   }
-  return fmt::format("{}-{}", name, Upper(type));
+  return fmt::format("{}-{}", name, absl::AsciiStrToUpper(type));
 }
 
 absl::StatusOr<StoredModel> QuantiseModel(ModelStore* store, const StoredModel& model,
                                           const std::string& type, const std::string& name,
                                           const WorkerProgram& worker, const OnWork& on_work,
                                           const Clock& clock) {
-  const std::string kind = Upper(type);
+  const std::string kind = absl::AsciiStrToUpper(type);
   StoredModel made;
   made.name = name.empty() ? NameWithType(model, kind) : name;
   made.source = fmt::format("{} as {}", model.name, kind);
@@ -157,7 +151,7 @@ absl::StatusOr<std::string> FileInType(const ModelStore& store, const StoredMode
                                        const std::string& type, const std::string& folder,
                                        const WorkerProgram& worker,
                                        const std::function<void(double)>& on_progress) {
-  const std::string kind = SafeFileName(Upper(type));
+  const std::string kind = SafeFileName(absl::AsciiStrToUpper(type));
   if (kind.size() > kMaxTypeBytes) {
     return absl::InvalidArgumentError(fmt::format("{} is no type of weights", kind));
   }
@@ -167,7 +161,6 @@ absl::StatusOr<std::string> FileInType(const ModelStore& store, const StoredMode
   if (fs::is_regular_file(fs::symlink_status(file, error))) return file;
   // A folder of its own: what looks a file over may write where it writes, and nowhere else.
   const std::string making = folder + "/making";
-  fs::create_directories(folder, error);
   RETURN_IF_ERROR(DeleteMade(store, model, folder));
   fs::create_directories(making, error);
   if (error) return FileError(making, "make", error.value());
@@ -196,7 +189,7 @@ absl::StatusOr<std::vector<TypeMeasurement>> MeasureTypes(
   own.type = model.facts.quantisation;
   all.push_back(std::move(own));
   for (const std::string& type : types) {
-    const std::string kind = Upper(type);
+    const std::string kind = absl::AsciiStrToUpper(type);
     RETURN_IF_ERROR(WriteAs(*store, model, kind, scratch.file(), worker,
                             [&](double fraction) { on_work("quantising to " + kind, fraction); }));
     ASSIGN_OR_RETURN(TypeMeasurement measured,

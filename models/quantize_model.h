@@ -29,9 +29,8 @@ absl::StatusOr<StoredModel> QuantiseModel(ModelStore* store, const StoredModel& 
 
 // A file of the model with weights of another type, in `folder`: made where it is not there yet,
 // instead of those of its other types. Files there of models that the store has no more go. One
-// caller a folder at a time. Errors: those of
-// FileError() and RunWorkerTool(); InvalidArgument that lists the types; ResourceExhausted when the
-// disk is full.
+// caller a folder at a time. Errors: those of FileError() and RunWorkerTool(); InvalidArgument that
+// lists the types; ResourceExhausted when the disk is full.
 absl::StatusOr<std::string> FileInType(const ModelStore& store, const StoredModel& model,
                                        const std::string& type, const std::string& folder,
                                        const WorkerProgram& worker,

@@ -9,7 +9,7 @@
 
 #include "base/testing/temp_folder.h"
 #include "fmt/format.h"
-#include "models/staged_file.h"
+#include "models/test_models.h"
 
 namespace corpgrid::models {
 namespace {
@@ -17,19 +17,13 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
+using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
 class FileInTypeTest : public ::testing::Test {
  protected:
   StoredModel Add(const std::string& name, const std::string& content) {
-    auto staging = *store_->Stage(name, "here");
-    auto file = *StagedFile::Open(staging, "m.gguf");
-    EXPECT_TRUE(file.Restart("").ok() && file.Append(content).ok());
-    StoredModel model;
-    model.name = name;
-    model.source = "here";
-    model.files = {*file.Finish(content.size(), "")};
-    EXPECT_TRUE(staging.Commit(model).ok());
+    EXPECT_TRUE(AddTestModel(store_.get(), name, content).ok());
     return *store_->Find(name);
   }
 
@@ -38,23 +32,15 @@ class FileInTypeTest : public ::testing::Test {
                                    const std::string& script = R"(cat "$2" > "$4"
                                                                   echo "as $6" >> "$4"
                                                                   echo '{"result": {}}')") {
-    const std::string path = folder_ / "worker";
-    std::ofstream(path) << "#!/bin/sh\n" << script << "\n";
-    fs::permissions(path, fs::perms::owner_all);
-    WorkerProgram program;
-    program.path = path;
-    return FileInType(*store_, model, type, made_, program, [](double) {});
+    return FileInType(*store_, model, type, made_, ScriptProgram(folder_ / "worker", script),
+                      [](double) {});
   }
 
   std::vector<std::string> Made() const {
     std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(made_)) names.push_back(entry.path());
-    return names;
-  }
-
-  std::vector<std::string> Whole() const {
-    std::vector<std::string> names = Made();
-    std::erase(names, made_ + "/making");
+    for (const auto& entry : fs::directory_iterator(made_)) {
+      if (entry.is_regular_file()) names.push_back(entry.path());
+    }
     return names;
   }
 
@@ -82,7 +68,7 @@ TEST_F(FileInTypeTest, NothingIsLeftOfWhatFailed) {
   const StoredModel model = Add("one", "weights ");
   EXPECT_EQ(Make(model, "Q4_0", R"(echo half > "$4"; kill -ABRT $$)").status().code(),
             absl::StatusCode::kInternal);
-  EXPECT_THAT(Made(), ElementsAre(EndsWith("/making")));
+  EXPECT_THAT(Made(), IsEmpty());
   EXPECT_TRUE(fs::is_empty(made_ + "/making"));
   EXPECT_FALSE(Make(model, std::string(300, 'A')).ok());
 }
@@ -101,10 +87,10 @@ TEST_F(FileInTypeTest, OneTypeAModelIsKeptForAsLongAsTheStoreHasIt) {
   ASSERT_TRUE(Make(one, "Q4_0").ok());
   ASSERT_TRUE(Make(two, "Q4_0").ok());
   ASSERT_TRUE(Make(one, "Q8_0").ok());
-  EXPECT_THAT(Whole(), UnorderedElementsAre(EndsWith("-Q8_0.gguf"), EndsWith("-Q4_0.gguf")));
+  EXPECT_THAT(Made(), UnorderedElementsAre(EndsWith("-Q8_0.gguf"), EndsWith("-Q4_0.gguf")));
   ASSERT_TRUE(store_->Remove("one").ok());
   ASSERT_TRUE(Make(two, "Q5_0").ok());
-  EXPECT_THAT(Whole(), ElementsAre(EndsWith("-Q5_0.gguf")));
+  EXPECT_THAT(Made(), ElementsAre(EndsWith("-Q5_0.gguf")));
 }
 
 }  // namespace

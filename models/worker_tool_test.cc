@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/testing/temp_folder.h"
+#include "models/test_models.h"
 
 namespace corpgrid::models {
 namespace {
@@ -18,12 +19,7 @@ class WorkerToolTest : public ::testing::Test {
  protected:
   // A program that does what a shell script says.
   WorkerProgram Program(const std::string& script) {
-    const std::string path = folder_ / "worker";
-    std::ofstream(path) << "#!/bin/sh\n" << script << "\n";
-    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
-    WorkerProgram program;
-    program.path = path;
-    return program;
+    return ScriptProgram(folder_ / "worker", script);
   }
 
   testing::TempFolder folder_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "core/hosting.h"
@@ -25,7 +26,7 @@ std::string Short(const std::string& text) {
   return cut;
 }
 
-// Nothing of what is no number.
+// At most 1; nothing of what is no number or less than 0.
 std::optional<double> Fraction(double value) {
   if (!(value >= 0)) return std::nullopt;
   return std::min(value, 1.);
