@@ -12,6 +12,9 @@ namespace {
 
 // Candidates below e^-30 of the likeliest cannot be drawn: chance has 53 bits.
 constexpr float kNegligible = -30;
+// What is colder draws the likeliest, in any case that floats tell apart; its inverse may be
+// infinite.
+constexpr double kColdest = 1e-5;
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
 uint64_t Mix(uint64_t x) {
@@ -105,7 +108,8 @@ std::span<const float> Sampler::Adjust(std::span<const float> logits) {
 
 std::optional<Token> Sampler::Choose(std::span<const float> logits, uint32_t position) {
   const auto choose = [&](uint64_t seed) {
-    return sampling_.temperature == 0 ? Likeliest(logits) : Draw(logits, ChanceAt(seed, position));
+    return sampling_.temperature < kColdest ? Likeliest(logits)
+                                            : Draw(logits, ChanceAt(seed, position));
   };
   const Token token = choose(sampling_.seed);
   if (!filter_ || filter_->Allows(token)) return token;

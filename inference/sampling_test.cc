@@ -49,6 +49,14 @@ TEST(SamplingTest, WithoutTemperatureTheFirstOfTheLikeliestIsChosen) {
   EXPECT_EQ(Sampler(sampling).Sample(many, 0)->chosen.token, 1001);
 }
 
+TEST(SamplingTest, ATemperatureWhoseInverseIsInfiniteIsGreedy) {
+  for (const double temperature : {1e-320, 1e-40, 1e-6, 1e-5}) {
+    Sampling sampling;
+    sampling.temperature = temperature;
+    EXPECT_EQ(Sampler(sampling).Sample({{0.5f, 1.0f, 2.0f}}, 0)->chosen.token, 2) << temperature;
+  }
+}
+
 TEST(SamplingTest, DrawsByTheModelsProbabilitiesAtTheTemperature) {
   for (const double temperature : {0.5, 1.0, 2.0}) {
     Sampling sampling;

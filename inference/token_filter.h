@@ -26,14 +26,16 @@ class TokenFilter {
 };
 
 // Any JSON object, in the notation that filters are made of (GBNF), with little space in it: a
-// model that may write blanks for ever sometimes does.
+// model that may write blanks for ever sometimes does. What readers of JSON refuse is left out:
+// half a surrogate pair, and numbers too large for a double.
 inline constexpr std::string_view kJsonGrammar = R"(
 root   ::= object
 value  ::= object | array | string | number | "true" | "false" | "null"
 object ::= "{" ws ( string ":" ws value ( "," ws string ":" ws value )* )? ws "}"
 array  ::= "[" ws ( value ( "," ws value )* )? ws "]"
-string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" [0-9a-fA-F]{4} ) )* "\""
-number ::= "-"? ( "0" | [1-9] [0-9]{0,15} ) ( "." [0-9]{1,16} )? ( [eE] [-+]? [0-9]{1,3} )?
+string ::= "\"" ( [^"\\\x7F\x00-\x1F] | "\\" ( ["\\/bfnrt] | "u" ( [0-9a-cA-Ce-fE-F] hex | [dD] [0-7] ) hex hex ) )* "\""
+hex    ::= [0-9a-fA-F]
+number ::= "-"? ( "0" | [1-9] [0-9]{0,15} ) ( "." [0-9]{1,16} )? ( [eE] [-+]? [0-9]{1,2} )?
 ws     ::= | " " | "\n" [ \t]{0,20}
 )";
 
