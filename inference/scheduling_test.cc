@@ -148,6 +148,18 @@ TEST(ThreadTunerTest, LongStepsAreNotTriedAtOnce) {
   }
 }
 
+TEST(ThreadTunerTest, LongStepsAreSoonTriedWithMoreThreadsThanShortOnesHave) {
+  ThreadTuner tuner(2);
+  EXPECT_EQ(Settle(&tuner, 400, [](uint32_t) { return 1000; }), 1u);
+  int slow = 0;
+  for (int step = 0; step < 16; ++step) {
+    const bool one = tuner.Choose(128) == 1;
+    slow += one ? 1 : 0;
+    tuner.Took(one ? 1'000'000 : 500'000);
+  }
+  EXPECT_EQ(slow, 1);
+}
+
 TEST(ThreadTunerTest, MoreThreadsHaveToPay) {
   ThreadTuner tuner(2);
   EXPECT_EQ(Settle(&tuner, 400, [](uint32_t threads) { return threads == 2 ? 1000 : 1050; }), 1u);
