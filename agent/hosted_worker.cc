@@ -113,16 +113,11 @@ absl::StatusOr<std::unique_ptr<worker::WorkerProcess>> HostedWorker::Load()
                                                               .model = model.path,
                                                               .gpus = options_.gpu_percent > 0}));
   spdlog::info("model {} is being loaded", options_.order.name());
-  const uint64_t limit_bytes = options_.limit_bytes();
-  const absl::Status loaded = LoadInto(*worker, model.path, limit_bytes);
+  const absl::Status loaded = LoadInto(*worker, model.path);
   if (loaded.ok()) return worker;
-  if (absl::IsResourceExhausted(loaded)) {
-    options_.resources->NoteRefusal(
-        {.kind = resources::ResourceManager::Kind::kModel,
-         .id = fmt::format("load-{}-{}", options_.order.name(), options_.order.version()),
-         .estimated_bytes = model.bytes,
-         .available_bytes = limit_bytes});
-  }
+  worker::NoteRefusal(options_.resources,
+                      fmt::format("load-{}-{}", options_.order.name(), options_.order.version()),
+                      loaded);
   // Its last words tell more than that the call broke off.
   if (absl::IsUnavailable(loaded)) {
     if (const auto ended = worker->Ended()) return absl::UnavailableError(*ended);
@@ -149,14 +144,17 @@ absl::StatusOr<LocalModel> HostedWorker::Files() ABSL_NO_THREAD_SAFETY_ANALYSIS 
   return made;
 }
 
-absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const std::string& file,
-                                    uint64_t limit_bytes) {
+uint64_t HostedWorker::LimitBytes() const {
+  return std::max<uint64_t>(options_.limit_bytes(), 1);  // 0 would be none
+}
+
+absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const std::string& file) {
   const auto connection = rpc::ChannelToWorker(worker.address());
   pb::LoadRequest request;
   request.set_path(file);
   request.set_sequences(options_.order.settings().sequences());
   request.set_context(options_.order.settings().context());
-  request.set_memory_limit_bytes(std::max<uint64_t>(limit_bytes, 1));
+  request.set_memory_limit_bytes(LimitBytes());
   request.set_gpu_percent(options_.gpu_percent);
   pb::LoadResponse response;
   grpc::ClientContext context;
@@ -172,8 +170,9 @@ absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const s
   if (stop_) return absl::CancelledError("");
   RETURN_IF_ERROR(status);
   const pb::MemoryEstimate& estimate = response.estimate();
-  state_.set_needs_bytes(estimate.weight_bytes() + estimate.kv_bytes() + estimate.compute_bytes() +
-                         estimate.process_bytes() - estimate.gpu_bytes());
+  loaded_bytes_ = estimate.weight_bytes() + estimate.kv_bytes() + estimate.compute_bytes() +
+                  estimate.process_bytes() - estimate.gpu_bytes();
+  state_.set_needs_bytes(loaded_bytes_);
   state_.set_gpu(response.gpu());
   state_.set_gpu_bytes(estimate.gpu_bytes());
   state_.set_state(pb::HostedModel::READY);
@@ -201,10 +200,12 @@ std::string HostedWorker::Watch(worker::WorkerProcess* worker) {
       const absl::MutexLock lock(&mutex_);
       if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kLook)) return "";
     }
+    pb::GetStatsRequest request;  // embeddings need memory later, when others may have more of it
+    request.set_memory_limit_bytes(LimitBytes());
     pb::GetStatsResponse stats;
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kStatsDeadline);
-    if (stub->GetStats(&context, {}, &stats).ok()) {
+    if (stub->GetStats(&context, request, &stats).ok()) {
       ReadStats(stats);
       silent = 0;
     } else if (++silent == kMostSilent) {
@@ -219,6 +220,7 @@ void HostedWorker::ReadStats(const pb::GetStatsResponse& stats) {
   state_.set_running(stats.running());
   state_.set_waiting(stats.waiting() + room_->waiting());
   state_.set_resident_bytes(stats.resident_bytes());
+  state_.set_needs_bytes(loaded_bytes_ + stats.embedder_bytes());
   // A short answer may begin and end between two looks.
   const uint64_t answered = stats.answer_tokens() + stats.embedded_texts();
   const bool busy = state_.running() + state_.waiting() > 0 || answered != answered_;

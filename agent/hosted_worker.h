@@ -43,7 +43,7 @@ class HostedWorker {
     corpgrid::v1::HostOrders::Model order;
     LocalModel model;
     InType in_type;  // null: with weights as its files have them only
-    // What this worker may need, asked when its turn has come.
+    // What this worker may need, asked when its turn to load has come and again and again after.
     std::function<uint64_t()> limit_bytes;
     uint32_t gpu_percent = 0;  // of a GPU's memory that may be in use; 0: it has none
     absl::Mutex* making;       // workers of a device have `in_type` one after the other
@@ -82,8 +82,8 @@ class HostedWorker {
   absl::StatusOr<LocalModel> Files();
   // Locks it; false: this is to stop, and does not wait for it.
   bool Await(absl::Mutex* turn);
-  absl::Status LoadInto(const worker::WorkerProcess& worker, const std::string& file,
-                        uint64_t limit_bytes);
+  uint64_t LimitBytes() const;
+  absl::Status LoadInto(const worker::WorkerProcess& worker, const std::string& file);
   // Why it ended; empty when it was asked to.
   std::string Watch(worker::WorkerProcess* worker);
   void ReadStats(const corpgrid::v1::GetStatsResponse& stats);
@@ -91,7 +91,8 @@ class HostedWorker {
   const Options options_;
   const std::shared_ptr<worker::AnswerRoom> room_ = std::make_shared<worker::AnswerRoom>();
   mutable absl::Mutex mutex_;
-  uint64_t file_bytes_ ABSL_GUARDED_BY(mutex_);  // 0: they are not made yet
+  uint64_t file_bytes_ ABSL_GUARDED_BY(mutex_);        // 0: they are not made yet
+  uint64_t loaded_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // that it needs without embeddings
   corpgrid::v1::HostedModel state_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<rpc::WorkerChannel> channel_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<grpc::Channel> connection_ ABSL_GUARDED_BY(mutex_);

@@ -30,14 +30,16 @@ ModelHost::~ModelHost() {
 }
 
 uint64_t ModelHost::FreeBytes(const std::string& but) const {
-  uint64_t promised = 0, unused = 0;
+  uint64_t promised = 0, unused = 0, available = options_.available_bytes();
   for (const auto& [name, worker] : workers_) {
-    if (name == but) continue;
     const HostedWorker::Memory memory = worker->MemoryOf();
+    if (name == but) {
+      available += memory.promised - memory.unused;
+      continue;
+    }
     promised += memory.promised;
     unused += memory.unused;
   }
-  const uint64_t available = options_.available_bytes();
   return std::min(options_.limit_bytes - std::min(options_.limit_bytes, promised),
                   available - std::min(available, unused));
 }

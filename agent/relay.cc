@@ -72,6 +72,7 @@ void PutEnd(Outbox* outbox, uint64_t call, const absl::Status& status) {
   up.set_call(call);
   up.mutable_end()->set_code(static_cast<uint32_t>(status.code()));
   up.mutable_end()->set_message(job::Printable(std::string(status.message())));
+  *up.mutable_end()->mutable_facts() = rpc::FactsOf(status);
   outbox->Put(std::move(up));
 }
 

@@ -163,11 +163,11 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
   const Capacity::Share share = context_->capacity->Take(
       {spec->resources.cpus, spec->resources.memory_bytes}, [this] { return Cancelled(); });
   if (!share) return absl::CancelledError("the attempt was cancelled");
-  RETURN_IF_ERROR(context_->resources->Await({.kind = resources::ResourceManager::Kind::kJob,
-                                              .id = fmt::format("attempt-{}", attempt.id.value),
-                                              .estimated_bytes = spec->resources.memory_bytes,
-                                              .available_bytes = context_->capacity->FreeMemory()},
-                                             [this] { return Cancelled(); }));
+  const uint64_t memory = spec->resources.memory_bytes;
+  const resources::ResourceManager::Request asked = {
+      resources::ResourceManager::Kind::kJob, fmt::format("attempt-{}", attempt.id.value), memory,
+      context_->capacity->FreeMemory() + memory};
+  RETURN_IF_ERROR(context_->resources->Await(asked, [this] { return Cancelled(); }));
   runner::ShardRequest request = MakeShardRequest(spec, shard);
   SaveStates(attempt, spec, &request);
   ASSIGN_OR_RETURN(const UniqueFd state, FetchState(attempt, spec));
@@ -181,13 +181,12 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
   if (!state.ok() || absl::IsInvalidArgument(exit.status())) exit = RunShard(job, request);
   if (exit.ok() && exit->end == runner::ShardEnd::kCancelled) SaveLastState(attempt, spec);
   context_->checkpoints->Forget(attempt.id);
-  if (exit.ok() && exit->end == runner::ShardEnd::kCancelled) {
-    return absl::CancelledError("it was given back");
-  }
   if (absl::IsCancelled(exit.status())) return exit.status();
   if (!exit.ok()) {
     return absl::InternalError(fmt::format("no sandbox: {}", std::string(exit.status().message())));
   }
+  if (exit->end == runner::ShardEnd::kCancelled) return absl::CancelledError("it was given back");
+  if (exit->end == runner::ShardEnd::kMemoryLimit) context_->resources->NoteRefusal(asked);
   return Finish(attempt, spec, *exit);
 }
 

@@ -1,9 +1,12 @@
 #include "gateway/api_error.h"
 
-#include <charconv>
+#include <algorithm>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/cord.h"
+#include "rpc/status.h"
 
 namespace corpgrid::gateway {
 namespace {
@@ -12,7 +15,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kParam[] = "corpgrid/param";
 constexpr char kCode[] = "corpgrid/code";
-constexpr char kRetryAfter[] = "corpgrid/retry-after";
+constexpr uint64_t kMostRetryAfterS = 86'400;
 
 std::string Payload(const absl::Status& status, const char* url) {
   const auto found = status.GetPayload(url);
@@ -59,15 +62,14 @@ absl::Status BadField(std::string_view param, std::string_view message) {
 }
 
 absl::Status WithRetryAfter(absl::Status status, int64_t seconds) {
-  status.SetPayload(kRetryAfter, absl::Cord(std::to_string(seconds)));
-  return status;
+  v1::ErrorFacts facts;
+  facts.set_retry_after_s(static_cast<uint64_t>(seconds));
+  return rpc::WithFacts(std::move(status), facts);
 }
 
 int64_t RetryAfter(const absl::Status& status) {
-  const std::string text = Payload(status, kRetryAfter);
-  int64_t seconds = 0;
-  std::from_chars(text.data(), text.data() + text.size(), seconds);
-  return seconds;
+  // It may be a device's word.
+  return static_cast<int64_t>(std::min(rpc::FactsOf(status).retry_after_s(), kMostRetryAfterS));
 }
 
 unsigned HttpStatusOf(const absl::Status& status) {

@@ -52,10 +52,13 @@ struct ResourceManager::Metrics {
                           .Name("corpgrid_requests_throttled_total")
                           .Help("Of these, those that had to wait.")
                           .Register(registry);
-    auto& errors = prometheus::BuildCounter()
-                       .Name("corpgrid_vram_limit_errors_total")
-                       .Help("What needs more memory than is left of what the owner lends.")
-                       .Register(registry);
+    auto& errors =
+        prometheus::BuildCounter()
+            .Name("corpgrid_vram_limit_errors_total")
+            .Help(
+                "What needs more memory than it may have: loads and embeddings that were "
+                "refused, shards that were ended.")
+            .Register(registry);
     auto& waits = prometheus::BuildHistogram()
                       .Name("corpgrid_throttle_wait_seconds")
                       .Help("How long what began had to wait for its turn.")
@@ -124,7 +127,7 @@ absl::Status ResourceManager::Await(const Request& request,
 
 void ResourceManager::NoteRefusal(const Request& request) {
   metrics_->Of(request).memory_errors->Increment();
-  Log(request, "is refused", false, 0);
+  Log(request, "needs more memory than it may have", false, 0);
 }
 
 std::string ResourceManager::MetricsText() const {

@@ -58,7 +58,7 @@ class ResourceManager {
   // asked again and again, says so.
   absl::Status Await(const Request& request, const std::function<bool()>& cancelled);
 
-  // It was refused because it needs more memory than there is for it.
+  // It was refused, or ended, because it needs more memory than there is for it.
   void NoteRefusal(const Request& request);
 
   // All counts, in the text form that Prometheus reads.

@@ -3,6 +3,7 @@
 #include <grpcpp/support/status.h>
 
 #include "absl/status/status.h"
+#include "corpgrid/v1/worker.pb.h"
 
 namespace corpgrid::rpc {
 
@@ -12,5 +13,10 @@ namespace corpgrid::rpc {
 // caller that cancels its own knows it.
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);
+
+// An error that says more than its words; it does so on the other side of a call, too. Empty: it
+// does not.
+absl::Status WithFacts(absl::Status status, const corpgrid::v1::ErrorFacts& facts);
+corpgrid::v1::ErrorFacts FactsOf(const absl::Status& status);
 
 }  // namespace corpgrid::rpc

@@ -65,6 +65,21 @@ TEST(StatusTest, KeepsCodeAndMessage) {
   EXPECT_EQ(FromGrpc(grpc::Status::OK), absl::OkStatus());
 }
 
+TEST(StatusTest, FactsCrossWithTheWords) {
+  corpgrid::v1::ErrorFacts facts;
+  facts.set_needs_bytes(uint64_t{1} << 40);
+  facts.set_retry_after_s(7);
+  const absl::Status told = WithFacts(absl::FailedPreconditionError("too large"), facts);
+  const absl::Status heard = FromGrpc(ToGrpc(told));
+  EXPECT_EQ(heard, told);
+  EXPECT_EQ(FactsOf(heard).needs_bytes(), uint64_t{1} << 40);
+  EXPECT_EQ(FactsOf(heard).retry_after_s(), 7u);
+  EXPECT_EQ(FactsOf(absl::UnknownError("")).needs_bytes(), 0u);
+  // Others' details are no facts.
+  const grpc::Status other(grpc::StatusCode::INTERNAL, "x", "\xff\xff no message");
+  EXPECT_EQ(FactsOf(FromGrpc(other)).needs_bytes(), 0u);
+}
+
 // An agent took it for a refusal and ended, when the scheduler was stopped for an upgrade while it
 // registered.
 TEST(StatusTest, ACallThatAStoppingServerCancelsIsUnavailable) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "fmt/format.h"
+#include "rpc/status.h"
 
 namespace corpgrid::scheduler {
 namespace {
@@ -143,7 +144,7 @@ class RelayStream final : public Relay::Reactor, public std::enable_shared_from_
       const bool counts = up.end().code() < grpc::StatusCode::UNAUTHENTICATED &&
                           told != absl::StatusCode::kPermissionDenied;
       const auto code = counts ? told : absl::StatusCode::kInternal;
-      listener->OnEnd(absl::Status(code, up.end().message()));
+      listener->OnEnd(rpc::WithFacts(absl::Status(code, up.end().message()), up.end().facts()));
     } else if (up.has_response()) {
       listener->OnResponse(std::move(*up.mutable_response()));
     }

@@ -88,7 +88,7 @@ class GpuWorkerTest(unittest.TestCase):
             self.assertEqual(loaded["gpu"], GPU, loaded["why_no_gpu"])
             made = worker.call("Embed", texts=[{"tokens": [300, 301]}])
             if refused:
-                self.assertRegex(made, rf"^8 embeddings of up to {EMBEDDED} tokens need about .* of {GPU} .* are free")
+                self.assertRegex(made, rf"^9 embeddings of up to {EMBEDDED} tokens need about .* of {GPU} .* are free")
             else:
                 self.assertIsInstance(made, list, made)
 

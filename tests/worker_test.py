@@ -185,7 +185,11 @@ class WorkerTest(unittest.TestCase):
         limit = sum(map(int, estimate.values())) + (1 << 20)
         self.assertIsInstance(worker.call("Load", path=str(self.model), sequences=1, context=4096,
                                           memory_limit_bytes=limit), list)
-        self.assertRegex(worker.call("Embed", texts=texts), "^8 embeddings of up to 4096 tokens need about .* beside")
+        self.assertRegex(worker.call("Embed", texts=texts), "^9 embeddings of up to 4096 tokens need about .* beside")
+        self.assertEqual(worker.call("GetStats")[0]["embedder_bytes"], "0")
+        worker.call("GetStats", memory_limit_bytes=limit << 4)  # others were unloaded
+        self.assertEqual(len(worker.call("Embed", texts=texts)[0]["embeddings"]), 1)
+        self.assertGreater(int(worker.call("GetStats")[0]["embedder_bytes"]), 1 << 20)
         self.assertTrue(worker.text(text="hello", max_tokens=3, ignore_end=True))
 
     def test_a_context_that_nobody_asks_for_is_one_it_was_trained_for(self):

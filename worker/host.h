@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -15,6 +16,12 @@
 
 namespace corpgrid::worker {
 
+// What embeddings take of the machine's memory beside the model's. Any thread.
+struct EmbedderMemory {
+  std::atomic<uint64_t> limit_bytes = 0;  // that both may need; 0: no limit
+  std::atomic<uint64_t> bytes = 0;        // that embeddings need, once they were asked for
+};
+
 // A model that can be asked. The decoder goes before the vocabulary.
 struct HostedModel {
   std::unique_ptr<inference::Vocabulary> vocabulary;
@@ -29,6 +36,7 @@ struct HostedModel {
   std::function<absl::StatusOr<std::string>(const inference::Chat& chat)> render_chat;
   // A vector for a text; one call at a time, beside the decoder's. Empty: it makes none.
   std::function<absl::StatusOr<std::vector<float>>(std::span<const inference::Token> text)> embed;
+  std::shared_ptr<EmbedderMemory> embedder_memory = std::make_shared<EmbedderMemory>();
 };
 
 // Loads what a request with all its values filled in names.

@@ -13,6 +13,7 @@
 #include "inference/llama/gpus.h"
 #include "inference/llama/library.h"
 #include "inference/llama/llama_decoder.h"
+#include "rpc/status.h"
 #include "worker/gpus.h"
 #include "worker/load_model.h"
 
@@ -39,6 +40,13 @@ std::string HowToNeedLess(uint64_t sequences) {
                        : "load it with a shorter context";
 }
 
+absl::Status TooLittleMemory(absl::Status status, uint64_t needs_bytes, uint64_t free_bytes) {
+  pb::ErrorFacts facts;
+  facts.set_needs_bytes(needs_bytes);
+  facts.set_free_bytes(free_bytes);
+  return rpc::WithFacts(std::move(status), facts);
+}
+
 // The library keeps some 48 bytes on each token that memory holds, also while it only estimates:
 // what cannot fit must not take the machine's memory to say so.
 absl::Status CheckTokens(const inference::DecoderOptions& options) {
@@ -46,10 +54,11 @@ absl::Status CheckTokens(const inference::DecoderOptions& options) {
   const bool shared = options.layout == inference::KvShape::Layout::kShared;
   const uint64_t sequences = shared ? 1 : std::max(1u, options.slots);
   if (options.context <= kMostBytes / kBytesPerToken / sequences) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      fmt::format("{} sequences of {} tokens are more than the library can keep account of in {}; "
-                  "{}",
-                  sequences, options.context, FormatBytes(kMostBytes), HowToNeedLess(sequences)));
+  return TooLittleMemory(
+      absl::ResourceExhaustedError(fmt::format(
+          "{} sequences of {} tokens are more than the library can keep account of in {}; {}",
+          sequences, options.context, FormatBytes(kMostBytes), HowToNeedLess(sequences))),
+      sequences * options.context * kBytesPerToken, kMostBytes);
 }
 
 bool Fits(const pb::LoadRequest& request, const inference::MemoryEstimate& estimate) {
@@ -60,13 +69,15 @@ bool Fits(const pb::LoadRequest& request, const inference::MemoryEstimate& estim
 absl::Status CheckFits(const pb::LoadRequest& request, const inference::DecoderOptions& options,
                        const inference::MemoryEstimate& estimate) {
   if (Fits(request, estimate)) return absl::OkStatus();
-  return absl::ResourceExhaustedError(fmt::format(
-      "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and {} "
-      "are allowed; {}",
-      request.path(), FormatBytes(estimate.total_bytes()), FormatBytes(estimate.weight_bytes),
-      FormatBytes(estimate.kv_bytes), options.slots, options.context,
-      FormatBytes(estimate.compute_bytes), FormatBytes(request.memory_limit_bytes()),
-      HowToNeedLess(options.slots)));
+  return TooLittleMemory(
+      absl::ResourceExhaustedError(fmt::format(
+          "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and "
+          "{} are allowed; {}",
+          request.path(), FormatBytes(estimate.total_bytes()), FormatBytes(estimate.weight_bytes),
+          FormatBytes(estimate.kv_bytes), options.slots, options.context,
+          FormatBytes(estimate.compute_bytes), FormatBytes(request.memory_limit_bytes()),
+          HowToNeedLess(options.slots))),
+      estimate.machine_bytes(), request.memory_limit_bytes());
 }
 
 // Of those that the request allows, or of one of them; nameless where there is none.
@@ -118,28 +129,37 @@ absl::StatusOr<bool> ChooseGpu(const pb::LoadRequest& request,
 }
 
 // Beside what the model has already.
-absl::StatusOr<std::shared_ptr<inference::Embedder>> MakeEmbedder(const inference::Model& model,
-                                                                  const pb::LoadRequest& request,
-                                                                  uint64_t used_bytes,
-                                                                  uint32_t context,
-                                                                  uint32_t threads) {
+absl::StatusOr<std::shared_ptr<inference::Embedder>> MakeEmbedder(
+    const inference::Model& model, const pb::LoadRequest& request, uint64_t used_bytes,
+    uint32_t context, uint32_t threads, EmbedderMemory* memory) {
   ASSIGN_OR_RETURN(const inference::MemoryEstimate estimate,
                    inference::EstimateEmbedder(request.path(), context, threads, model.gpu()));
-  const uint64_t limit = request.memory_limit_bytes();
+  const uint64_t limit = memory->limit_bytes;
+  uint64_t needs_bytes = used_bytes + estimate.machine_bytes(), allowed_bytes = limit;
   std::string problem;
-  if (limit > 0 && used_bytes + estimate.machine_bytes() > limit) {
+  if (limit > 0 && needs_bytes > limit) {
     problem = fmt::format("about {} beside the {} that the model has, and {} are allowed",
                           FormatBytes(estimate.machine_bytes()), FormatBytes(used_bytes),
                           FormatBytes(limit));
   } else if (!model.gpu().empty()) {
     const pb::Gpu gpu = MostRoom(request, model.gpu());
-    if (estimate.gpu_bytes > gpu.free_bytes()) problem = TooMuch(estimate, gpu);
+    if (estimate.gpu_bytes > gpu.free_bytes()) {
+      problem = TooMuch(estimate, gpu);
+      needs_bytes = estimate.gpu_bytes;
+      allowed_bytes = gpu.free_bytes();
+    }
   }
   if (!problem.empty()) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "embeddings of up to {} tokens need {}; load it with a shorter context", context, problem));
+    // It would not help to come again soon.
+    return TooLittleMemory(
+        absl::FailedPreconditionError(
+            fmt::format("embeddings of up to {} tokens need {}; load it with a shorter context",
+                        context, problem)),
+        needs_bytes, allowed_bytes);
   }
-  return inference::Embedder::Create(&model, context, threads);
+  ASSIGN_OR_RETURN(auto embedder, inference::Embedder::Create(&model, context, threads));
+  memory->bytes = estimate.machine_bytes();
+  return embedder;
 }
 
 }  // namespace
@@ -173,12 +193,15 @@ absl::StatusOr<HostedModel> LoadModel(const pb::LoadRequest& request) {
   hosted.render_chat = [model = model.get()](const inference::Chat& chat) {
     return model->RenderChat(chat);
   };
+  hosted.embedder_memory->limit_bytes = request.memory_limit_bytes();
   hosted.embed =
       [model = model.get(), request, used_bytes = hosted.estimate.machine_bytes(),
-       context = hosted.context, threads = options.threads, embedder = std::move(embedder)](
+       context = hosted.context, threads = options.threads, memory = hosted.embedder_memory,
+       embedder = std::move(embedder)](
           std::span<const inference::Token> text) mutable -> absl::StatusOr<std::vector<float>> {
     if (!embedder) {  // its memory is taken when it is first asked for
-      ASSIGN_OR_RETURN(embedder, MakeEmbedder(*model, request, used_bytes, context, threads));
+      ASSIGN_OR_RETURN(embedder,
+                       MakeEmbedder(*model, request, used_bytes, context, threads, memory.get()));
     }
     return embedder->Embed(text);
   };

@@ -165,9 +165,14 @@ grpc::ServerUnaryReactor* WorkerService::Describe(grpc::CallbackServerContext* c
 }
 
 grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* context,
-                                                  const pb::GetStatsRequest*,
+                                                  const pb::GetStatsRequest* request,
                                                   pb::GetStatsResponse* response) {
   const auto loaded = Current();
+  if (loaded.ok()) {
+    EmbedderMemory& memory = *(*loaded)->model.embedder_memory;
+    if (request->memory_limit_bytes() > 0) memory.limit_bytes = request->memory_limit_bytes();
+    response->set_embedder_bytes(memory.bytes);
+  }
   if (loaded.ok() && (*loaded)->engine) Fill((*loaded)->engine->stats(), response);
   if (loaded.ok() && (*loaded)->embedder) {
     response->set_embedded_texts((*loaded)->embedder->embedded());

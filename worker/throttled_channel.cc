@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "corpgrid/v1/worker.pb.h"
 #include "fmt/format.h"
+#include "rpc/status.h"
 
 namespace corpgrid::worker {
 namespace {
@@ -89,6 +90,25 @@ class Handle final : public rpc::WorkerCall {
   const std::shared_ptr<WaitingCall> call_;
 };
 
+// Counts what is refused for want of memory.
+class RefusalListener final : public rpc::CallListener {
+ public:
+  RefusalListener(ResourceManager* resources, std::string id,
+                  std::shared_ptr<rpc::CallListener> listener)
+      : resources_(resources), id_(std::move(id)), listener_(std::move(listener)) {}
+
+  void OnResponse(std::string response) override { listener_->OnResponse(std::move(response)); }
+  void OnEnd(absl::Status status) override {
+    NoteRefusal(resources_, id_, status);
+    listener_->OnEnd(std::move(status));
+  }
+
+ private:
+  ResourceManager* const resources_;
+  const std::string id_;
+  const std::shared_ptr<rpc::CallListener> listener_;
+};
+
 class NoCall final : public rpc::WorkerCall {};
 
 class ThrottledChannel final : public rpc::WorkerChannel {
@@ -105,6 +125,7 @@ class ThrottledChannel final : public rpc::WorkerChannel {
       asked.id = RequestId<pb::GenerateRequest>(request);
     } else if (method == "Embed") {
       asked.id = RequestId<pb::EmbedRequest>(request);
+      listener = std::make_shared<RefusalListener>(resources_, asked.id, std::move(listener));
     } else {
       return channel_->Start(method, request, std::move(listener));
     }
@@ -116,10 +137,15 @@ class ThrottledChannel final : public rpc::WorkerChannel {
     }
     if (slot.wait_us > kLongestWaitUs) {
       resources_->GiveBack(slot);
-      listener->OnEnd(absl::ResourceExhaustedError(
-          fmt::format("the device's owner lets {} requests a second begin, and those of the next "
-                      "{} s are taken; try again later",
-                      resources_->limits().requests_per_second, slot.wait_us / 1'000'000)));
+      const int64_t wait_s = slot.wait_us / 1'000'000;
+      pb::ErrorFacts facts;
+      facts.set_retry_after_s(wait_s);
+      listener->OnEnd(rpc::WithFacts(
+          absl::ResourceExhaustedError(fmt::format(
+              "the device's owner lets {} requests a second begin, and those of the next {} s are "
+              "taken; try again later",
+              resources_->limits().requests_per_second, wait_s)),
+          facts));
       return std::make_unique<NoCall>();
     }
     auto call = std::make_shared<WaitingCall>(WaitingCall::Parts{.channel = channel_,
@@ -141,6 +167,15 @@ class ThrottledChannel final : public rpc::WorkerChannel {
 };
 
 }  // namespace
+
+void NoteRefusal(ResourceManager* resources, const std::string& id, const absl::Status& status) {
+  const pb::ErrorFacts facts = rpc::FactsOf(status);
+  if (facts.needs_bytes() == 0) return;
+  resources->NoteRefusal({.kind = ResourceManager::Kind::kModel,
+                          .id = id,
+                          .estimated_bytes = facts.needs_bytes(),
+                          .available_bytes = facts.free_bytes()});
+}
 
 std::shared_ptr<rpc::WorkerChannel> ThrottleCalls(std::shared_ptr<rpc::WorkerChannel> channel,
                                                   ResourceManager* resources,

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
+#include "absl/status/status.h"
 #include "resources/resource_manager.h"
 #include "rpc/worker_channel.h"
 #include "worker/answer_room.h"
@@ -15,5 +17,9 @@ namespace corpgrid::worker {
 std::shared_ptr<rpc::WorkerChannel> ThrottleCalls(std::shared_ptr<rpc::WorkerChannel> channel,
                                                   resources::ResourceManager* resources,
                                                   std::shared_ptr<AnswerRoom> room);
+
+// Counts and logs an error of a call, "load-tiny-1", that tells of too little memory.
+void NoteRefusal(resources::ResourceManager* resources, const std::string& id,
+                 const absl::Status& status);
 
 }  // namespace corpgrid::worker

@@ -11,10 +11,12 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "corpgrid/v1/worker.pb.h"
+#include "rpc/status.h"
 
 namespace corpgrid::worker {
 namespace {
 
+namespace pb = corpgrid::v1;
 using ::testing::HasSubstr;
 
 // Answers each call at once, and remembers when.
@@ -27,9 +29,11 @@ class Instant final : public rpc::WorkerChannel {
       methods_.emplace_back(method);
       times_.push_back(absl::Now());
     }
-    listener->OnEnd(absl::OkStatus());
+    listener->OnEnd(end);
     return std::make_unique<rpc::WorkerCall>();
   }
+  absl::Status end;  // of each call
+
   std::vector<absl::Time> times() const {
     const absl::MutexLock lock(&mutex_);
     return times_;
@@ -147,6 +151,23 @@ TEST_F(ThrottledChannelTest, WhoWouldWaitForMoreThanAMinuteIsTold) {
   const absl::Status refused = second->Wait();
   EXPECT_TRUE(absl::IsResourceExhausted(refused));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("0.01 requests a second"));
+  EXPECT_NEAR(static_cast<double>(rpc::FactsOf(refused).retry_after_s()), 99, 1);
+}
+
+TEST_F(ThrottledChannelTest, CountsEmbeddingsThatHaveTooLittleMemory) {
+  Limit(0);
+  pb::ErrorFacts facts;
+  facts.set_needs_bytes(2 << 20);
+  for (const absl::Status& end :
+       {absl::UnavailableError("it ended"),
+        rpc::WithFacts(absl::FailedPreconditionError("too large"), facts)}) {
+    instant_->end = end;
+    const auto listener = std::make_shared<Listener>();
+    const auto call = channel_->Start("Embed", "", listener);
+    EXPECT_EQ(listener->Wait(), end);
+  }
+  EXPECT_THAT(resources_->MetricsText(),
+              HasSubstr("corpgrid_vram_limit_errors_total{kind=\"model\"} 1\n"));
 }
 
 TEST_F(ThrottledChannelTest, CountsWhatBeganAndWhatWaited) {
