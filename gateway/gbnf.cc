@@ -45,7 +45,11 @@ std::string Gbnf::Reserve(std::string_view hint) {
   return fmt::format("r{}-{}", ++made_, name.empty() ? "x" : name);
 }
 
-void Gbnf::Define(const std::string& name, std::string body) { rules_[name] = std::move(body); }
+void Gbnf::Define(const std::string& name, std::string body) {
+  constexpr std::string_view kBetween = " ::= \n";
+  bytes_ += name.size() + body.size() + kBetween.size();
+  rules_[name] = std::move(body);
+}
 
 std::string Gbnf::Add(std::string_view hint, std::string body) {
   std::string name = Reserve(hint);
@@ -53,10 +57,15 @@ std::string Gbnf::Add(std::string_view hint, std::string body) {
   return name;
 }
 
+std::string Gbnf::Shared(const std::string& name, std::string_view body) {
+  if (!rules_.contains(name)) Define(name, std::string(body));
+  return name;
+}
+
 std::string Gbnf::Common(const std::string& name) {
   if (rules_.contains(name)) return name;
   const CommonRule& rule = CommonRules().at(name);
-  rules_.emplace(name, rule.body);
+  Shared(name, rule.body);
   for (const std::string& other : rule.needs) Common(other);
   return name;
 }
@@ -84,10 +93,19 @@ std::string GbnfLiteral(std::string_view text) {
 
 std::string GbnfClassChar(char c) {
   if (c == ']' || c == '[' || c == '\\' || c == '^' || c == '-' || c == '"' ||
-      static_cast<unsigned char>(c) < 0x20) {
+      static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
     return fmt::format("\\x{:02X}", static_cast<unsigned char>(c));
   }
   return std::string(1, c);
+}
+
+std::string GbnfClassRange(uint32_t first, uint32_t last) {
+  const auto text = [](uint32_t code_point) {
+    if (code_point < 0x80) return GbnfClassChar(static_cast<char>(code_point));
+    return code_point <= 0xFFFF ? fmt::format("\\u{:04X}", code_point)
+                                : fmt::format("\\U{:08X}", code_point);
+  };
+  return first == last ? text(first) : fmt::format("{}-{}", text(first), text(last));
 }
 
 }  // namespace corpgrid::gateway

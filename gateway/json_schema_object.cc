@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "base/status_macros.h"
@@ -22,7 +23,9 @@ struct Trie {
   std::map<char, std::unique_ptr<Trie>> next;
 };
 
+// Of no use once the grammar is too long.
 std::string RestOfKey(const Trie& trie, const std::string& any_rest, Gbnf* grammar) {
+  if (grammar->IsTooLong()) return any_rest;
   std::vector<std::string> ways;
   std::string known;
   for (const auto& [c, child] : trie.next) {
@@ -36,17 +39,6 @@ std::string RestOfKey(const Trie& trie, const std::string& any_rest, Gbnf* gramm
 }
 
 absl::Status CheckObject(const Json& schema, const std::string& path) {
-  static const std::set<std::string, std::less<>> known = {
-      "type",     "properties",  "required",   "additionalProperties",
-      "title",    "description", "default",    "examples",
-      "$schema",  "$id",         "$comment",   "$defs",
-      "strict",   "definitions", "deprecated", "readOnly",
-      "writeOnly"};
-  for (const auto& [word, value] : schema.items()) {
-    if (known.contains(word)) continue;
-    return BadField(
-        path, fmt::format("{} has the keyword \"{}\", which is not supported here", path, word));
-  }
   if (schema.contains("properties") && !schema["properties"].is_object()) {
     return BadField(path, fmt::format("{}.properties has to be an object", path));
   }
@@ -54,11 +46,12 @@ absl::Status CheckObject(const Json& schema, const std::string& path) {
   if (!schema["required"].is_array()) {
     return BadField(path, fmt::format("{}.required has to be a list of names", path));
   }
+  std::set<std::string_view> named;
+  if (schema.contains("properties")) {
+    for (const auto& [name, property] : schema["properties"].items()) named.insert(name);
+  }
   for (const Json& name : schema["required"]) {
-    if (name.is_string() && schema.contains("properties") &&
-        schema["properties"].contains(name.get<std::string>())) {
-      continue;
-    }
+    if (name.is_string() && named.contains(name.get_ref<const std::string&>())) continue;
     return BadField(path, fmt::format("{}.required has {}, which properties does not say anything "
                                       "of",
                                       path, Dump(name)));
@@ -69,7 +62,11 @@ absl::Status CheckObject(const Json& schema, const std::string& path) {
 }  // namespace
 
 // A key that is none of the named ones. It has no escapes, which could spell one of them.
-std::string SchemaGrammar::KeyBut(const Json& properties) {
+absl::StatusOr<std::string> SchemaGrammar::KeyBut(const Json& properties) {
+  // The names are in the grammar as a whole as well: their letters alone may be too many.
+  size_t letters = 0;
+  for (const auto& [name, schema] : properties.items()) letters += name.size();
+  if (letters > Gbnf::kMaxBytes) return TooLong();
   Trie root;
   for (const auto& [name, schema] : properties.items()) {
     Trie* at = &root;
@@ -81,7 +78,9 @@ std::string SchemaGrammar::KeyBut(const Json& properties) {
     at->is_name = true;
   }
   const std::string any_rest = grammar_->Add("rest", R"([^"\\\x7F\x00-\x1F]*)");
-  return fmt::format(R"("\"" {} "\"")", RestOfKey(root, any_rest, grammar_));
+  const std::string rest = RestOfKey(root, any_rest, grammar_);
+  if (grammar_->IsTooLong()) return TooLong();
+  return fmt::format(R"("\"" {} "\"")", rest);
 }
 
 // `KEY: VALUE` of a member that is not named. Empty where there may be none.
@@ -114,8 +113,8 @@ absl::StatusOr<std::string> SchemaGrammar::MoreMembers(const Json& schema,
                                       "supported here: its name is not plain, short ASCII",
                                       path, Dump(name)));
   }
-  return fmt::format(R"({} ":" {} {})", KeyBut(schema["properties"]), grammar_->Common("ws"),
-                     value);
+  ASSIGN_OR_RETURN(const std::string key, KeyBut(schema["properties"]));
+  return fmt::format(R"({} ":" {} {})", key, grammar_->Common("ws"), value);
 }
 
 // Each property has two rules: for what may come from it on when the object is still empty, and

@@ -1,11 +1,14 @@
 #include "gateway/pattern.h"
 
+#include <algorithm>
 #include <cctype>
-#include <charconv>
+#include <cstdint>
+#include <iterator>
+#include <vector>
 
 #include "base/status_macros.h"
 #include "fmt/format.h"
-#include "gateway/gbnf.h"
+#include "fmt/ranges.h"
 
 namespace corpgrid::gateway {
 namespace {
@@ -14,33 +17,121 @@ constexpr int kMaxDepth = 20;
 constexpr int kMaxRepeats = 1000;
 constexpr std::string_view kNotInJson = R"("\\\x7F\x00-\x1F)";  // as they are, in a class
 
+// Code points, both ends included.
+struct Range {
+  uint32_t first, last;
+};
+using Ranges = std::vector<Range>;
+
+constexpr uint32_t kLastCodePoint = 0x10FFFF;
+// Those of kNotInJson; and halves of a surrogate pair, which are no text.
+constexpr Range kKeptOut[] = {
+    {0x00, 0x1F}, {'"', '"'}, {'\\', '\\'}, {0x7F, 0x7F}, {0xD800, 0xDFFF}};
+// \s of ECMA-262, and so of JSON schemas.
+constexpr Range kSpaces[] = {{0x09, 0x0D},     {0x20, 0x20},     {0xA0, 0xA0},     {0x1680, 0x1680},
+                             {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
+                             {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+
 absl::Status Unsupported(std::string_view what) {
   return absl::InvalidArgumentError(
-      fmt::format("has {}, which is not supported here; characters, classes, groups, | and "
-                  "repetitions are, between ^ and $",
+      fmt::format("has {}, which is not supported here; characters, classes, groups, |, "
+                  "repetitions, ^ at the start and $ at the end are",
                   what));
+}
+
+// The first of a text that is not empty.
+std::string_view FirstCharacter(std::string_view text) {
+  size_t size = 1;
+  while (size < std::min<size_t>(text.size(), 4) &&
+         (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) {
+    ++size;
+  }
+  return text.substr(0, size);
+}
+
+uint32_t CodePoint(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character.front());
+  if (character.size() == 1) return first;
+  uint32_t code_point = first & (0xFFu >> (character.size() + 1));
+  for (const char c : character.substr(1)) {
+    code_point = (code_point << 6) | (static_cast<unsigned char>(c) & 0x3Fu);
+  }
+  return code_point;
+}
+
+Ranges Without(const Ranges& ranges, const Range& out) {
+  Ranges left;
+  for (const Range& range : ranges) {
+    if (range.first < out.first) left.push_back({range.first, std::min(range.last, out.first - 1)});
+    if (range.last > out.last) left.push_back({std::max(range.first, out.last + 1), range.last});
+  }
+  return left;
+}
+
+bool Has(const Ranges& ranges, uint32_t code_point) {
+  return std::any_of(ranges.begin(), ranges.end(), [&](const Range& range) {
+    return range.first <= code_point && code_point <= range.last;
+  });
+}
+
+bool HasAll(Ranges ranges) {
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return a.first < b.first; });
+  uint32_t next = 0;
+  for (const Range& range : ranges) {
+    if (range.first > next) return false;
+    next = std::max(next, range.last + 1);
+  }
+  return next > kLastCodePoint;
+}
+
+std::string ClassText(const Ranges& ranges) {
+  std::string text;
+  for (const Range& range : ranges) text += GbnfClassRange(range.first, range.last);
+  return text;
+}
+
+// What \d, \w and \s are; nothing for other letters. Of all spaces only the usual one is written.
+Ranges KnownSet(char letter, bool negated) {
+  if (letter == 'd') return {{'0', '9'}};
+  if (letter == 'w') return {{'A', 'Z'}, {'a', 'z'}, {'0', '9'}, {'_', '_'}};
+  if (letter == 's' && negated) return Ranges(std::begin(kSpaces), std::end(kSpaces));
+  if (letter == 's') return {{' ', ' '}};
+  return {};
 }
 
 class Reader {
  public:
-  explicit Reader(std::string_view pattern) : rest_(pattern) {}
+  Reader(std::string_view pattern, Gbnf* grammar) : rest_(pattern), grammar_(grammar) {}
 
   absl::StatusOr<std::string> Read() {
-    if (rest_.size() < 2 || rest_.front() != '^' || rest_.back() != '$' ||
-        rest_[rest_.size() - 2] == '\\') {
-      return Unsupported("no ^ at its start or no $ at its end");
+    if (rest_.size() > Gbnf::kMaxBytes) {
+      return Unsupported(fmt::format("more than {} KiB", Gbnf::kMaxBytes >> 10));
     }
-    rest_ = rest_.substr(1, rest_.size() - 2);
     ASSIGN_OR_RETURN(std::string body, Alternatives(0));
     if (!rest_.empty()) return Unsupported("a ) without its (");
-    return "( " + body + " )";
+    body = fmt::format("( {} )", body);
+    if (has_start_ && has_end_) return body;
+    const std::string any = grammar_->Common("char");
+    if (!has_start_) body = fmt::format("{}* {}", any, body);
+    return has_end_ ? body : fmt::format("{} {}*", body, any);
   }
 
  private:
+  struct ClassAtom {
+    Ranges ranges;
+    bool is_set;  // as \d, which begins or ends no range
+  };
+
   char Take() {
     const char c = rest_.front();
     rest_.remove_prefix(1);
     return c;
+  }
+  std::string_view TakeCharacter() {
+    const std::string_view character = FirstCharacter(rest_);
+    rest_.remove_prefix(character.size());
+    return character;
   }
   bool At(char c) const { return !rest_.empty() && rest_.front() == c; }
 
@@ -48,12 +139,7 @@ class Reader {
     if (depth > kMaxDepth) return Unsupported("too many groups in each other");
     std::string all;
     while (true) {
-      std::string sequence;
-      while (!rest_.empty() && !At('|') && !At(')')) {
-        ASSIGN_OR_RETURN(const std::string atom, Atom(depth));
-        ASSIGN_OR_RETURN(const std::string repetition, Repetition());
-        sequence += (sequence.empty() ? "" : " ") + atom + repetition;
-      }
+      ASSIGN_OR_RETURN(const std::string sequence, Sequence(depth));
       all += sequence.empty() ? "\"\"" : sequence;
       if (!At('|')) return all;
       Take();
@@ -61,22 +147,45 @@ class Reader {
     }
   }
 
+  // An anchor that only some alternatives have counts for all: what is left is of the pattern, too.
+  absl::StatusOr<std::string> Sequence(int depth) {
+    if (depth == 0 && At('^')) {
+      Take();
+      has_start_ = true;
+    }
+    std::string sequence;
+    while (!rest_.empty() && !At('|') && !At(')')) {
+      if (depth == 0 && (rest_ == "$" || rest_.starts_with("$|"))) {
+        Take();
+        has_end_ = true;
+        break;
+      }
+      ASSIGN_OR_RETURN(const std::string atom, Atom(depth));
+      ASSIGN_OR_RETURN(const std::string repetition, Repetition());
+      sequence += (sequence.empty() ? "" : " ") + atom + repetition;
+    }
+    return sequence;
+  }
+
   absl::StatusOr<std::string> Atom(int depth) {
-    const char c = Take();
+    const std::string_view character = TakeCharacter();
+    const char c = character.front();
     if (c == '(') return Group(depth);
     if (c == '[') return Class();
-    if (c == '.') return fmt::format("[^{}]", kNotInJson);
+    if (c == '.') return fmt::format("[^{}\\u2028\\u2029]", kNotInJson);  // of one line
     if (c == '\\') return Escape();
     if (c == '^' || c == '$') return Unsupported("an anchor within it");
     if (c == '*' || c == '+' || c == '?' || c == '{') return Unsupported("a repetition of nothing");
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20) return Unsupported("a control character");
-    std::string text(1, c);
-    while (byte >= 0xC0 && !rest_.empty() &&
-           (static_cast<unsigned char>(rest_[0]) & 0xC0) == 0x80) {
-      text += Take();
+    return Literal(character);
+  }
+
+  // A character as it stands in a JSON string.
+  static absl::StatusOr<std::string> Literal(std::string_view character) {
+    if (static_cast<unsigned char>(character.front()) < 0x20) {
+      return Unsupported("a control character");
     }
-    return GbnfLiteral(c == '"' ? "\\\"" : text);
+    if (character != "\"" && character != "\\") return GbnfLiteral(character);
+    return GbnfLiteral(fmt::format("\\{}", character));
   }
 
   absl::StatusOr<std::string> Group(int depth) {
@@ -87,97 +196,135 @@ class Reader {
     ASSIGN_OR_RETURN(const std::string inside, Alternatives(depth + 1));
     if (!At(')')) return Unsupported("a ( without its )");
     Take();
-    return "( " + inside + " )";
+    return fmt::format("( {} )", inside);
   }
 
   absl::StatusOr<std::string> Escape() {
     if (rest_.empty()) return Unsupported("a \\ at its end");
-    const char c = Take();
-    const std::string set = SetOf(c);
-    if (!set.empty()) return fmt::format("[{}]", set);
+    const std::string_view character = TakeCharacter();
+    const char c = character.front();
+    const Ranges set = KnownSet(c, /*negated=*/false);
+    if (!set.empty()) return fmt::format("[{}]", ClassText(set));
     if (std::isalnum(static_cast<unsigned char>(c)) != 0) {
       return Unsupported(fmt::format("\\{}", c));
     }
-    if (c == '"' || c == '\\') return GbnfLiteral(std::string("\\") + c);
-    return GbnfLiteral(std::string(1, c));
-  }
-
-  static std::string SetOf(char c) {
-    if (c == 'd') return "0-9";
-    if (c == 'w') return "A-Za-z0-9_";
-    if (c == 's') return " ";  // others need an escape in JSON
-    return "";
+    return Literal(character);
   }
 
   absl::StatusOr<std::string> Class() {
     const bool negated = At('^');
     if (negated) Take();
-    std::string set;
-    bool first = true;
-    while (!rest_.empty() && (first || !At(']'))) {
-      first = false;
-      char c = Take();
-      if (c == '\\') {
-        if (rest_.empty()) return Unsupported("a [ without its ]");
-        c = Take();
-        const std::string known = SetOf(c);
-        if (known.empty() && std::isalnum(static_cast<unsigned char>(c)) != 0) {
-          return Unsupported(fmt::format("\\{} in a class", c));
-        }
-        if (!known.empty()) {
-          set += known;
-          continue;
-        }
-      } else if (c == '-' && !set.empty() && !rest_.empty() && !At(']')) {
-        set += '-';  // a range
-        continue;
-      }
-      if (c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20) {
-        if (negated) continue;  // they are out in any case
-        return Unsupported("a quote, a backslash or a control character in a class");
-      }
-      set += GbnfClassChar(c);
-    }
+    if (At(']')) return Unsupported("a class that begins with ]");  // nothing, or ]: readers differ
+    Ranges ranges;
+    while (!rest_.empty() && !At(']')) RETURN_IF_ERROR(AddMember(negated, &ranges));
     if (rest_.empty()) return Unsupported("a [ without its ]");
     Take();
-    if (negated) return fmt::format("[^{}{}]", set, kNotInJson);
-    return fmt::format("[{}]", set);
+    if (negated) {
+      Ranges out = ranges;
+      out.insert(out.end(), std::begin(kKeptOut), std::end(kKeptOut));
+      if (HasAll(std::move(out))) return Unsupported("a class that leaves no character");
+      return fmt::format("[^{}{}]", ClassText(ranges), kNotInJson);
+    }
+    Ranges plain = ranges;
+    for (const Range& out : kKeptOut) plain = Without(plain, out);
+    std::vector<std::string> ways;
+    if (!plain.empty()) ways.push_back(fmt::format("[{}]", ClassText(plain)));
+    for (const char c : {'"', '\\'}) {
+      if (Has(ranges, static_cast<unsigned char>(c))) {
+        ways.push_back(GbnfLiteral(fmt::format("\\{}", c)));
+      }
+    }
+    if (ways.empty()) return Unsupported("a class of nothing but control characters");
+    return ways.size() == 1 ? ways.front() : fmt::format("( {} )", fmt::join(ways, " | "));
   }
 
+  // A character, a range, or a set like \d.
+  absl::Status AddMember(bool negated, Ranges* ranges) {
+    ASSIGN_OR_RETURN(const ClassAtom from, TakeClassAtom(negated));
+    ranges->insert(ranges->end(), from.ranges.begin(), from.ranges.end());
+    if (rest_.size() < 2 || rest_[0] != '-' || rest_[1] == ']') return absl::OkStatus();
+    Take();
+    ASSIGN_OR_RETURN(const ClassAtom to, TakeClassAtom(negated));
+    ranges->insert(ranges->end(), to.ranges.begin(), to.ranges.end());
+    if (from.is_set || to.is_set) {
+      ranges->push_back({'-', '-'});
+      return absl::OkStatus();
+    }
+    const Range range = {from.ranges[0].first, to.ranges[0].last};
+    if (range.first > range.last)
+      return Unsupported("a range in a class that ends before it begins");
+    ranges->resize(ranges->size() - 2);
+    ranges->push_back(range);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<ClassAtom> TakeClassAtom(bool negated) {
+    std::string_view character = TakeCharacter();
+    if (character == "\\") {
+      if (rest_.empty()) return Unsupported("a [ without its ]");
+      character = TakeCharacter();
+      const char c = character.front();
+      Ranges set = KnownSet(c, negated);
+      if (!set.empty()) return ClassAtom{std::move(set), /*is_set=*/true};
+      if (std::isalnum(static_cast<unsigned char>(c)) != 0) {
+        return Unsupported(fmt::format("\\{} in a class", c));
+      }
+    }
+    const uint32_t code_point = CodePoint(character);
+    return ClassAtom{{{code_point, code_point}}, /*is_set=*/false};
+  }
+
+  // Nothing at all where there is none.
   absl::StatusOr<std::string> Repetition() {
     std::string repetition;
     if (At('*') || At('+') || At('?')) {
       repetition = std::string(1, Take());
     } else if (At('{')) {
-      const size_t end = rest_.find('}');
-      if (end == std::string_view::npos) return Unsupported("a { without its }");
-      const std::string_view inside = rest_.substr(1, end - 1);
-      if (inside.empty() || inside.find_first_not_of("0123456789,") != std::string_view::npos ||
-          inside.front() == ',') {
-        return Unsupported("a { that is no repetition");
-      }
-      for (size_t at = 0; at < inside.size();) {
-        int count = 0;
-        const auto read = std::from_chars(inside.data() + at, inside.data() + inside.size(), count);
-        if (read.ec != std::errc() || count > kMaxRepeats) {
-          return Unsupported(fmt::format("a repetition of more than {}", kMaxRepeats));
-        }
-        at = static_cast<size_t>(read.ptr - inside.data()) + 1;
-      }
-      repetition = std::string(rest_.substr(0, end + 1));
-      rest_.remove_prefix(end + 1);
+      ASSIGN_OR_RETURN(repetition, Counts());
     }
     if (!repetition.empty() && (At('?') || At('+'))) return Unsupported("a lazy repetition");
     return repetition;
   }
 
+  // Of a repetition whose most is less than its least the worker's library makes rules without end.
+  absl::StatusOr<std::string> Counts() {
+    Take();
+    const int least = TakeCount();
+    int most = least;
+    bool has_most = true;
+    if (At(',')) {
+      Take();
+      has_most = !At('}');
+      if (has_most) most = TakeCount();
+    }
+    if (least < 0 || most < 0 || !At('}')) return Unsupported("a { that is no repetition");
+    Take();
+    if (std::max(least, most) > kMaxRepeats) {
+      return Unsupported(fmt::format("a repetition of more than {}", kMaxRepeats));
+    }
+    if (least > most) return Unsupported("a repetition whose most is less than its least");
+    return has_most ? fmt::format("{{{},{}}}", least, most) : fmt::format("{{{},}}", least);
+  }
+
+  // Less than 0 where there is none.
+  int TakeCount() {
+    if (rest_.empty() || std::isdigit(static_cast<unsigned char>(rest_.front())) == 0) return -1;
+    int count = 0;
+    while (!rest_.empty() && std::isdigit(static_cast<unsigned char>(rest_.front())) != 0) {
+      count = std::min(count * 10 + (Take() - '0'), kMaxRepeats + 1);
+    }
+    return count;
+  }
+
   std::string_view rest_;
+  Gbnf* const grammar_;
+  bool has_start_ = false, has_end_ = false;
 };
 
 }  // namespace
 
-absl::StatusOr<std::string> PatternToGbnf(std::string_view pattern) {
-  return Reader(pattern).Read();
+absl::StatusOr<std::string> PatternToGbnf(std::string_view pattern, Gbnf* grammar) {
+  return Reader(pattern, grammar).Read();
 }
 
 }  // namespace corpgrid::gateway

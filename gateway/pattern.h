@@ -4,13 +4,15 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "gateway/gbnf.h"
 
 namespace corpgrid::gateway {
 
-// The inside of a JSON string that matches a simple regular expression, as the body of a rule.
-// Simple are characters, ".", classes, \d \w \s, groups, "|", and the repetitions ? * + {n,m}; it
-// begins with "^" and ends with "$", which cannot stand elsewhere. Errors: InvalidArgument that
+// The inside of a JSON string in which a simple regular expression (UTF-8) finds something, as the
+// body of a rule of `grammar`. Simple are characters, ".", classes, \d \w \s, groups, "|", and the
+// repetitions ? * + {n,m}. Without "^" at its start or "$" at its end anything may be before or
+// after it; where only some alternatives have one, it counts for all. Errors: InvalidArgument that
 // says what it has instead ("has a look-ahead, which …").
-absl::StatusOr<std::string> PatternToGbnf(std::string_view pattern);
+absl::StatusOr<std::string> PatternToGbnf(std::string_view pattern, Gbnf* grammar);
 
 }  // namespace corpgrid::gateway

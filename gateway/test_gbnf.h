@@ -1,20 +1,24 @@
 #pragma once
 
+#include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <random>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
 
 namespace corpgrid::gateway {
 
-// Says whether a text is of a grammar, for tests: all ends that a rule can have, from a start.
-// Knows the notation that this floor writes; characters are bytes.
+// Says whether a text is of a grammar, for tests: all ends that a rule can have, from a start. And
+// writes such texts. Knows the notation that this floor writes; both are UTF-8.
 class TestGrammar {
  public:
   explicit TestGrammar(std::string_view text) {
@@ -31,7 +35,17 @@ class TestGrammar {
   }
 
   bool Matches(std::string_view text) const {
-    return Ends(*rules_.at("root"), text, {0}).contains(text.size());
+    std::u32string code_points;
+    while (!text.empty()) code_points += TakeCodePoint(&text);
+    return Ends(*rules_.at("root"), code_points, {0}).contains(code_points.size());
+  }
+
+  // Some text of the grammar: repetitions of few things are as often as they may be, others rarely
+  // more than the least.
+  std::string Write(std::mt19937* random) const {
+    std::string text;
+    Write(*rules_.at("root"), random, &text);
+    return text;
   }
 
  private:
@@ -39,12 +53,52 @@ class TestGrammar {
   struct Node {
     enum class Kind : uint8_t { kLiteral, kClass, kRule, kSequence, kAlternatives, kRepeat };
     Kind kind = Kind::kSequence;
-    std::string text;  // of a literal; the members of a class; a rule's name
+    std::u32string literal;
+    std::vector<std::pair<char32_t, char32_t>> ranges;  // of a class
+    std::string name;                                   // of a rule
     bool negated = false;
     size_t least = 0, most = SIZE_MAX;
     std::vector<std::unique_ptr<Node>> parts;
+
+    bool Has(char32_t c) const {
+      for (const auto& [from, to] : ranges) {
+        if (from <= c && c <= to) return !negated;
+      }
+      return negated;
+    }
   };
   using NodePtr = std::unique_ptr<Node>;
+
+  static char32_t TakeCodePoint(std::string_view* text) {
+    const auto take = [&] {
+      const auto byte = static_cast<unsigned char>(text->front());
+      text->remove_prefix(1);
+      return static_cast<char32_t>(byte);
+    };
+    const char32_t first = take();
+    const int more = first < 0xC0 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
+    char32_t code_point = more == 0 ? first : first & (0x3Fu >> more);
+    for (int i = 0; i < more && !text->empty(); ++i) {
+      code_point = (code_point << 6) | (take() & 0x3Fu);
+    }
+    return code_point;
+  }
+
+  static void AddUtf8(char32_t c, std::string* text) {
+    const auto add = [&](char32_t byte) { *text += static_cast<char>(byte); };
+    if (c < 0x80) {
+      add(c);
+    } else if (c < 0x800) {
+      add(0xC0 | (c >> 6));
+    } else if (c < 0x10000) {
+      add(0xE0 | (c >> 12));
+    } else {
+      add(0xF0 | (c >> 18));
+      add(0x80 | ((c >> 12) & 0x3F));
+    }
+    if (c >= 0x800) add(0x80 | ((c >> 6) & 0x3F));
+    if (c >= 0x80) add(0x80 | (c & 0x3F));
+  }
 
   char Take() {
     const char c = rest_.front();
@@ -56,16 +110,17 @@ class TestGrammar {
     while (At(' ')) Take();
   }
 
-  char TakeChar() {
-    const char c = Take();
-    if (c != '\\') return c;
+  char32_t TakeChar() {
+    if (!At('\\')) return TakeCodePoint(&rest_);
+    Take();
     const char escaped = Take();
     if (escaped == 'n') return '\n';
     if (escaped == 't') return '\t';
-    if (escaped != 'x') return escaped;
-    const std::string hex(rest_.substr(0, 2));
-    rest_.remove_prefix(2);
-    return static_cast<char>(std::strtol(hex.c_str(), nullptr, 16));
+    const size_t digits = escaped == 'x' ? 2 : escaped == 'u' ? 4 : escaped == 'U' ? 8 : 0;
+    if (digits == 0) return static_cast<unsigned char>(escaped);
+    const std::string hex(rest_.substr(0, digits));
+    rest_.remove_prefix(digits);
+    return static_cast<char32_t>(std::strtoul(hex.c_str(), nullptr, 16));
   }
 
   NodePtr Alternatives() {
@@ -88,7 +143,7 @@ class TestGrammar {
     if (At('"')) {
       Take();
       node->kind = Node::Kind::kLiteral;
-      while (!At('"')) node->text += TakeChar();
+      while (!At('"')) node->literal += TakeChar();
       Take();
     } else if (At('.')) {
       Take();
@@ -100,15 +155,14 @@ class TestGrammar {
       node->negated = At('^');
       if (node->negated) Take();
       while (!At(']')) {
-        const char from = TakeChar();
-        char to = from;
+        const char32_t from = TakeChar();
+        char32_t to = from;
         if (At('-') && rest_[1] != ']') {
           Take();
           to = TakeChar();
         }
-        for (int c = static_cast<unsigned char>(from); c <= static_cast<unsigned char>(to); ++c) {
-          node->text += static_cast<char>(c);
-        }
+        CHECK_INVARIANT(from <= to);
+        node->ranges.emplace_back(from, to);
       }
       Take();
     } else if (At('(')) {
@@ -118,9 +172,9 @@ class TestGrammar {
     } else {
       node->kind = Node::Kind::kRule;
       while (!rest_.empty() && (std::isalnum(static_cast<unsigned char>(rest_[0])) || At('-'))) {
-        node->text += Take();
+        node->name += Take();
       }
-      CHECK_INVARIANT(!node->text.empty());
+      CHECK_INVARIANT(!node->name.empty());
     }
     return node;
   }
@@ -140,6 +194,7 @@ class TestGrammar {
       if (comma == std::string::npos) node->most = node->least;
       if (comma + 1 < inside.size())
         node->most = std::strtoul(inside.c_str() + comma + 1, nullptr, 10);
+      CHECK_INVARIANT(node->least <= node->most);
       rest_.remove_prefix(end);
     } else if (!At('*')) {
       return atom;
@@ -149,22 +204,21 @@ class TestGrammar {
     return node;
   }
 
-  Positions Ends(const Node& node, std::string_view text, const Positions& starts) const {
+  Positions Ends(const Node& node, std::u32string_view text, const Positions& starts) const {
     Positions ends;
     switch (node.kind) {
       case Node::Kind::kLiteral:
         for (const size_t at : starts) {
-          if (text.substr(at).starts_with(node.text)) ends.insert(at + node.text.size());
+          if (text.substr(at).starts_with(node.literal)) ends.insert(at + node.literal.size());
         }
         return ends;
       case Node::Kind::kClass:
         for (const size_t at : starts) {
-          if (at >= text.size()) continue;
-          if ((node.text.find(text[at]) != std::string::npos) != node.negated) ends.insert(at + 1);
+          if (at < text.size() && node.Has(text[at])) ends.insert(at + 1);
         }
         return ends;
       case Node::Kind::kRule:
-        return starts.empty() ? ends : Ends(*rules_.at(node.text), text, starts);
+        return starts.empty() ? ends : Ends(*rules_.at(node.name), text, starts);
       case Node::Kind::kSequence:
         ends = starts;
         for (const NodePtr& part : node.parts) {
@@ -187,6 +241,46 @@ class TestGrammar {
       }
     }
     return ends;
+  }
+
+  // The ends of a range come as often as what is between them.
+  static char32_t SomeOf(const Node& node, std::mt19937* random) {
+    constexpr char32_t kOthers[] = {'"', '\\', 0x0A, 0x7F, 0xE9, 0x20AC, 0x2028, 0x1F600};
+    const auto below = [&](size_t end) { return static_cast<char32_t>((*random)() % end); };
+    if (!node.negated) {
+      const auto& [from, to] = node.ranges.at(below(node.ranges.size()));
+      const char32_t way = below(3);
+      return way == 0 ? from : way == 1 ? to : from + below(to - from + 1);
+    }
+    for (int tries = 0; tries < 1000; ++tries) {
+      const char32_t c = below(2) == 0 ? 0x20 + below(95) : kOthers[below(8)];
+      if (node.Has(c)) return c;
+    }
+    CHECK_INVARIANT(false);
+    return 0;
+  }
+
+  void Write(const Node& node, std::mt19937* random, std::string* text) const {
+    switch (node.kind) {
+      case Node::Kind::kLiteral:
+        for (const char32_t c : node.literal) AddUtf8(c, text);
+        return;
+      case Node::Kind::kClass:
+        return AddUtf8(SomeOf(node, random), text);
+      case Node::Kind::kRule:
+        return Write(*rules_.at(node.name), random, text);
+      case Node::Kind::kSequence:
+        for (const NodePtr& part : node.parts) Write(*part, random, text);
+        return;
+      case Node::Kind::kAlternatives:
+        return Write(*node.parts[(*random)() % node.parts.size()], random, text);
+      case Node::Kind::kRepeat: {
+        const size_t most = node.most <= 20 ? node.most : std::min(node.most, node.least + 3);
+        size_t times = node.least + (*random)() % (most - node.least + 1);
+        while (times-- > 0) Write(*node.parts[0], random, text);
+        return;
+      }
+    }
   }
 
   std::string_view rest_;
