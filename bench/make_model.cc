@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
   shape.control.assign(argv + std::min(argc, 10), argv + argc);
   for (int i = 0; i < 6; ++i) {
     const char* end = argv[i + 3] + std::strlen(argv[i + 3]);
-    if (std::from_chars(argv[i + 3], end, *numbers[i]).ptr != end) return 2;
+    const auto [stop, error] = std::from_chars(argv[i + 3], end, *numbers[i]);
+    if (stop != end || error != std::errc()) return 2;
   }
   const absl::Status made = corpgrid::inference::MakeTestModel(shape, argv[1]);
   if (made.ok()) return 0;

@@ -48,13 +48,13 @@ absl::StatusOr<std::unique_ptr<Admission::Ticket>> Admission::Enter(
 
 Admission::Use& Admission::Refilled(const ApiKey& key) {
   const int64_t now_ms = clock_->MonotonicMs();
-  const auto [found, is_new] = uses_.try_emplace(key.hash);
-  Use& use = found->second;
+  Use& use = uses_[key.hash];
   const auto most = static_cast<double>(key.tokens_per_minute);
   use.tokens =
-      is_new
+      use.most == 0
           ? most
           : std::min(most, use.tokens + most * static_cast<double>(now_ms - use.as_of_ms) / 60'000);
+  use.most = most;
   use.as_of_ms = now_ms;
   return use;
 }
@@ -92,6 +92,7 @@ void Admission::Leave(const ApiKey& key) {
 }
 
 void Admission::Charge(const ApiKey& key, uint64_t tokens) {
+  if (key.tokens_per_minute == 0) return;
   absl::MutexLock lock(&mutex_);
   Refilled(key).tokens -= static_cast<double>(tokens);
 }

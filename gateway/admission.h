@@ -49,10 +49,12 @@ class Admission {
 
  private:
   // What a key has used. A bucket that fills by `tokens_per_minute`, and holds no more than those:
-  // a request may start while there is something in it, and takes what it turns out to need.
+  // a request may start while there is something in it, and takes what it turns out to need. A key
+  // without a limit has none, and owes nothing when it gets one.
   struct Use {
     uint32_t running = 0;
     double tokens = 0;  // in the bucket; below 0: owed
+    double most = 0;    // that it held then; 0: there was none
     int64_t as_of_ms = 0;
   };
 

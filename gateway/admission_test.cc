@@ -89,6 +89,26 @@ TEST_F(AdmissionTest, MeasuresTokensByTheMinute) {
   EXPECT_EQ(RetryAfter(Again().status()), 1);
 }
 
+TEST_F(AdmissionTest, AKeyWithoutALimitOwesNothing) {
+  struct OfTheTest final : KeyDirectory {
+    absl::StatusOr<ApiKey> Find(std::string_view) const override { return key; }
+    ApiKey key;
+  } keys;
+  Admission admission(&keys, &clock_);
+  const auto unlimited = admission.Enter("Bearer x");
+  ASSERT_TRUE(unlimited.ok());
+  (*unlimited)->Charge(1'000'000);
+  keys.key.tokens_per_minute = 60;
+  const auto limited = admission.Enter("Bearer x");
+  ASSERT_TRUE(limited.ok()) << limited.status();
+  (*unlimited)->Charge(1'000'000);
+  EXPECT_TRUE(admission.Enter("Bearer x").ok());
+  (*limited)->Charge(1'000);
+  EXPECT_EQ(HttpStatusOf(admission.Enter("Bearer x").status()), 429u);
+  keys.key.tokens_per_minute = 0;
+  EXPECT_TRUE(admission.Enter("Bearer x").ok());
+}
+
 class KeyFileTest : public ::testing::Test {
  protected:
   static ApiKey Make(const std::string& name, const std::string& secret) {
@@ -123,6 +143,39 @@ TEST_F(KeyFileTest, ReadsWhatWasWrittenAndWhatChanged) {
   EXPECT_EQ(HttpStatusOf((*file)->Find("one").status()), 401u);
   std::remove(path_.c_str());
   EXPECT_EQ(HttpStatusOf((*file)->Find("two").status()), 503u);
+}
+
+TEST_F(KeyFileTest, WritesNothingThatCannotBeRead) {
+  const ApiKey good = Make("a", "one");
+  ASSERT_TRUE(KeyFile::Write(path_, {good}).ok());
+  const auto error = [&](const ApiKey& key) {
+    const absl::Status status = KeyFile::Write(path_, {good, key});
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    const auto left = KeyFile::Read(path_);
+    EXPECT_TRUE(left.ok() && left->size() == 1) << left.status();
+    return std::string(status.message());
+  };
+  ApiKey key = Make("b", "two");
+  key.max_concurrent = 1'000'001;
+  EXPECT_THAT(error(key), HasSubstr("keys[1].max_concurrent is 1000001; it may be from 0 to "
+                                    "1000000"));
+  key = Make("b", "two");
+  key.tokens_per_minute = (uint64_t{1} << 53) + 1;
+  EXPECT_THAT(error(key), HasSubstr("tokens_per_minute is 9007199254740993; it may be from 0 to "
+                                    "9007199254740992"));
+  key = Make("b", "two");
+  key.expires_s = -1;
+  EXPECT_THAT(error(key), HasSubstr("keys[1].expires is -1"));
+  EXPECT_THAT(error(Make("b\xff", "two")), HasSubstr("keys[1].name is no UTF-8"));
+  key = Make("b", "two");
+  key.models = {"m", "\xc3"};
+  EXPECT_THAT(error(key), HasSubstr("keys[1].models has what is no UTF-8"));
+  EXPECT_THAT(error(good), HasSubstr("two of the name \"a\""));
+  key = Make("b", "two");
+  key.max_concurrent = 1'000'000;
+  key.tokens_per_minute = uint64_t{1} << 53;
+  EXPECT_TRUE(KeyFile::Write(path_, {good, key}).ok());
+  EXPECT_TRUE(KeyFile::Open(path_).ok());
 }
 
 TEST_F(KeyFileTest, SaysWhatIsWrong) {

@@ -52,6 +52,60 @@ absl::StatusOr<ApiKey> ReadKey(const Json& json, const std::string& path) {
   return key;
 }
 
+absl::StatusOr<std::vector<ApiKey>> ParseKeys(std::string_view text) {
+  ASSIGN_OR_RETURN(const Json json, ParseObject(text));
+  std::vector<ApiKey> keys;
+  Fields fields(json);
+  fields.Require("keys");
+  const Json* list = fields.List("keys");
+  std::set<std::string> names;
+  for (size_t i = 0; list != nullptr && i < list->size(); ++i) {
+    absl::StatusOr<ApiKey> key = ReadKey((*list)[i], fmt::format("keys[{}]", i));
+    if (!key.ok()) {
+      fields.Fail(key.status());
+    } else if (!names.insert(key->name).second) {
+      fields.Fail("keys", fmt::format("has two of the name \"{}\"", key->name));
+    } else {
+      keys.push_back(*std::move(key));
+    }
+  }
+  RETURN_IF_ERROR(fields.Finish());
+  return keys;
+}
+
+// What is no UTF-8 becomes U+FFFD.
+std::string TextOf(const std::vector<ApiKey>& keys) {
+  Json list = Json::array();
+  for (const ApiKey& key : keys) {
+    list.push_back({{"name", key.name},
+                    {"hash", key.hash.Hex()},
+                    {"models", key.models},
+                    {"expires", key.expires_s},
+                    {"max_concurrent", key.max_concurrent},
+                    {"tokens_per_minute", key.tokens_per_minute}});
+  }
+  const Json file = {{"keys", std::move(list)}};
+  return file.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// One key that cannot be read back would lock out the holders of all.
+absl::Status CheckReadsBack(std::string_view text, const std::vector<ApiKey>& keys) {
+  if (text.size() > kMaxFileBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("it would have {} bytes; at most {} are possible", text.size(), kMaxFileBytes));
+  }
+  ASSIGN_OR_RETURN(const std::vector<ApiKey> read, ParseKeys(text));
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (read[i].name != keys[i].name) {
+      return absl::InvalidArgumentError(fmt::format("keys[{}].name is no UTF-8", i));
+    }
+    if (read[i].models != keys[i].models) {
+      return absl::InvalidArgumentError(fmt::format("keys[{}].models has what is no UTF-8", i));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool ApiKey::Allows(std::string_view model) const {
@@ -110,43 +164,19 @@ absl::StatusOr<std::vector<ApiKey>> KeyFile::Read(const std::string& path) {
         "others may write to {}; take that right from them: chmod go-w {}", path, path));
   };
   ASSIGN_OR_RETURN(const std::string text, crypto::ReadKeyFile(path, kMaxFileBytes, check));
-  const absl::StatusOr<Json> json = ParseObject(text);
-  std::vector<ApiKey> keys;
-  absl::Status status = json.status();
-  if (json.ok()) {
-    Fields fields(*json);
-    fields.Require("keys");
-    const Json* list = fields.List("keys");
-    std::set<std::string> names;
-    for (size_t i = 0; list != nullptr && i < list->size(); ++i) {
-      absl::StatusOr<ApiKey> key = ReadKey((*list)[i], fmt::format("keys[{}]", i));
-      if (!key.ok()) {
-        fields.Fail(key.status());
-      } else if (!names.insert(key->name).second) {
-        fields.Fail("keys", fmt::format("has two of the name \"{}\"", key->name));
-      } else {
-        keys.push_back(*std::move(key));
-      }
-    }
-    status = fields.Finish();
-  }
-  if (status.ok()) return keys;
+  absl::StatusOr<std::vector<ApiKey>> keys = ParseKeys(text);
+  if (keys.ok()) return keys;
   return absl::InvalidArgumentError(
-      fmt::format("{} is no file of API keys: {}", path, std::string(status.message())));
+      fmt::format("{} is no file of API keys: {}", path, std::string(keys.status().message())));
 }
 
 absl::Status KeyFile::Write(const std::string& path, const std::vector<ApiKey>& keys) {
-  Json list = Json::array();
-  for (const ApiKey& key : keys) {
-    list.push_back({{"name", key.name},
-                    {"hash", key.hash.Hex()},
-                    {"models", key.models},
-                    {"expires", key.expires_s},
-                    {"max_concurrent", key.max_concurrent},
-                    {"tokens_per_minute", key.tokens_per_minute}});
+  const std::string text = TextOf(keys);
+  if (const absl::Status status = CheckReadsBack(text, keys); !status.ok()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} is not written: {}", path, std::string(status.message())));
   }
-  const Json file = {{"keys", std::move(list)}};
-  return crypto::WriteKeyFile(path, file.dump(1) + "\n", 0600, crypto::IfExists::kReplace);
+  return crypto::WriteKeyFile(path, text, 0600, crypto::IfExists::kReplace);
 }
 
 }  // namespace corpgrid::gateway

@@ -62,7 +62,9 @@ class KeyFile final : public KeyDirectory {
   absl::StatusOr<ApiKey> Find(std::string_view key) const override;
 
   static absl::StatusOr<std::vector<ApiKey>> Read(const std::string& path);
-  // Written so that a crash leaves the old file or the new one, mode 0600.
+  // Written so that a crash leaves the old file or the new one, mode 0600. Errors: InvalidArgument,
+  // with the field and what it may be, for keys that Read() would not take; the file is then as it
+  // was.
   static absl::Status Write(const std::string& path, const std::vector<ApiKey>& keys);
 
  private:

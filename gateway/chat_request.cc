@@ -1,5 +1,6 @@
 #include "gateway/chat_request.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "base/status_macros.h"
@@ -157,6 +158,16 @@ void ReadFormat(Fields* fields, std::string_view name, bool flat,
   fields->Fail(format.Finish());
 }
 
+void ReadDescription(Fields* fields) {
+  for (const char* name : {"user", "safety_identifier", "prompt_cache_key"}) fields->Text(name);
+  const Json* metadata = fields->Object("metadata");
+  if (metadata == nullptr) return;
+  const auto is_text = [](const Json& value) { return value.is_string(); };
+  if (!std::all_of(metadata->begin(), metadata->end(), is_text)) {
+    fields->Fail("metadata", "has to be an object whose values are strings");
+  }
+}
+
 absl::StatusOr<ChatRequest> ParseChatRequest(const Json& body) {
   ChatRequest request;
   Fields fields(body);
@@ -175,7 +186,7 @@ absl::StatusOr<ChatRequest> ParseChatRequest(const Json& body) {
                 "other than text is possible only without tools, or with "
                 "tool_choice \"none\"");
   }
-  fields.Ignore({"user", "metadata", "safety_identifier", "prompt_cache_key"});
+  ReadDescription(&fields);
   if (fields.Bool("store", false)) fields.Fail("store", "is not possible: nothing is kept here");
   fields.Word("service_tier", "auto", {"auto", "default"});
   RETURN_IF_ERROR(fields.Finish());

@@ -33,6 +33,10 @@ void ReadStream(Fields* fields, bool* stream, bool* include_usage);
 void ReadFormat(Fields* fields, std::string_view name, bool flat,
                 corpgrid::v1::GenerateRequest* request);
 
+// What only describes a request: user, safety_identifier, prompt_cache_key and metadata. It changes
+// nothing, but has to be of the API's form. Errors stay in `fields`.
+void ReadDescription(Fields* fields);
+
 // The messages as templates know them: developers are systems, texts are strings. Errors stay in
 // `fields`.
 Json ReadMessages(Fields* fields, std::string_view name);

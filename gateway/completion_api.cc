@@ -6,6 +6,7 @@
 #include "gateway/api.h"
 #include "gateway/api_error.h"
 #include "gateway/co_status.h"
+#include "gateway/completion_logprobs.h"
 #include "gateway/completion_request.h"
 
 namespace corpgrid::gateway {
@@ -13,29 +14,6 @@ namespace {
 
 namespace pb = corpgrid::v1;
 using GenerateStream = WorkerStream<pb::GenerateResponse>;
-
-// The logprobs of an answer, as this old API has them.
-struct Logprobs {
-  Json tokens = Json::array(), logprobs = Json::array(), top = Json::array(),
-       offsets = Json::array();
-
-  void Add(const pb::Piece& piece, size_t offset) {
-    tokens.push_back(piece.token().piece());
-    logprobs.push_back(piece.token().logprob());
-    Json likeliest = Json::object();
-    for (const pb::TokenLogprob& token : piece.likeliest()) {
-      likeliest[token.piece()] = token.logprob();
-    }
-    top.push_back(std::move(likeliest));
-    offsets.push_back(offset);
-  }
-  Json ToJson() const {
-    return {{"tokens", tokens},
-            {"token_logprobs", logprobs},
-            {"top_logprobs", top},
-            {"text_offset", offsets}};
-  }
-};
 
 Json ChoiceJson(uint32_t index, const std::string& text, const Json& logprobs,
                 std::string_view finish) {
@@ -57,14 +35,14 @@ class Answers {
     for (size_t i = 0; i < streams->size(); ++i) {
       std::vector<std::string> texts(per_prompt(), echoes_[i]);
       std::vector<std::string_view> finishes(per_prompt());
-      std::vector<Logprobs> logprobs(per_prompt());
+      std::vector<CompletionLogprobs> logprobs(per_prompt());
       while (true) {
         CO_ASSIGN_OR_RETURN(const std::optional<pb::GenerateResponse> response,
                             co_await (*streams)[i].Next());
         if (!response) break;
         usage->Add(*response);
         for (const pb::Piece& piece : response->pieces()) {
-          logprobs[piece.choice()].Add(piece, texts[piece.choice()].size());
+          logprobs[piece.choice()].Add(piece);
           texts[piece.choice()] += piece.text();
         }
         for (const pb::AnswerEnd& end : response->ends()) {
@@ -73,8 +51,8 @@ class Answers {
         }
       }
       for (uint32_t n = 0; n < per_prompt(); ++n) {
-        choices.push_back(ChoiceJson(
-            Index(i, n), texts[n], request_.logprobs ? logprobs[n].ToJson() : Json(), finishes[n]));
+        choices.push_back(ChoiceJson(Index(i, n), texts[n],
+                                     request_.logprobs ? logprobs[n].Take() : Json(), finishes[n]));
       }
     }
     Json body = envelope_;
@@ -97,10 +75,10 @@ class Answers {
         const std::string data = Chunk(Index(i, n), echoes_[i], Json(), "");
         co_await exchange->SendEvent("", data);
       }
-      std::vector<size_t> shown(per_prompt());
+      std::vector<CompletionLogprobs> logprobs(per_prompt());
       while (response) {
         usage->Add(*response);
-        for (const std::string& data : Chunks(i, *response, &shown)) {
+        for (const std::string& data : Chunks(i, *response, &logprobs)) {
           co_await exchange->SendEvent("", data);
         }
         CO_ASSIGN_OR_RETURN(response, co_await (*streams)[i].Next());
@@ -125,15 +103,14 @@ class Answers {
   }
 
   std::vector<std::string> Chunks(size_t prompt, const pb::GenerateResponse& response,
-                                  std::vector<size_t>* shown) const {
+                                  std::vector<CompletionLogprobs>* logprobs) const {
     std::vector<std::string> chunks;
     for (const pb::Piece& piece : response.pieces()) {
       if (piece.text().empty() && !request_.logprobs) continue;
-      Logprobs logprobs;
-      logprobs.Add(piece, (*shown)[piece.choice()]);
-      (*shown)[piece.choice()] += piece.text().size();
+      CompletionLogprobs& of_choice = (*logprobs)[piece.choice()];
+      of_choice.Add(piece);
       chunks.push_back(Chunk(Index(prompt, piece.choice()), piece.text(),
-                             request_.logprobs ? logprobs.ToJson() : Json(), ""));
+                             request_.logprobs ? of_choice.Take() : Json(), ""));
     }
     for (const pb::AnswerEnd& end : response.ends()) {
       chunks.push_back(Chunk(Index(prompt, end.choice()), end.text(), Json(), FinishReason(end)));

@@ -80,7 +80,7 @@ absl::StatusOr<CompletionRequest> ParseCompletionRequest(const Json& body) {
                                  "possible",
                                  request.prompts.size() * choices, kMaxAnswers));
   }
-  fields.Ignore({"user"});
+  fields.Text("user");  // describes it only
   RETURN_IF_ERROR(fields.Finish());
   return request;
 }

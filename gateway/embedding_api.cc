@@ -35,7 +35,7 @@ absl::StatusOr<EmbeddingRequest> Parse(const Json& body) {
   request.texts = ReadPrompts(&fields, "input", kMaxTexts);
   request.base64 = fields.Word("encoding_format", "float", {"float", "base64"}) == "base64";
   request.dimensions = fields.Integer("dimensions", 0, 1, 1 << 20);
-  fields.Ignore({"user"});
+  fields.Text("user");
   RETURN_IF_ERROR(fields.Finish());
   return request;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <optional>
 
 #include "base/text.h"
 #include "fmt/format.h"
@@ -39,6 +41,19 @@ bool IsTooDeep(std::string_view text) {
     }
   }
   return false;
+}
+
+// Nothing when it does not fit. 2^63 - 1 as a double is 2^63, which does not.
+std::optional<int64_t> ToInt64(const Json& number) {
+  constexpr double kTwoTo63 = 9'223'372'036'854'775'808.0;
+  if (number.is_number_unsigned()) {
+    const auto value = number.get<uint64_t>();
+    if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+  } else if (number.is_number_float()) {
+    const auto value = number.get<double>();
+    if (value < -kTwoTo63 || value >= kTwoTo63) return std::nullopt;
+  }
+  return number.get<int64_t>();
 }
 
 }  // namespace
@@ -112,15 +127,11 @@ int64_t Fields::Integer(std::string_view name, int64_t absent, int64_t least, in
   const auto number = value->get<double>();
   if (std::floor(number) != number) {
     Fail(name, fmt::format("has to be a whole number, not {}", Shown(*value)));
-  } else if (value->is_number_unsigned()
-                 ? value->get<uint64_t>() > static_cast<uint64_t>(most)
-                 : number < static_cast<double>(least) || number > static_cast<double>(most)) {
-    Fail(name, fmt::format("is {}; it may be from {} to {}", Shown(*value), least, most));
-  } else if (const auto whole = value->get<int64_t>(); whole < least) {
-    Fail(name, fmt::format("is {}; it may be from {} to {}", Shown(*value), least, most));
-  } else {
-    return whole;
+    return absent;
   }
+  const std::optional<int64_t> whole = ToInt64(*value);
+  if (whole && *whole >= least && *whole <= most) return *whole;
+  Fail(name, fmt::format("is {}; it may be from {} to {}", Shown(*value), least, most));
   return absent;
 }
 

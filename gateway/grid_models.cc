@@ -148,10 +148,11 @@ absl::Status GridModels::Connect() {
 }
 
 void GridModels::Run() {
+  std::map<std::string, std::thread> asking;  // one that does not answer holds up no other
   while (true) {
     absl::Status reached = Connect();
     if (reached.ok()) reached = Refresh();
-    std::set<std::string> wanted;
+    std::set<std::string> wanted, answered;
     {
       const absl::MutexLock lock(&mutex_);
       if (reached_.ok() != reached.ok()) {
@@ -160,13 +161,24 @@ void GridModels::Run() {
       }
       reached_ = reached;
       wanted.swap(wanted_);
+      answered.swap(answered_);
     }
-    std::vector<std::thread> asking;  // one that does not answer holds up no other
-    for (const std::string& name : wanted) asking.emplace_back([this, name] { Describe(name); });
-    for (std::thread& one : asking) one.join();
+    for (const std::string& name : answered) {
+      asking.at(name).join();
+      asking.erase(name);
+    }
+    for (const std::string& name : wanted) {
+      if (asking.contains(name)) continue;  // who still wants it after that answer asks again
+      asking[name] = std::thread([this, name] {
+        Describe(name);
+        const absl::MutexLock lock(&mutex_);
+        answered_.insert(name);
+      });
+    }
     const absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kRefresh)) return;
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), kRefresh)) break;
   }
+  for (auto& [name, thread] : asking) thread.join();
 }
 
 absl::Status GridModels::Refresh() {
@@ -209,8 +221,12 @@ absl::Status GridModels::Refresh() {
 
 void GridModels::Describe(const std::string& name) {
   std::shared_ptr<GridConnection> connection;
+  Known asked;
   {
     const absl::MutexLock lock(&mutex_);
+    const auto found = models_.find(name);
+    if (found == models_.end()) return;
+    asked = found->second;
     connection = connection_;
   }
   grpc::ClientContext context;
@@ -227,6 +243,8 @@ void GridModels::Describe(const std::string& name) {
   const absl::MutexLock lock(&mutex_);
   const auto found = models_.find(name);
   if (!told || found == models_.end()) return;
+  // It was loaded anew meanwhile: the answer may be of what it was before.
+  if (found->second.digest != asked.digest || found->second.context != asked.context) return;
   found->second.info.context = loaded.context();
   found->second.info.chat_template = loaded.facts().chat_template();
   found->second.described = true;

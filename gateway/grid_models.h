@@ -42,7 +42,8 @@ class GridModels final : public ModelDirectory {
   void Run();
   absl::Status Connect();
   absl::Status Refresh();
-  // Asks a worker what the model is. It may have to be loaded first.
+  // Asks a worker what the model is. It may have to be loaded first. Any thread; the list is read
+  // again meanwhile.
   void Describe(const std::string& name);
 
   const std::string data_folder_;
@@ -51,7 +52,8 @@ class GridModels final : public ModelDirectory {
   std::map<std::string, Known> models_ ABSL_GUARDED_BY(mutex_);
   // That somebody asked for, and that no worker has described yet.
   mutable std::set<std::string> wanted_ ABSL_GUARDED_BY(mutex_);
-  absl::Status reached_ ABSL_GUARDED_BY(mutex_);  // what the last question came to
+  std::set<std::string> answered_ ABSL_GUARDED_BY(mutex_);  // whose Describe() is over
+  absl::Status reached_ ABSL_GUARDED_BY(mutex_);            // what the last question came to
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

@@ -6,6 +6,7 @@
 #include "gateway/api_error.h"
 #include "gateway/chat_request.h"
 #include "gateway/completion_request.h"
+#include "gateway/response_request.h"
 
 namespace corpgrid::gateway {
 namespace {
@@ -92,6 +93,8 @@ TEST(ChatRequestTest, NamesTheFieldThatIsWrong) {
   expect(R"(, "n": 1e300)", "n is 1e+300");
   expect(R"(, "n": 65)", "n is 65; it may be from 1 to 64");
   expect(R"(, "seed": 18446744073709551615)", "seed is 18446744073709551615");
+  expect(R"(, "seed": 9223372036854775808.0)", "seed is 9.22337203685477");  // as a double 2^63 - 1
+  expect(R"(, "seed": -9223372036854777856.0)", "seed is -9.22337203685477");
   expect(R"(, "max_tokens": 0)", "max_tokens is 0");
   expect(R"(, "max_tokens": 1, "max_completion_tokens": 2)", "max_tokens is not the same");
   expect(R"(, "stop": "")", "stop has to be a text of 1");
@@ -109,6 +112,80 @@ TEST(ChatRequestTest, NamesTheFieldThatIsWrong) {
             "function": {"name": "f"}}])",
          "response_format other than text");
   expect(R"(, "functions": [])", "functions is not known here");
+  expect(R"(, "user": 5)", "user has to be a string, not 5");
+  expect(R"(, "safety_identifier": {})", "safety_identifier has to be a string");
+  expect(R"(, "prompt_cache_key": true)", "prompt_cache_key has to be a string");
+  expect(R"(, "metadata": "a")", "metadata has to be an object, not \"a\"");
+  expect(R"(, "metadata": {"a": "b", "c": 1})", "metadata has to be an object whose values are");
+}
+
+TEST(ChatRequestTest, TakesAllThatFits64Bits) {
+  for (const char* seed : {"-9223372036854775808", "-9223372036854775808.0"}) {
+    const auto request = Chat(fmt::format(R"(, "seed": {})", seed));
+    ASSERT_TRUE(request.ok()) << request.status();
+    EXPECT_EQ(request->generate.sampling().seed(), uint64_t{1} << 63) << seed;
+  }
+  const auto most = Chat(R"(, "seed": 9223372036854775807)");
+  ASSERT_TRUE(most.ok()) << most.status();
+  EXPECT_EQ(most->generate.sampling().seed(), (uint64_t{1} << 63) - 1);
+}
+
+absl::StatusOr<ResponseRequest> Respond(const std::string& more) {
+  const absl::StatusOr<Json> body = ParseObject(R"({"model": "m")" + more + "}");
+  EXPECT_TRUE(body.ok()) << body.status();
+  return ParseResponseRequest(*body);
+}
+
+TEST(ResponseRequestTest, TakesOutputsInParts) {
+  const std::string call = R"(, "input": [{"role": "user", "content": "hi"},
+      {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+      {"type": "function_call_output", "call_id": "1", "output": )";
+  const auto parts = Respond(call + R"([{"type": "input_text", "text": "a"},
+                                        {"type": "input_text", "text": "b"}]}])");
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  const auto text = Respond(call + R"("ab"}])");
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_THAT(parts->chat.messages,
+              HasSubstr(R"({"role":"tool","content":"ab","tool_call_id":"1"})"));
+  EXPECT_EQ(parts->chat.messages, text->chat.messages);
+  const auto error = [&](const std::string& output) {
+    return std::string(Respond(call + output + "}]").status().message());
+  };
+  EXPECT_THAT(error("5"), StartsWith("input[2].output has to be a string or a list of parts"));
+  EXPECT_THAT(error("null"), StartsWith("input[2].output is missing"));
+  EXPECT_THAT(error(R"([{"type": "input_image", "image_url": "x"}])"), HasSubstr("input_image"));
+}
+
+// It threw, and the connection ended without an answer.
+TEST(ResponseRequestTest, ACallAfterCallsThatAreNoListIsAnError) {
+  const auto request = Respond(R"(, "input": [
+      {"role": "assistant", "tool_calls": 5},
+      {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+      {"type": "function_call_output", "call_id": "1", "output": ""}])");
+  EXPECT_THAT(std::string(request.status().message()), HasSubstr("tool_calls has to be a list"));
+}
+
+TEST(ResponseRequestTest, TakesWhatAsksForTheUsual) {
+  for (const char* usual :
+       {R"("reasoning": {})", R"("reasoning": null)",
+        R"("reasoning": {"effort": null, "summary": null})", R"("text": {"verbosity": "medium"})",
+        R"("text": {"verbosity": null, "format": {"type": "text"}})", R"("max_tool_calls": 5)"}) {
+    const auto request = Respond(fmt::format(R"(, "input": "hi", {})", usual));
+    EXPECT_TRUE(request.ok()) << usual << ": " << request.status();
+  }
+  const auto expect = [](const std::string& more, const std::string& start) {
+    const absl::Status status = Respond(R"(, "input": "hi", )" + more).status();
+    EXPECT_THAT(std::string(status.message()), StartsWith(start)) << more;
+    EXPECT_EQ(HttpStatusOf(status), 400u);
+  };
+  expect(R"("reasoning": {"effort": "high"})", "reasoning.effort can only be null here");
+  expect(R"("reasoning": {"summary": "auto"})", "reasoning.summary can only be null here");
+  expect(R"("reasoning": {"depth": 1})", "reasoning.depth is not known here");
+  expect(R"("reasoning": "high")", "reasoning has to be an object");
+  expect(R"("text": {"verbosity": "low"})", "text.verbosity is \"low\"");
+  expect(R"("max_tool_calls": "5")", "max_tool_calls has to be a whole number");
+  expect(R"("metadata": {"a": 1})", "metadata has to be");
+  expect(R"("user": ["a"])", "user has to be a string");
 }
 
 TEST(CompletionRequestTest, ReadsPrompts) {
@@ -133,6 +210,12 @@ TEST(CompletionRequestTest, ReadsPrompts) {
     EXPECT_THAT(prompts(wrong), StartsWith("prompt has")) << wrong;
   }
   EXPECT_EQ(prompts("null"), "prompt is missing");
+}
+
+TEST(CompletionRequestTest, UserIsAString) {
+  const absl::StatusOr<Json> body = ParseObject(R"({"model": "m", "prompt": "a", "user": 5})");
+  ASSERT_TRUE(body.ok());
+  EXPECT_EQ(ParseCompletionRequest(*body).status().message(), "user has to be a string, not 5");
 }
 
 TEST(ApiErrorTest, HasTheApisForm) {

@@ -12,8 +12,10 @@ namespace {
 
 // Calls of one turn of the assistant are one message of a chat.
 void AddCall(Json call, Json* messages) {
-  if (messages->empty() || messages->back()["role"] != "assistant" ||
-      !messages->back().contains("tool_calls")) {
+  const bool goes_on = !messages->empty() && messages->back()["role"] == "assistant" &&
+                       messages->back().contains("tool_calls") &&
+                       messages->back()["tool_calls"].is_array();  // else the chat's parser tells
+  if (!goes_on) {
     messages->push_back(
         {{"role", "assistant"}, {"content", Json()}, {"tool_calls", Json::array()}});
   }
@@ -50,7 +52,12 @@ void ReadItem(const Json& json, const std::string& path, Fields* fields, Json* m
             messages);
   } else {
     item.Require("output");
-    messages->push_back({{"role", "tool"}, {"tool_call_id", id}, {"content", item.Text("output")}});
+    const Json* output = item.Any("output");
+    if (output != nullptr && !output->is_string() && !output->is_array()) {
+      item.Fail("output", "has to be a string or a list of parts");
+    } else if (output != nullptr) {  // the chat's parser knows parts
+      messages->push_back({{"role", "tool"}, {"tool_call_id", id}, {"content", *output}});
+    }
   }
   fields->Fail(item.Finish());
 }
@@ -91,6 +98,26 @@ Json ReadFunctions(Fields* fields, const Json* list) {
   return tools;
 }
 
+void ReadText(Fields* fields, corpgrid::v1::GenerateRequest* format) {
+  const Json* text = fields->Object("text");
+  if (text == nullptr) return;
+  Fields inner(*text, "text");
+  ReadFormat(&inner, "format", /*flat=*/true, format);
+  inner.Word("verbosity", "medium", {"medium"});  // the usual one; models know no others
+  fields->Fail(inner.Finish());
+}
+
+// A model reasons as it was trained to.
+void ReadReasoning(Fields* fields) {
+  const Json* given = fields->Object("reasoning");
+  if (given == nullptr) return;
+  Fields reasoning(*given, "reasoning");
+  for (const char* name : {"effort", "summary", "generate_summary"}) {
+    if (reasoning.Any(name) != nullptr) reasoning.Fail(name, "can only be null here");
+  }
+  fields->Fail(reasoning.Finish());
+}
+
 void RefuseWhatIsKept(Fields* fields) {
   for (const char* name : {"previous_response_id", "conversation", "prompt"}) {
     if (fields->Any(name) != nullptr) {
@@ -127,14 +154,12 @@ absl::StatusOr<ResponseRequest> ParseResponseRequest(const Json& body) {
   } else if (choice != nullptr) {
     chat["tool_choice"] = *choice;
   }
-  const Json* text = fields.Object("text");
   ResponseRequest request;
   corpgrid::v1::GenerateRequest format;
-  if (text != nullptr) {
-    Fields inner(*text, "text");
-    ReadFormat(&inner, "format", /*flat=*/true, &format);
-    fields.Fail(inner.Finish());
-  }
+  ReadText(&fields, &format);
+  ReadReasoning(&fields);
+  // It bounds the tools that a server runs by itself; here there are none.
+  fields.Integer("max_tool_calls", 0, 0, std::numeric_limits<int>::max());
   for (const char* name :
        {"model", "temperature", "top_p", "stream", "parallel_tool_calls", "metadata", "user",
         "safety_identifier", "prompt_cache_key", "service_tier", "seed", "top_k", "min_p"}) {
@@ -155,6 +180,7 @@ absl::StatusOr<ResponseRequest> ParseResponseRequest(const Json& body) {
   };
   echo("instructions", Json());
   echo("max_output_tokens", Json());
+  echo("max_tool_calls", Json());
   echo("metadata", Json::object());
   echo("parallel_tool_calls", true);
   echo("temperature", 1);

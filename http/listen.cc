@@ -9,12 +9,17 @@ namespace corpgrid::http {
 absl::StatusOr<Options> ParseListen(const std::string& option, const std::string& listen) {
   Options options;
   const size_t colon = listen.rfind(':');
-  const char* end = listen.data() + listen.size();
-  if (colon == std::string::npos || colon + 1 == listen.size() ||
-      std::from_chars(listen.data() + colon + 1, end, options.port).ptr != end) {
+  const char* const end = listen.data() + listen.size();
+  const char* const port = colon == std::string::npos ? end : listen.data() + colon + 1;
+  const auto [stop, error] = std::from_chars(port, end, options.port);
+  if (port == end || stop != end) {
     return absl::InvalidArgumentError(
         fmt::format("{} is \"{}\"; an address and a port are expected, for example 127.0.0.1:8000",
                     option, listen));
+  }
+  if (error != std::errc()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} is \"{}\"; its port may be from 0 to 65535", option, listen));
   }
   options.address = listen.substr(0, colon);
   if (options.address.starts_with('[') && options.address.ends_with(']')) {

@@ -6,7 +6,8 @@
 
 namespace corpgrid::http {
 
-// Where to listen: "127.0.0.1:8000", "[::1]:0". Errors: InvalidArgument that names `option`.
+// Where to listen: "127.0.0.1:8000", "[::1]:0". Errors: InvalidArgument that names `option`, and
+// the ports that there are.
 absl::StatusOr<Options> ParseListen(const std::string& option, const std::string& listen);
 
 // For URLs: "127.0.0.1:8000", "[::1]:8000".

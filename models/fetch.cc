@@ -31,6 +31,11 @@ bool IsRedirect(long status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
+// An address that is signed is signed for one method, GET; and some servers know no HEAD.
+bool MayBeForGetOnly(const Source& source, long status) {
+  return source.kind == Source::Kind::kUrl && (status == 403 || status == 405 || status == 501);
+}
+
 // "ab12" of "\"ab12\"" and of "W/\"ab12\"".
 std::string Unquoted(std::string text) {
   if (text.starts_with("W/")) text.erase(0, 2);
@@ -55,15 +60,22 @@ struct Extent {
   std::optional<uint64_t> total;
 };
 
+// 10 of "bytes 5-9/10" and of "bytes */10".
+std::optional<uint64_t> TotalIn(std::string_view content_range) {
+  const size_t slash = content_range.find('/');
+  if (slash == std::string_view::npos) return std::nullopt;
+  return Number(content_range.substr(slash + 1));
+}
+
 absl::StatusOr<Extent> ExtentOf(const HttpHead& head) {
   if (head.status == 200) return Extent{0, Number(head.Header("content-length"))};
   const std::string range = head.Header("content-range");  // "bytes 5-9/10"
   const std::string_view text = range;
-  const size_t dash = text.find('-'), slash = text.find('/');
+  const size_t dash = text.find('-');
   if (head.status == 206 && text.starts_with("bytes ") && dash != std::string_view::npos &&
-      slash != std::string_view::npos) {
+      text.find('/') != std::string_view::npos) {
     const std::optional<uint64_t> from = Number(text.substr(6, dash - 6));
-    if (from) return Extent{*from, Number(text.substr(slash + 1))};
+    if (from) return Extent{*from, TotalIn(text)};
   }
   return absl::UnavailableError(
       fmt::format("the server answers {} with a Content-Range of \"{}\"", head.status, range));
@@ -96,6 +108,7 @@ absl::StatusOr<HttpHead> Fetcher::Follow(const Source& source, HttpRequest reque
     if (!IsRedirect(head.status)) {
       for (const auto& [name, value] : said) head.headers[name] = value;
       asked_wait_ms_ = WaitAskedFor(head);
+      if (request.head_only && MayBeForGetOnly(source, head.status)) return head;
       RETURN_IF_ERROR(StatusOf(source, head));
       return head;
     }
@@ -199,6 +212,8 @@ absl::StatusOr<RemoteFile> Fetcher::Look(const Source& source) {
     absl::StatusOr<HttpHead> head =
         Follow(source, request, [](const HttpHead&, std::string_view) { return absl::OkStatus(); });
     if (!head.ok()) return head.status();
+    // Its length is that of a page for people.
+    if (MayBeForGetOnly(source, head->status)) return absl::OkStatus();
     const bool linked = !head->Header("x-linked-size").empty();
     remote.bytes = Number(head->Header(linked ? "x-linked-size" : "content-length")).value_or(0);
     const std::string hash = Unquoted(head->Header("x-linked-etag"));
@@ -246,9 +261,10 @@ absl::Status Fetcher::TryOnce(const RemoteFile& remote, StagedFile* file,
       return absl::InvalidArgumentError(
           fmt::format("{} is no GGUF file", WithoutQuery(remote.source.Url(options_.hub))));
     }
-    if (remote.bytes > 0 && file->bytes() + bytes.size() > remote.bytes) {
+    const uint64_t most = remote.bytes > 0 ? remote.bytes : total.value_or(UINT64_MAX);
+    if (file->bytes() + bytes.size() > most) {
       return absl::DataLossError(
-          fmt::format("the server sends more than the {} bytes of {}", remote.bytes, file->name()));
+          fmt::format("the server sends more than the {} bytes of {}", most, file->name()));
     }
     RETURN_IF_ERROR(file->Append(bytes));
     on_progress(file->bytes());
@@ -256,7 +272,9 @@ absl::Status Fetcher::TryOnce(const RemoteFile& remote, StagedFile* file,
   };
   ASSIGN_OR_RETURN(const HttpHead head, Follow(remote.source, request, on_body));
   if (head.status == 416) {  // there is nothing from there on
-    if (remote.bytes > 0 && file->bytes() == remote.bytes) return absl::OkStatus();
+    const uint64_t whole =
+        remote.bytes > 0 ? remote.bytes : TotalIn(head.Header("content-range")).value_or(0);
+    if (whole > 0 && file->bytes() == whole) return absl::OkStatus();
     RETURN_IF_ERROR(file->Restart(""));
     return absl::UnavailableError("the server has no such part of the file");
   }

@@ -36,6 +36,8 @@ class Fetcher {
   // Errors: InvalidArgument for a hub that CheckUrl() refuses, or a token that is none.
   static absl::StatusOr<std::unique_ptr<Fetcher>> Make(Options options);
 
+  // Of a plain URL where HEAD is refused nothing is known before it is fetched.
+  //
   // Errors of both, beside those of HttpClient::Send(): NotFound, PermissionDenied (a gated or
   // private repository: what to do about it), ResourceExhausted (asked too often), Unavailable
   // after the last try.

@@ -76,13 +76,15 @@ absl::Status GridFile::Write(const std::string& data_folder) const {
 absl::Status CheckLoopback(const std::string& address) {
   const size_t colon = address.rfind(':');
   const std::string host = address.substr(0, colon);
-  uint32_t port = 0;
-  const char* end = address.data() + address.size();
-  if (colon == std::string::npos ||
-      std::from_chars(address.data() + colon + 1, end, port).ptr != end || port > 65535 ||
-      colon + 1 == address.size()) {
-    return absl::InvalidArgumentError(fmt::format(
-        "\"{}\" is no address; expected HOST:PORT, for example 127.0.0.1:50051", address));
+  uint16_t port = 0;
+  const char* const end = address.data() + address.size();
+  const char* const begin = colon == std::string::npos ? end : address.data() + colon + 1;
+  const auto [stop, error] = std::from_chars(begin, end, port);
+  if (stop != end || error != std::errc()) {
+    return absl::InvalidArgumentError(
+        fmt::format("\"{}\" is no address; expected HOST:PORT with a port up to 65535, for example "
+                    "127.0.0.1:50051",
+                    address));
   }
   if (host != "localhost" && host != "[::1]" && !host.starts_with("127.")) {
     return absl::UnimplementedError(fmt::format(

@@ -1,6 +1,8 @@
 """The commands as scripts see them: exit codes, --json, help and what a typo is told."""
 import json
+import pathlib
 import subprocess
+import tempfile
 import unittest
 
 from grid import BIN, GridTest, main
@@ -48,6 +50,23 @@ class WithoutGridTest(unittest.TestCase):
             done = run(*words, "--data", "/nonexistent/grid", "--json")
             self.assertEqual(done.returncode, UNREACHABLE, words)
             self.assertEqual(json.loads(done.stdout)["exit_code"], UNREACHABLE, words)
+
+    def test_a_key_that_cannot_be_read_back_is_not_written(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "keys.json"
+            self.assertEqual(run("apikey", "create", "alice", "--file", file).returncode, DONE)
+            before = file.read_bytes()
+            for words, why in (
+                    (["ci", "--concurrent", "2000000"],
+                     "max_concurrent is 2000000; it may be from 0 to 1000000"),
+                    (["ci", "--tokens-per-minute", str(2**60)], f"tokens_per_minute is {2**60}"),
+                    (["\udcff"], "name is no UTF-8")):
+                done = run("apikey", "create", *words, "--file", file)
+                self.assertEqual(done.returncode, USAGE, done.stderr)
+                self.assertIn(why, done.stderr)
+                self.assertEqual(done.stdout, "", "a key is shown that nobody has")
+            self.assertEqual(file.read_bytes(), before)
+            self.assertEqual(run("apikey", "list", "--file", file).returncode, DONE)
 
     def test_completion(self):
         for shell in ("bash", "zsh", "fish"):

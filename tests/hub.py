@@ -75,6 +75,8 @@ class HostHandler(Handler):
     def do_GET(self):
         hub = self.server.hub
         hub.note("host", self)
+        if self.command in hub.refused_methods:
+            return self.answer(hub.refused_methods[self.command], body=b"<Error>no</Error>")
         data = hub.find(self.path.split("?")[0])
         if data is None:
             return self.answer(404)
@@ -118,6 +120,7 @@ class Hub:
         self.refusals = []  # (status, headers) of the hub's next answers
         self.cuts = []  # bytes after which the host's next answers break off
         self.hold = None  # an event that broken-off answers wait for before they break
+        self.refused_methods = {}  # what the host answers to them: {"HEAD": 403}
         self.etags = True
         self.redirect = self.said_size = self.said_sha256 = None
         self.commit = "a" * 40

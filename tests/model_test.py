@@ -209,6 +209,42 @@ class ModelTest(unittest.TestCase):
         self.ok("rm", "killed")
         self.assertEqual(self.ok("list")["unfinished"], [])
 
+    def test_an_address_for_get_alone(self):
+        self.hub.files["/m.gguf"] = self.data
+        url = f"{self.hub.host.url}/m.gguf?signature=secret"
+        for status in (403, 405, 501):
+            with self.subTest(status=status):
+                self.hub.refused_methods, self.hub.cuts = {"HEAD": status}, [100_000]
+                self.hub.requests, self.hub.sent = [], 0
+                self.ok("add", url, "--name", f"get-{status}")
+                self.check_whole(f"get-{status}")
+                self.assertEqual((self.hub.ranges(), self.hub.sent), (["bytes=100000-"], len(self.data)))
+        # GET has the last word; and a hub's HEAD is believed.
+        self.hub.refused_methods = {"HEAD": 403, "GET": 403}
+        self.refused("m.gguf does not let you in .403.", "add", url, "--name", "never")
+        self.hub.refused_methods = {"HEAD": 403}
+        self.refused("there is nothing at", "add", f"{self.hub.host.url}/none.gguf")
+        self.hub.refusals, self.hub.requests = [(403, {})], []
+        self.refused("gated; ask for access", "add", f"hf://{REPO}/tiny.gguf")
+        self.assertEqual([method for _, method, *_ in self.hub.requests], ["HEAD"])
+
+    def test_a_file_of_unknown_size_is_gone_on_with(self):
+        self.hub.files["/m.gguf"], self.hub.refused_methods = self.data, {"HEAD": 403}
+        url = f"{self.hub.host.url}/m.gguf?signature=secret"
+        self.kill_in_the_middle(url)
+        self.hub.requests = []
+        self.ok("add", url, "--name", "killed")
+        self.assertEqual(self.hub.ranges(), ["bytes=200000-"])
+        self.check_whole("killed")
+        self.ok("rm", "killed")
+        # All of it was there when the first try was killed.
+        self.kill_in_the_middle(url)
+        (self.store / ".staging/killed/m.gguf.part").write_bytes(self.data)
+        self.hub.requests, self.hub.sent = [], 0
+        self.ok("add", url, "--name", "killed")
+        self.assertEqual((self.hub.ranges(), self.hub.sent), ([f"bytes={len(self.data)}-"], 0))
+        self.check_whole("killed")
+
     def test_a_file_that_changed_begins_anew(self):
         self.hub.files["/m.gguf"] = self.data
         url = f"{self.hub.host.url}/m.gguf?key=secret"
