@@ -2,13 +2,14 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
 import unittest
 
 from grid import BIN, descendants, main, wait
-from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest
+from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest, counts
 
 WORKER = BIN / "corpgrid-worker"
 SCRIPTS = pathlib.Path(__file__).resolve().parent / "openai_conformance"
@@ -18,6 +19,11 @@ GREEDY = {"max_tokens": 12, "sampling": {"temperature": 0}, "ignore_end": True}
 @unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
 class HostingTest(HostingGridTest):
     agents, slots = 2, 1
+
+    def prepare(self):
+        super().prepare()
+        for environment in self.grid.envs.values():
+            environment["CORPGRID_METRICS"] = "127.0.0.1:0"
 
     def load(self, *options, context=512):
         return self.grid.ok("model", "load", "tiny", "--context", context, "--sequences", "4", *options).json()
@@ -45,6 +51,12 @@ class HostingTest(HostingGridTest):
 
     def worker_pids(self):
         return [p.pid for workers in self.workers().values() for p in workers]
+
+    def refusals(self):
+        """How many models each agent counted that its worker refused for want of memory."""
+        logs = [(self.grid.folder / f"agent-{number}.log").read_text() for number in (1, 2)]
+        ports = [re.search(r"metrics at port (\d+)", log)[1] for log in logs]
+        return [counts(port)['corpgrid_vram_limit_errors_total{kind="model"}'] for port in ports]
 
     def test_load_ask_unload(self):
         loaded = self.load()
@@ -123,10 +135,13 @@ class HostingTest(HostingGridTest):
         self.assertEqual(self.worker_pids(), workers, "it was unloaded between")
 
     def test_what_does_not_fit_is_refused_with_the_figures(self):
+        self.assertEqual(self.refusals(), [0, 0])
         reply = self.grid.cli("model", "load", "tiny", "--context", "65536", "--sequences", "64")
         self.assertEqual(reply.code, 1, str(reply))
         self.assertRegex(reply.err, r"needs about [\d.]+ GiB .* and 512 MiB are allowed")
         self.assertRegex(self.shown()["why"], "device 1 .*device 2 ")
+        refusals = self.refusals()
+        self.assertGreaterEqual(min(refusals), 1, refusals)
         # Asked for less, it is loaded at once.
         self.assertEqual(len(self.load()["replicas"]), 1)
 
@@ -178,8 +193,8 @@ class HostingTest(HostingGridTest):
         self.grid.adopted.append(gateway)
         return gateway
 
-    @unittest.skipUnless(HAVE_OPENAI, "the openai client is not there: run ./dev setup")
     def test_the_openai_client_talks_to_the_grid(self):
+        self.assertTrue(HAVE_OPENAI, "the openai client is not there: run ./dev setup")
         gateway = self.gateway()
         self.assertEqual(gateway.ask("/v1/models")[2]["data"], [])
         self.assertEqual(gateway.chat()[0], 404)

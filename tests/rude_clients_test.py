@@ -2,9 +2,11 @@
 
 CORPGRID_CLIENTS says how many (1,000); ./dev soak clients asks with 100,000.
 """
+import json
 import os
 import pathlib
 import random
+import re
 import socket
 import statistics
 import sys
@@ -19,6 +21,19 @@ CLIENTS = int(os.environ.get("CORPGRID_CLIENTS", 1000))
 AT_ONCE = 50
 FLAT_KIB = 8 << 10  # what memory may differ between the second quarter of the waves and the last
 DEEP = [b"[" * 10_000, b'{"model":"generic","messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}"]
+# Numbers as they are written, which a JSON library would make others of.
+EXTREME = {"temperature": ["1e-40", "1e-300", "2"], "top_p": ["0", "1e-300"], "min_p": ["1", "1e-300"],
+           "presence_penalty": ["-2", "2"], "frequency_penalty": ["-2", "2"], "top_k": ["2147483647"],
+           "seed": ["-9223372036854775808", "9223372036854775807"]}
+BEYOND = {"temperature": ["-1e-9", "2.0000001", "1e999"], "top_p": ["1.0000001", "-1e999"], "min_p": ["-1e-300"],
+          "presence_penalty": ["2.0000001"], "frequency_penalty": ["-2.0000001"], "top_k": ["2147483648", "-1"],
+          "seed": ["9223372036854775808", "9223372036854775808.0", "1e300", "1e999"], "n": ["0", "65", "1e999"]}
+# The classes of the first two have a quote or a backslash in them, which JSON has to escape; the names of the last one are
+# more than a grammar may have.
+ODD = [{"type": "string", "pattern": "^[A-z]{1,9}$"}, {"type": "string", "pattern": "^[ -~]{1,9}$"},
+       {"type": "object", "additionalProperties": True,
+        "properties": {f"{number:04}{'x' * 246}": {"type": "null"} for number in range(3000)}}]
+BACKSLASHES = {str(3 + ord("\\")): 6}  # a bias: the model writes some
 
 
 @unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
@@ -29,7 +44,7 @@ class RudeClientsTest(unittest.TestCase):
         self.serving = Serving(make_model(pathlib.Path(temporary.name)))
         self.addCleanup(self.serving.close)
         self.kinds = [self.garbage, self.half_a_request, self.deep, self.endless, self.leaves, self.no_json, self.huge,
-                      self.unknown_key, self.fine, self.streams]
+                      self.unknown_key, self.extreme, self.beyond, self.odd_schema, self.fine, self.streams]
 
     def send(self, data):
         """What is no request is refused, or cut off."""
@@ -73,6 +88,36 @@ class RudeClientsTest(unittest.TestCase):
 
     def unknown_key(self, dice):
         self.assertEqual(self.serving.chat(key=f"cgk-{dice.randrange(1 << 60):x}")[0], 401)
+
+    def ask_with(self, numbers):
+        fields = "".join(f', "{name}": {number}' for name, number in numbers.items())
+        body = f'{{"model": "{self.serving.model}", "prompt": "x", "max_tokens": 2{fields}}}'
+        status, _, answer = self.serving.ask("/v1/completions", body.encode())
+        return status, f"{fields} {answer}"
+
+    def some_extreme(self, dice):
+        return {name: dice.choice(numbers) for name, numbers in EXTREME.items() if dice.random() < 0.5}
+
+    def extreme(self, dice):
+        status, said = self.ask_with(self.some_extreme(dice))
+        self.assertEqual(status, 200, said)
+
+    def beyond(self, dice):
+        name = dice.choice(list(BEYOND))
+        status, said = self.ask_with({**self.some_extreme(dice), name: dice.choice(BEYOND[name])})
+        self.assertEqual(status, 400, said)
+
+    def odd_schema(self, dice):
+        """Where it is not refused, an answer that ends is of it."""
+        schema = dice.choice(ODD)
+        outer = {"type": "object", "properties": {"v": schema}, "required": ["v"], "additionalProperties": False}
+        status, _, answer = self.serving.chat(
+            max_tokens=150, logit_bias=BACKSLASHES,
+            response_format={"type": "json_schema", "json_schema": {"name": "odd", "schema": outer}})
+        self.assertIn(status, (200, 400) if "pattern" in schema else (400,), answer)
+        if status == 200 and answer["choices"][0]["finish_reason"] == "stop":
+            value = json.loads(answer["choices"][0]["message"]["content"])["v"]
+            self.assertRegex(value, re.compile(schema["pattern"]))
 
     def fine(self, _):
         self.assertEqual(self.serving.chat(max_tokens=2)[0], 200)

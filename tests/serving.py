@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import urllib.request
 
 from grid import BIN, GridTest, descendants, wait
 
@@ -33,8 +34,10 @@ LLAMA = """{% if tools %}<|start_header_id|>system<|end_header_id|>
 {{ call.function.arguments | tojson }}}{% endfor %}{{ m.content or '' }}<|eot_id|>{% endfor %}\
 {% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>
 {% endif %}"""
+# A template, and what calls begin with, as a control token: a bias for it makes the model begin one. Real models of the
+# last two families write that in several tokens; to the grammar and the gateway it is the same text.
 FAMILIES = {"generic": ["", []], "hermes": [HERMES, ["<tool_call>"]], "mistral": [MISTRAL, ["[TOOL_CALLS]"]],
-            "llama3": [LLAMA, []]}
+            "llama3": [LLAMA, ['{"name"']], "generic-tools": ["", ['{"tool_calls"']]}
 ENDLESS = {"2": -100}  # a bias: the model does not end its answer
 
 
@@ -171,6 +174,14 @@ def in_parallel(count, work):
         thread.join()
     if failures:
         raise failures[0]
+
+
+def counts(port):
+    """{"corpgrid_requests_total{kind=\"job\"}": 3.0} of a metrics page."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        assert page.headers["Content-Type"].startswith("text/plain"), page.headers
+        lines = page.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
 def resident_kib(pid):

@@ -1,5 +1,6 @@
 // /v1/chat/completions with the official client: every field.
 import assert from 'node:assert/strict';
+import { isIPv6 } from 'node:net';
 import { test } from 'node:test';
 import { client, collect, failure, model, user } from './client.mjs';
 
@@ -169,14 +170,23 @@ test('the worker takes the grammar of every keyword', async () => {
     [{ type: 'string', format: 'ipv4' }, (v) => ipv4.test(v)],
     [{ type: 'string', format: 'email' }, (v) => /^[^@]+@[^@]+\.[a-z]+$/.test(v)],
     [{ type: 'string', pattern: '^(a|[^b-d\\d]{2}|\\w+\\s?\\.|"\\\\)?x{0,2}$' }, (v) => v.length < 900],
+    ...['^[A-z]{1,9}$', '^[ -~]{1,9}$', '^[à-ü€-😀]{2}$', 'b+', '^a$|^b$'].map((pattern) =>
+      [{ type: 'string', pattern }, (v) => new RegExp(pattern, 'u').test(v)]),
+    [{ type: 'string', format: 'ipv6' }, (v) => isIPv6(v)],
+    [{ type: 'string', format: 'hostname' }, (v) => URL.canParse(`http://${v}/`)],
+    [{ type: 'string', format: 'uri' }, (v) => URL.canParse(v)],
+    [{ type: 'string', format: 'duration' }, (v) => /^P/.test(v)],
     [{ type: 'string', maxLength: 0 }, (v) => v === ''],
     [{ type: 'integer', minimum: -1234, maximum: 98765 }, (v) => v >= -1234 && v <= 98765],
     [{ type: 'integer', exclusiveMinimum: 41, exclusiveMaximum: 43 }, (v) => v === 42],
     [{ type: 'number', minimum: 0 }, (v) => v >= 0],
+    [{ type: 'number', exclusiveMinimum: 0, maximum: 1 }, (v) => v > 0 && v <= 1],
+    [{ type: 'number', minimum: -2.5, exclusiveMaximum: -2.25 }, (v) => v >= -2.5 && v < -2.25],
     [{ type: ['null', 'boolean'] }, (v) => v === null || typeof v === 'boolean'],
     [{ type: 'array', items: { type: 'boolean' }, minItems: 2, maxItems: 2 }, (v) => v.length === 2],
     [{ type: 'array', items: { const: 'é"\\' }, maxItems: 3 }, (v) => v.every((one) => one === 'é"\\')],
     [{ type: 'array', maxItems: 0 }, (v) => v.length === 0],
+    [{ type: 'array', prefixItems: [{ type: 'null' }, { const: 1 }] }, (v) => v[0] === null && v[1] === 1 && v.length === 2],
     [{ type: 'object', properties: { ab: { const: 1 }, abc: { const: 2 } }, required: ['ab'], additionalProperties: { type: 'null' } },
       (v) => v.ab === 1 && Object.entries(v).every(([k, x]) => ({ ab: 1, abc: 2 }[k] ?? null) === x)],
     [{ oneOf: [{ type: 'integer', nullable: true }, { enum: ['x', [1]] }] }, () => true],
@@ -194,7 +204,7 @@ test('the worker takes the grammar of every keyword', async () => {
       assert.ok(right(made), `${JSON.stringify(made)} is not of ${JSON.stringify(v)}`);
     }
   }
-  assert.ok(finished > 40, `only ${finished} were finished`);
+  assert.ok(finished > 60, `only ${finished} were finished`);
 });
 
 test('wrong requests hear why', async () => {
@@ -210,6 +220,7 @@ test('wrong requests hear why', async () => {
     [{ stop: [1] }, 400, 'stop', null],
     [{ logit_bias: { x: 1 } }, 400, 'logit_bias', null],
     [{ surprise: 1 }, 400, 'surprise', null],
+    [{ user: 5 }, 400, 'user', null],
     [{ stream_options: { include_usage: true } }, 400, 'stream_options', null],
     [{ max_tokens: 1e9 }, 400, 'messages', 'context_length_exceeded'],
     [{ messages: user('word '.repeat(5000)) }, 400, 'messages', 'context_length_exceeded'],

@@ -52,7 +52,8 @@ test('logprobs of completions', async () => {
 
 test('wrong completions hear why', async () => {
   for (const [more, param] of [[{ prompt: 5 }, 'prompt'], [{ prompt: [] }, 'prompt'], [{ prompt: [[]] }, 'prompt'],
-    [{ best_of: 3 }, 'best_of'], [{ suffix: 'x' }, 'suffix'], [{ max_tokens: 0 }, 'max_tokens'], [{ logprobs: 99 }, 'logprobs']]) {
+    [{ best_of: 3 }, 'best_of'], [{ suffix: 'x' }, 'suffix'], [{ max_tokens: 0 }, 'max_tokens'], [{ logprobs: 99 }, 'logprobs'],
+    [{ user: 5 }, 'user']]) {
     const error = await failure(complete(more));
     assert.equal(error.status, 400, JSON.stringify(more));
     assert.equal(error.param, param);

@@ -57,19 +57,23 @@ test('none and auto may answer with text', async () => {
   assert.ok(auto.choices[0].message.content.length > 0);
 });
 
-// A bias for the token that begins calls makes even this model begin one, where the family has such a token.
-const marker = process.env.OPENAI_TOOL_MARKER;
-test('auto calls when the model begins to', { skip: !marker }, async () => {
-  const { tokens } = await client.post('/../tokenize', { body: { model, text: marker, add_start: false, special: true } });
+// A bias for the token that begins calls makes even this model begin one.
+test('auto calls when the model begins to', async () => {
+  const { tokens } = await client.post('/../tokenize', {
+    body: { model, text: process.env.OPENAI_TOOL_MARKER, add_start: false, special: true } });
   assert.equal(tokens.length, 1);
+  const more = { logit_bias: { [tokens[0]]: 100 }, parallel_tool_calls: false };
   for (let seed = 0; seed < 4; ++seed) {
-    const answer = await chat({ logit_bias: { [tokens[0]]: 100 }, seed, parallel_tool_calls: false });
+    const answer = await chat({ ...more, seed });
     const [choice] = answer.choices;
     assert.equal(choice.finish_reason, 'tool_calls');
     assert.equal(choice.message.content, null);
     assert.equal(choice.message.tool_calls.length, 1);
     check(choice.message.tool_calls[0]);
   }
+  const deltas = (await collect(await chat({ ...more, stream: true }))).map((chunk) => chunk.choices[0].delta);
+  assert.ok(deltas.every((delta) => !delta.content), 'the call is shown as text');
+  JSON.parse(deltas.map((delta) => delta.tool_calls?.[0].function.arguments ?? '').join(''));
 });
 
 test('deltas of calls add up', async () => {
