@@ -165,7 +165,9 @@ absl::StatusOr<std::vector<Token>> Model::Tokenize(std::string_view text, bool a
 }
 
 absl::StatusOr<std::unique_ptr<TokenFilter>> Model::MakeFilter(const std::string& grammar) const {
-  return MakeGrammarFilter(vocabulary_, grammar);
+  ASSIGN_OR_RETURN(auto filter, MakeGrammarFilter(vocabulary_, grammar));
+  absl::call_once(fragments_once_, [this] { fragments_ = FragmentsOf(*this, facts_.vocabulary); });
+  return KeepText(std::move(filter), &fragments_);
 }
 
 std::string Model::Piece(Token token, bool control) const {

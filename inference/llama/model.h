@@ -5,10 +5,12 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/call_once.h"
 #include "absl/status/statusor.h"
 #include "inference/chat.h"
 #include "inference/llama/chat_template.h"
 #include "inference/model_facts.h"
+#include "inference/text_filter.h"
 #include "inference/token.h"
 #include "inference/token_filter.h"
 
@@ -65,6 +67,8 @@ class Model final : public Vocabulary {
   std::string gpu_;
   uint64_t buffer_bytes_ = 0;
   absl::StatusOr<ChatTemplate> chat_template_;
+  mutable absl::once_flag fragments_once_;
+  mutable Fragments fragments_;
 };
 
 }  // namespace corpgrid::inference

@@ -133,6 +133,32 @@ TEST_F(ModelTest, AnyAnswerOfTheJsonGrammarParses) {
   EXPECT_GE(whole, 12);
 }
 
+// Of bytes that are none the library makes characters: each was shown as up to four.
+TEST_F(ModelTest, AnAnswerOfAGrammarIsMadeOfCharacters) {
+  auto model = Model::Load(Path());
+  ASSERT_TRUE(model.ok());
+  auto decoder = LlamaDecoder::Create(model->get(), {.slots = 8, .context = 512, .threads = 1});
+  ASSERT_TRUE(decoder.ok());
+  Engine engine(decoder->get(), model->get(), &SystemClock(), {}, 1);
+  std::vector<std::shared_ptr<TestListener>> all;
+  for (uint32_t seed = 0; seed < 24; ++seed) {
+    Request request;
+    request.prompt = {1, static_cast<Token>(10 + seed)};
+    request.sampling.seed = seed;
+    for (Token byte = 0x80; byte < 0x100; ++byte)
+      request.sampling.logit_bias.emplace_back(3 + byte, 12.0f);
+    request.grammar = "root ::= [^a]{5}";
+    all.push_back(std::make_shared<TestListener>());
+    ASSERT_TRUE(engine.Submit(seed, *engine.Check(request), all.back()).ok());
+  }
+  while (engine.Step()) {
+  }
+  for (const auto& heard : all) {
+    EXPECT_EQ(heard->ends.at(0).finish, Finish::kStop);
+    EXPECT_THAT(heard->text[0], ::testing::Not(HasSubstr("\uFFFD")));
+  }
+}
+
 TEST_F(ModelTest, RefusesWhatIsNoGrammar) {
   const auto model = Model::Load(Path());
   ASSERT_TRUE(model.ok());

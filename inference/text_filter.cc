@@ -1,0 +1,65 @@
+#include "inference/text_filter.h"
+
+#include <limits>
+#include <utility>
+
+#include "inference/utf8.h"
+
+namespace corpgrid::inference {
+namespace {
+
+class TextFilter final : public TokenFilter {
+ public:
+  TextFilter(std::unique_ptr<TokenFilter> filter, const Fragments* fragments)
+      : filter_(std::move(filter)), fragments_(fragments) {}
+
+  bool Allows(Token token) override { return KeepsText(token) && filter_->Allows(token); }
+
+  void Mask(std::span<float> logits) override {
+    filter_->Mask(logits);
+    const auto mask = [&](Token token) {
+      if (!KeepsText(token)) logits[token] = -std::numeric_limits<float>::infinity();
+    };
+    if (begun_.empty()) {
+      for (const auto& [token, bytes] : *fragments_) mask(token);
+    } else {
+      for (size_t i = 0; i < logits.size(); ++i) mask(static_cast<Token>(i));
+    }
+  }
+
+  void Accept(Token token) override {
+    filter_->Accept(token);
+    const auto fragment = fragments_->find(token);
+    const std::string text = fragment == fragments_->end() ? "" : begun_ + fragment->second;
+    begun_ = Unfinished(text).value_or("");
+  }
+
+ private:
+  bool KeepsText(Token token) const {
+    const auto fragment = fragments_->find(token);
+    if (fragment == fragments_->end()) return begun_.empty();
+    return Unfinished(begun_ + fragment->second).has_value();
+  }
+
+  const std::unique_ptr<TokenFilter> filter_;
+  const Fragments* const fragments_;
+  std::string begun_;  // bytes of a character that is not whole yet
+};
+
+}  // namespace
+
+Fragments FragmentsOf(const Vocabulary& vocabulary, uint32_t size) {
+  Fragments fragments;
+  for (Token token = 0; token < static_cast<Token>(size); ++token) {
+    std::string piece = vocabulary.Piece(token, /*control=*/false);
+    if (Unfinished(piece) != "") fragments.emplace(token, std::move(piece));
+  }
+  return fragments;
+}
+
+std::unique_ptr<TokenFilter> KeepText(std::unique_ptr<TokenFilter> filter,
+                                      const Fragments* fragments) {
+  return std::make_unique<TextFilter>(std::move(filter), fragments);
+}
+
+}  // namespace corpgrid::inference
