@@ -149,15 +149,20 @@ TEST(ThreadTunerTest, LongStepsAreNotTriedAtOnce) {
 }
 
 TEST(ThreadTunerTest, LongStepsAreSoonTriedWithMoreThreadsThanShortOnesHave) {
-  ThreadTuner tuner(2);
-  EXPECT_EQ(Settle(&tuner, 400, [](uint32_t) { return 1000; }), 1u);
-  int slow = 0;
-  for (int step = 0; step < 16; ++step) {
-    const bool one = tuner.Choose(128) == 1;
-    slow += one ? 1 : 0;
-    tuner.Took(one ? 1'000'000 : 500'000);
+  for (const uint32_t all : {2u, 8u}) {
+    for (const uint32_t best : {1u, all / 2}) {
+      ThreadTuner tuner(all);
+      const auto cost = [&](uint32_t threads) { return threads == best ? 1000 : 2000; };
+      EXPECT_EQ(Settle(&tuner, 400, cost), best);
+      int slow = 0;
+      for (int step = 0; step < 16; ++step) {
+        const uint32_t threads = tuner.Choose(128);
+        slow += threads < all ? 1 : 0;
+        tuner.Took(1'000'000 / threads);
+      }
+      EXPECT_EQ(slow, 1) << best << " of " << all;
+    }
   }
-  EXPECT_EQ(slow, 1);
 }
 
 TEST(ThreadTunerTest, MoreThreadsHaveToPay) {

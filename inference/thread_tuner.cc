@@ -39,7 +39,10 @@ uint32_t ThreadTuner::Choose(uint32_t rows) {
     current_->best = last_best_;
     current_->until_next_try = rows < kLong ? kFirstTry : kMinPause;
     // What was learnt of short steps may be wrong here: 16 prompts took twice as long as they need.
-    if (rows >= kLong && last_best_ > 0) current_->until_next_try = 1;
+    if (rows >= kLong && last_best_ > 0) {
+      current_->until_next_try = 1;
+      current_->trying = static_cast<uint32_t>(candidates_.size()) - 1;  // after which come all
+    }
     current_->pause = kMinPause;
   }
   return candidates_[current_->tries_left > 0 ? current_->trying : current_->best];

@@ -157,8 +157,9 @@ absl::StatusOr<std::shared_ptr<inference::Embedder>> MakeEmbedder(
                         context, problem)),
         needs_bytes, allowed_bytes);
   }
-  ASSIGN_OR_RETURN(auto embedder, inference::Embedder::Create(&model, context, threads));
-  memory->bytes = estimate.machine_bytes();
+  memory->bytes = estimate.machine_bytes();  // before they are taken: others may load meanwhile
+  auto embedder = inference::Embedder::Create(&model, context, threads);
+  if (!embedder.ok()) memory->bytes = 0;
   return embedder;
 }
 
