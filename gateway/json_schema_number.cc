@@ -81,7 +81,9 @@ absl::StatusOr<std::string> SchemaGrammar::Number(const Json& schema, const std:
   if (least.value <= kMost && minus_most.value <= kMost) {
     const int64_t from = least.value < -kMost ? kNoLeast : Within(least, scale);
     const int64_t to = minus_most.value < -kMost ? kNoMost : -Within(minus_most, scale);
-    if (from <= to) return DecimalRange(from, to, decimals);
+    // Without decimals there may be none left where the other side is open.
+    const bool none = decimals == 0 && (from > kMostExact || to < -kMostExact);
+    if (from <= to && !none) return DecimalRange(from, to, decimals);
   }
   fields.Fail("minimum",
               fmt::format("leaves no number of at most {} decimals below the maximum", decimals));

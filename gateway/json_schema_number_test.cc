@@ -41,6 +41,8 @@ TEST(JsonSchemaNumberTest, IntegersHaveBounds) {
   ExpectError(R"({"type": "integer", "exclusiveMinimum": 5, "maximum": 5.9})", "no whole number");
   ExpectError(R"({"type": "integer", "minimum": 1e16})", "no whole number");
   ExpectError(R"({"type": "integer", "maximum": -1e16})", "no whole number");
+  ExpectError(R"({"type": "number", "exclusiveMinimum": 999999999999999})", "leaves no number");
+  ExpectError(R"({"type": "number", "exclusiveMaximum": -999999999999999})", "leaves no number");
   ExpectError(R"({"type": "integer", "exclusiveMinimum": true})", "has to be a number");
 }
 
