@@ -189,13 +189,15 @@ class GatewayTest(unittest.TestCase):
 
         with concurrent.futures.ThreadPoolExecutor(6) as clients:
             asked = [clients.submit(ask, dice.random()) for _ in range(6)]
-            for _ in range(5):
-                wait(serving.worker, 60, "a worker")
-                time.sleep(dice.random())
-                os.kill(serving.worker(), signal.SIGKILL)
-                time.sleep(0.1)
-            wait(lambda: serving.chat()[0] == 200, 60, "the model to be back")
-            over.set()
+            try:
+                for _ in range(5):
+                    worker = wait(serving.worker, 60, "a worker")
+                    time.sleep(dice.random())
+                    os.kill(worker, signal.SIGKILL)
+                    wait(lambda worker=worker: serving.worker() != worker, 60, "it to end")
+                wait(lambda: serving.chat()[0] == 200, 60, "the model to be back")
+            finally:
+                over.set()  # else the clients ask for ever
         seen = [one for client in asked for one in client.result()]
         for status, tokens, answer in seen:
             if status == 200:
