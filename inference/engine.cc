@@ -97,7 +97,7 @@ absl::StatusOr<Engine::Checked> Engine::Check(Request request) const {
   checked.filters.resize(request.choices);
   for (auto& filter : checked.filters) {
     if (request.grammar.empty()) continue;
-    ASSIGN_OR_RETURN(filter, vocabulary_->MakeFilter(request.grammar));
+    ASSIGN_OR_RETURN(filter, vocabulary_->MakeFilter(request.grammar, request.show_control));
   }
   checked.request = std::make_shared<const Request>(std::move(request));
   return checked;

@@ -146,8 +146,8 @@ class TestVocabulary final : public Vocabulary {
     return tokens;
   }
   // A grammar is the one text that may come, "!" none.
-  absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
-      const std::string& grammar) const override {
+  absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(const std::string& grammar,
+                                                          bool) const override {
     if (grammar == "!") return absl::InvalidArgumentError("no grammar");
     return std::make_unique<TestFilter>(grammar);
   }

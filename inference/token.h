@@ -25,9 +25,10 @@ class Vocabulary {
   virtual absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text, bool add_start,
                                                       bool special) const = 0;
 
-  // What allows only texts of a grammar (inference/token_filter.h). Errors: InvalidArgument.
-  virtual absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
-      const std::string& grammar) const = 0;
+  // What allows only texts of a grammar (inference/token_filter.h), in which names of control
+  // tokens count `with_control`. Errors: InvalidArgument.
+  virtual absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(const std::string& grammar,
+                                                                  bool with_control) const = 0;
 
   // The bytes that the token adds to a text; maybe a part of a character. Control tokens add none,
   // or with `control` their names.

@@ -164,10 +164,11 @@ absl::StatusOr<std::vector<Token>> Model::Tokenize(std::string_view text, bool a
   return tokens;
 }
 
-absl::StatusOr<std::unique_ptr<TokenFilter>> Model::MakeFilter(const std::string& grammar) const {
+absl::StatusOr<std::unique_ptr<TokenFilter>> Model::MakeFilter(const std::string& grammar,
+                                                               bool with_control) const {
   ASSIGN_OR_RETURN(auto filter, MakeGrammarFilter(vocabulary_, grammar));
   absl::call_once(fragments_once_, [this] { fragments_ = FragmentsOf(*this, facts_.vocabulary); });
-  return KeepText(std::move(filter), &fragments_);
+  return KeepText(std::move(filter), &fragments_, with_control);
 }
 
 std::string Model::Piece(Token token, bool control) const {

@@ -46,8 +46,8 @@ class Model final : public Vocabulary {
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text, bool add_start,
                                               bool special) const override;
-  absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(
-      const std::string& grammar) const override;
+  absl::StatusOr<std::unique_ptr<TokenFilter>> MakeFilter(const std::string& grammar,
+                                                          bool with_control) const override;
   std::string Piece(Token token, bool control) const override;
   bool IsEnd(Token token) const override;
 

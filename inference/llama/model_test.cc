@@ -159,6 +159,21 @@ TEST_F(ModelTest, AnAnswerOfAGrammarIsMadeOfCharacters) {
   }
 }
 
+TEST_F(ModelTest, AControlTokenIsOfAGrammarWhereItIsShown) {
+  const auto model = Model::Load(Path());
+  ASSERT_TRUE(model.ok());
+  ASSERT_EQ((*model)->Piece(1, /*control=*/true), "<s>");
+  for (const bool shown : {false, true}) {
+    const auto filter = (*model)->MakeFilter("root ::= \"<s>\" | \"a\"", shown);
+    ASSERT_TRUE(filter.ok()) << filter.status();
+    EXPECT_EQ((*filter)->Allows(1), shown);
+    EXPECT_TRUE((*filter)->Allows(3 + 'a'));
+    std::vector<float> logits((*model)->facts().vocabulary, 1.0f);
+    (*filter)->Mask(logits);
+    EXPECT_EQ(logits[1] == 1.0f, shown);
+  }
+}
+
 TEST_F(ModelTest, RefusesWhatIsNoGrammar) {
   const auto model = Model::Load(Path());
   ASSERT_TRUE(model.ok());
@@ -166,7 +181,8 @@ TEST_F(ModelTest, RefusesWhatIsNoGrammar) {
        {std::string("root ::= ("), std::string("nothing"), std::string("other ::= \"a\""),
         "root ::= " + std::string(5000, '(') + "\"a\"" + std::string(5000, ')'),
         "root ::= \"" + std::string(70'000, 'a') + "\"", std::string("root ::= root \"a\"")}) {
-    EXPECT_TRUE(absl::IsInvalidArgument((*model)->MakeFilter(bad).status())) << bad.substr(0, 50);
+    EXPECT_TRUE(absl::IsInvalidArgument((*model)->MakeFilter(bad, false).status()))
+        << bad.substr(0, 50);
   }
 }
 
