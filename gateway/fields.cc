@@ -5,6 +5,7 @@
 #include <limits>
 #include <optional>
 
+#include "base/status_macros.h"
 #include "base/text.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -14,6 +15,7 @@ namespace corpgrid::gateway {
 namespace {
 
 constexpr size_t kMaxShown = 64;
+constexpr uint64_t kMostLooks = 50'000'000;  // a tenth of a second: 10,000 keys in one object
 
 // A value as it is told in an error.
 std::string Shown(const Json& value) {
@@ -23,8 +25,10 @@ std::string Shown(const Json& value) {
   return text.size() <= kMaxShown ? text : text.substr(0, kMaxShown) + "…";
 }
 
-// The library reads without recursion, but frees and writes with it.
-bool IsTooDeep(std::string_view text) {
+// The library reads without recursion, but frees and writes with it; and for each key it looks at
+// all that the object had before.
+absl::Status CheckShape(std::string_view text) {
+  uint64_t members[kMaxJsonDepth] = {}, looks = 0;
   int depth = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -35,12 +39,22 @@ bool IsTooDeep(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      if (++depth > kMaxJsonDepth) return true;
+      if (depth == kMaxJsonDepth) {
+        return absl::InvalidArgumentError(
+            fmt::format("the body is nested more than {} deep", kMaxJsonDepth));
+      }
+      members[depth++] = 0;
     } else if (c == '}' || c == ']') {
-      --depth;
+      depth = std::max(depth - 1, 0);
+    } else if (c == ':' && depth > 0) {
+      looks += members[depth - 1]++;
+      if (looks > kMostLooks) {
+        return absl::InvalidArgumentError(fmt::format(
+            "the body has an object of {} members; that is too many", members[depth - 1]));
+      }
     }
   }
-  return false;
+  return absl::OkStatus();
 }
 
 // Nothing when it does not fit. 2^63 - 1 as a double is 2^63, which does not.
@@ -63,10 +77,7 @@ std::string Dump(const Json& json) {
 }
 
 absl::StatusOr<Json> ParseObject(std::string_view text) {
-  if (IsTooDeep(text)) {
-    return absl::InvalidArgumentError(
-        fmt::format("the body is nested more than {} deep", kMaxJsonDepth));
-  }
+  RETURN_IF_ERROR(CheckShape(text));
   try {
     Json json = Json::parse(text);
     if (json.is_object()) return json;

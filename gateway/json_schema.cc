@@ -1,6 +1,7 @@
 #include "gateway/json_schema.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,12 @@ const std::map<std::string_view, std::set<std::string_view>>& WordsOfTypes() {
 bool IsOfType(std::string_view word, std::string_view type) {
   const auto found = WordsOfTypes().find(type);
   return found != WordsOfTypes().end() && found->second.contains(word);
+}
+
+bool HasType(const Json& value, std::string_view type) {
+  if (type == "number") return value.is_number();
+  if (type != "integer") return type == value.type_name();
+  return value.is_number() && std::floor(value.get<double>()) == value.get<double>();
 }
 
 absl::Status NotSupported(std::string_view word, const std::string& path) {
@@ -137,6 +144,24 @@ absl::StatusOr<std::string> SchemaGrammar::Reference(const std::string& ref,
   return name;
 }
 
+// Those of its types, where it names some.
+absl::StatusOr<std::string> SchemaGrammar::Values(const char* word, const Json& values,
+                                                  const Json& schema, const std::string& path) {
+  RETURN_IF_ERROR(OnlyThese(schema, path, {word, "type"}));
+  if (!values.is_array() || values.empty()) {
+    return BadField(path, fmt::format("{}.{} has to be a list of values", path, word));
+  }
+  ASSIGN_OR_RETURN(const std::vector<std::string> types, TypesOf(schema, path));
+  std::vector<std::string> texts;
+  for (const Json& value : values) {
+    const bool fits = std::any_of(types.begin(), types.end(),
+                                  [&](const std::string& type) { return HasType(value, type); });
+    if (types.empty() || fits) texts.push_back(GbnfLiteral(Dump(value)));
+  }
+  if (!texts.empty()) return fmt::format("{}", fmt::join(texts, " | "));
+  return BadField(path, fmt::format("{}.{} has nothing of its type", path, word));
+}
+
 // The body of the rule for a schema; everything that repeats goes into rules of its own.
 absl::StatusOr<std::string> SchemaGrammar::Rule(const Json& schema, const std::string& path) {
   const DepthOf here(&depth_);
@@ -167,19 +192,9 @@ absl::StatusOr<std::string> SchemaGrammar::NotNullRule(const Json& schema,
     if (!schema["$ref"].is_string()) return BadField(path, path + ".$ref has to be a string");
     return Reference(schema["$ref"].get<std::string>(), path);
   }
-  if (schema.contains("const")) {
-    RETURN_IF_ERROR(OnlyThese(schema, path, {"const", "type"}));
-    return GbnfLiteral(Dump(schema["const"]));
-  }
-  if (schema.contains("enum")) {
-    RETURN_IF_ERROR(OnlyThese(schema, path, {"enum", "type"}));
-    if (!schema["enum"].is_array() || schema["enum"].empty()) {
-      return BadField(path, fmt::format("{}.enum has to be a list of values", path));
-    }
-    std::vector<std::string> values;
-    for (const Json& value : schema["enum"]) values.push_back(GbnfLiteral(Dump(value)));
-    return fmt::format("{}", fmt::join(values, " | "));
-  }
+  if (schema.contains("const"))
+    return Values("const", Json::array({schema["const"]}), schema, path);
+  if (schema.contains("enum")) return Values("enum", schema["enum"], schema, path);
   for (const char* word : {"anyOf", "oneOf"}) {
     if (!schema.contains(word)) continue;
     RETURN_IF_ERROR(OnlyThese(schema, path, {word}));

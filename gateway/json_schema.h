@@ -45,6 +45,8 @@ class SchemaGrammar {
   absl::StatusOr<std::string> NotNullRule(const Json& schema, const std::string& path);
   absl::StatusOr<std::string> ByType(const Json& schema, const std::string& path);
   absl::StatusOr<std::string> Reference(const std::string& ref, const std::string& path);
+  absl::StatusOr<std::string> Values(const char* word, const Json& values, const Json& schema,
+                                     const std::string& path);
   absl::StatusOr<std::string> OneOfThese(const Json& schemas, const std::string& path);
   absl::StatusOr<std::string> OfType(const std::string& type, const Json& schema,
                                      const std::string& path);

@@ -13,12 +13,13 @@ namespace {
 
 using FormatRules = std::map<std::string, std::string, std::less<>>;
 
-// Some values of each format, on which all that check it agree: days that every year has, hyphens
-// not as in the names that stand for others than ASCII, no more letters than names may have.
+// Some values of each format, on which all that check it agree: years from 1000, days that all
+// have, hyphens not as in the names that stand for others than ASCII, no more letters than names
+// may have.
 void AddTimes(FormatRules* formats) {
   const std::string day = R"("0" [1-9] | [12] [0-9])";
   const std::string date =
-      fmt::format(R"([0-9]{{4}} "-" ( ( "0" [13578] | "1" [02] ) "-" ( {0} | "3" [01] ))"
+      fmt::format(R"([1-9] [0-9]{{3}} "-" ( ( "0" [13578] | "1" [02] ) "-" ( {0} | "3" [01] ))"
                   R"( | ( "0" [469] | "11" ) "-" ( {0} | "30" ))"
                   R"( | "02-" ( "0" [1-9] | "1" [0-9] | "2" [0-8] ) ))",
                   day);

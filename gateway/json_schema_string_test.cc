@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/pattern.h"
 #include "gateway/test_json_schema.h"
 
 namespace corpgrid::gateway {
@@ -56,6 +57,23 @@ TEST(JsonSchemaStringTest, FormatsAreThoseOfTheirStandards) {
   Expect(R"({"type": "string", "format": "duration"})",
          {R"("P3D")", R"("P1Y2M3DT4H5M6S")", R"("PT1M")", R"("P2W")", R"("P1MT1S")"},
          {R"("P")", R"("PT")", R"("P1Y3D")", R"("PT1H1S")", R"("P1W1D")", R"("1D")", R"("P1S")"});
+}
+
+// A thousand repetitions in a row took the worker a second a token, a large class a thousand times
+// hundreds of MiB.
+TEST(JsonSchemaStringTest, PatternsThatTakeLongAreRefused) {
+  std::string stars, counts;
+  for (int i = 0; i < 101; ++i) stars += "a*";
+  for (int i = 0; i < 11; ++i) counts += "a{1000}";
+  for (const std::string& pattern :
+       {stars, std::string("(a?){101}"), std::string("((a?){9}b){12}")}) {
+    ExpectError(SchemaOf(pattern), "more than 100 parts");
+  }
+  ExpectError(SchemaOf(counts), "repetitions of more than 10000 in all");
+  Gbnf grammar;
+  const auto body = PatternToGbnf("^[a-fx]{1000}([0-9]{1,3},?){9}$", &grammar);
+  ASSERT_TRUE(body.ok()) << body.status();
+  EXPECT_THAT(*body, ::testing::Not(::testing::HasSubstr("]{")));
 }
 
 TEST(JsonSchemaStringTest, WhatIsNotSupportedIsNamed) {

@@ -74,6 +74,16 @@ TEST(JsonSchemaTest, AlternativesAndTypesInLists) {
   ExpectError(R"({"type": ["string", "null"], "enum": ["ab"], "maxLength": 1})", "maxLength");
 }
 
+TEST(JsonSchemaTest, ValuesAreOfTheType) {
+  Expect(R"({"type": "integer", "enum": [1, "a", 2.0, 2.5, null]})", {"1", "2.0"},
+         {R"("a")", "2.5", "null"});
+  Expect(R"({"type": ["string", "null"], "enum": ["a", null, true]})", {R"("a")", "null"},
+         {"true"});
+  Expect(R"({"type": "object", "const": {"a": 1}})", {R"({"a":1})"}, {"{}"});
+  ExpectError(R"({"type": "string", "const": 1})", "has nothing of its type");
+  ExpectError(R"({"type": "text", "enum": ["a"]})", "has nothing of its type");
+}
+
 TEST(JsonSchemaTest, AllOfMayHaveOneSchema) {
   Expect(R"({"$defs": {"x": {"const": 1}}, "allOf": [{"$ref": "#/$defs/x"}], "description": "d"})",
          {"1"}, {"2"});

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cstdint>
 #include <iterator>
+#include <utility>
 #include <vector>
 
 #include "base/status_macros.h"
@@ -15,6 +16,10 @@ namespace {
 
 constexpr int kMaxDepth = 20;
 constexpr int kMaxRepeats = 1000;
+constexpr int kMaxCopies = 10'000;  // that the worker's library keeps, for all repetitions
+// Parts that may be there or not: it looks at all ways through them for each token. A thousand in a
+// row take it a second.
+constexpr int kMaxChoices = 100;
 constexpr std::string_view kNotInJson = R"("\\\x7F\x00-\x1F)";  // as they are, in a class
 
 // Code points, both ends included.
@@ -118,6 +123,11 @@ class Reader {
   }
 
  private:
+  struct Repetition {
+    std::string text = "";  // none: once
+    int most = 1;           // copies
+    bool varies = false;
+  };
   struct ClassAtom {
     Ranges ranges;
     bool is_set;  // as \d, which begins or ends no range
@@ -160,11 +170,28 @@ class Reader {
         has_end_ = true;
         break;
       }
-      ASSIGN_OR_RETURN(const std::string atom, Atom(depth));
-      ASSIGN_OR_RETURN(const std::string repetition, Repetition());
-      sequence += (sequence.empty() ? "" : " ") + atom + repetition;
+      ASSIGN_OR_RETURN(const std::string repeated, Repeated(depth));
+      sequence += (sequence.empty() ? "" : " ") + repeated;
     }
     return sequence;
+  }
+
+  absl::StatusOr<std::string> Repeated(int depth) {
+    const int choices = choices_;
+    ASSIGN_OR_RETURN(std::string atom, Atom(depth));
+    ASSIGN_OR_RETURN(const Repetition repetition, TakeRepetition());
+    if (repetition.most > 1) copies_ += repetition.most;
+    choices_ = choices + (choices_ - choices) * repetition.most + (repetition.varies ? 1 : 0);
+    if (copies_ > kMaxCopies) {
+      return Unsupported(fmt::format("repetitions of more than {} in all", kMaxCopies));
+    }
+    if (choices_ > kMaxChoices) {
+      return Unsupported(
+          fmt::format("more than {} parts of which there may be more or fewer", kMaxChoices));
+    }
+    // As a rule a class is kept once, else with each copy.
+    if (repetition.most > 1 && atom.front() == '[') atom = grammar_->Add("class", std::move(atom));
+    return atom + repetition.text;
   }
 
   absl::StatusOr<std::string> Atom(int depth) {
@@ -274,20 +301,19 @@ class Reader {
     return ClassAtom{{{code_point, code_point}}, /*is_set=*/false};
   }
 
-  // Nothing at all where there is none.
-  absl::StatusOr<std::string> Repetition() {
-    std::string repetition;
+  absl::StatusOr<Repetition> TakeRepetition() {
+    Repetition repetition;
     if (At('*') || At('+') || At('?')) {
-      repetition = std::string(1, Take());
+      repetition = {.text = std::string(1, Take()), .varies = true};
     } else if (At('{')) {
       ASSIGN_OR_RETURN(repetition, Counts());
     }
-    if (!repetition.empty() && (At('?') || At('+'))) return Unsupported("a lazy repetition");
+    if (!repetition.text.empty() && (At('?') || At('+'))) return Unsupported("a lazy repetition");
     return repetition;
   }
 
   // Of a repetition whose most is less than its least the worker's library makes rules without end.
-  absl::StatusOr<std::string> Counts() {
+  absl::StatusOr<Repetition> Counts() {
     Take();
     const int least = TakeCount();
     int most = least;
@@ -303,7 +329,10 @@ class Reader {
       return Unsupported(fmt::format("a repetition of more than {}", kMaxRepeats));
     }
     if (least > most) return Unsupported("a repetition whose most is less than its least");
-    return has_most ? fmt::format("{{{},{}}}", least, most) : fmt::format("{{{},}}", least);
+    return Repetition{
+        .text = has_most ? fmt::format("{{{},{}}}", least, most) : fmt::format("{{{},}}", least),
+        .most = std::max(most, 1),
+        .varies = !has_most || least < most};
   }
 
   // Less than 0 where there is none.
@@ -319,6 +348,7 @@ class Reader {
   std::string_view rest_;
   Gbnf* const grammar_;
   bool has_start_ = false, has_end_ = false;
+  int copies_ = 0, choices_ = 0;  // so far
 };
 
 }  // namespace

@@ -36,6 +36,21 @@ TEST(ParseObjectTest, RefusesWhatIsNoObject) {
   EXPECT_TRUE(ParseObject(R"({"a": "[[[[\"{{{{"})").ok());
 }
 
+// Each key is compared with all before: a million kept a thread for minutes.
+TEST(ParseObjectTest, RefusesObjectsOfVeryManyMembers) {
+  const auto object = [](int members) {
+    std::string text = "{";
+    for (int i = 0; i < members; ++i) text += fmt::format(R"({}"{}":":")", i == 0 ? "" : ",", i);
+    return text + "}";
+  };
+  EXPECT_TRUE(ParseObject(object(5000)).ok());
+  EXPECT_THAT(std::string(ParseObject(object(100'000)).status().message()),
+              HasSubstr("an object of 10001 members"));
+  std::string many = R"({"a": [{})";
+  for (int i = 0; i < 5; ++i) many += "," + object(5000);
+  EXPECT_THAT(std::string(ParseObject(many + "]}").status().message()), HasSubstr("too many"));
+}
+
 TEST(ChatRequestTest, FillsInWhatTheWorkerIsAsked) {
   const auto request = Chat(R"(, "temperature": 0.5, "top_p": 0.25, "top_k": 3, "min_p": 0.125,
       "presence_penalty": -2, "frequency_penalty": 1, "seed": -1, "n": 2, "stop": ["a", "b"],
