@@ -145,7 +145,7 @@ absl::StatusOr<LocalModel> HostedWorker::Files() ABSL_NO_THREAD_SAFETY_ANALYSIS 
 }
 
 uint64_t HostedWorker::LimitBytes() const {
-  return std::max<uint64_t>(options_.limit_bytes(), 1);  // 0 would be none
+  return std::max<uint64_t>(options_.limit_bytes(), 1);  // 0 would be no limit
 }
 
 absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const std::string& file) {

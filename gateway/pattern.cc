@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "fmt/format.h"
 #include "fmt/ranges.h"
 
@@ -46,12 +47,7 @@ absl::Status Unsupported(std::string_view what) {
 
 // The first of a text that is not empty.
 std::string_view FirstCharacter(std::string_view text) {
-  size_t size = 1;
-  while (size < std::min<size_t>(text.size(), 4) &&
-         (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) {
-    ++size;
-  }
-  return text.substr(0, size);
+  return text.substr(0, static_cast<size_t>(std::max(CharacterLength(text), 1)));
 }
 
 uint32_t CodePoint(std::string_view character) {

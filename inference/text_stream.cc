@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "inference/utf8.h"
+#include "base/utf8.h"
 
 namespace corpgrid::inference {
 namespace {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "fmt/format.h"
 
 namespace corpgrid::job {
@@ -11,20 +12,7 @@ bool IsControl(unsigned char c) { return c < 0x20 || c == 0x7f; }
 
 // The length of the UTF-8 character that `text` begins with; 0 when it begins with none.
 size_t CharacterSize(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < size) return 0;
-  for (size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  // Longer than necessary, a surrogate, or beyond the last code point.
-  if (first == 0xe0 && byte(1) < 0xa0) return 0;
-  if (first == 0xed && byte(1) > 0x9f) return 0;
-  if (first == 0xf0 && byte(1) < 0x90) return 0;
-  if (first == 0xf4 && byte(1) > 0x8f) return 0;
-  return size;
+  return static_cast<size_t>(std::max(CharacterLength(text), 0));
 }
 
 Piece::Kind KindOf(std::string_view placeholder) {

@@ -130,13 +130,15 @@ class HostingTest(HostingGridTest):
 
     def test_who_asks_for_embeddings_keeps_it_awake(self):
         gateway = self.gateway()
-        self.load("--idle-unload", "3s")
+        loaded = self.load("--idle-unload", "3s")["replicas"][0]["needs_bytes"]
         embed = {"model": "tiny", "input": "a"}
         wait(lambda: gateway.ask("/v1/embeddings", embed)[0] == 200, 30, "the gateway to know it")
         workers = self.worker_pids()
         for _ in range(12):
             time.sleep(0.5)
             self.assertEqual(gateway.ask("/v1/embeddings", embed)[0], 200)
+        # What they take counts towards what the owner lends.
+        self.assertGreater(self.shown()["replicas"][0]["needs_bytes"], loaded)
         self.assertEqual(self.worker_pids(), workers, "it was unloaded between")
 
     def test_what_does_not_fit_is_refused_with_the_figures(self):

@@ -34,6 +34,29 @@ class ModelTest : public ::testing::Test {
   static inline testing::TempFolder* shared_folder = nullptr;
 };
 
+// What 24 requests with seeds of their own are answered.
+std::vector<std::shared_ptr<TestListener>> Answers(
+    const std::string& path, std::string_view grammar,
+    const std::vector<std::pair<Token, float>>& logit_bias) {
+  const auto model = *Model::Load(path);
+  const auto decoder =
+      *LlamaDecoder::Create(model.get(), {.slots = 8, .context = 512, .threads = 1});
+  Engine engine(decoder.get(), model.get(), &SystemClock(), {}, 1);
+  std::vector<std::shared_ptr<TestListener>> all;
+  for (uint32_t seed = 0; seed < 24; ++seed) {
+    Request request;
+    request.prompt = {1, static_cast<Token>(10 + seed)};
+    request.sampling.seed = seed;
+    request.sampling.logit_bias = logit_bias;
+    request.grammar = grammar;
+    all.push_back(std::make_shared<TestListener>());
+    EXPECT_TRUE(engine.Submit(seed, *engine.Check(request), all.back()).ok());
+  }
+  while (engine.Step()) {
+  }
+  return all;
+}
+
 TEST_F(ModelTest, TellsWhatTheFileSaysWithAndWithoutWeights) {
   for (const bool weights : {true, false}) {
     const auto model = weights ? Model::Load(Path()) : Model::LoadFacts(Path());
@@ -103,29 +126,12 @@ TEST_F(ModelTest, SaysWhyAFileCannotBeLoaded) {
 }
 
 TEST_F(ModelTest, AnyAnswerOfTheJsonGrammarParses) {
-  auto model = Model::Load(Path());
-  ASSERT_TRUE(model.ok());
-  auto decoder = LlamaDecoder::Create(model->get(), {.slots = 8, .context = 512, .threads = 1});
-  ASSERT_TRUE(decoder.ok());
-  Engine engine(decoder->get(), model->get(), &SystemClock(), {}, 1);
-  std::vector<std::shared_ptr<TestListener>> all;
-  for (uint32_t seed = 0; seed < 24; ++seed) {
-    Request request;
-    request.prompt = {1, static_cast<Token>(10 + seed)};
-    request.sampling.seed = seed;
-    // Of random weights: brackets would go on opening.
-    request.sampling.logit_bias = {{2, 5.0f}};
-    for (const char c : std::string("{[:,")) request.sampling.logit_bias.emplace_back(3 + c, -4.0f);
-    for (const char c : std::string("\"}]")) request.sampling.logit_bias.emplace_back(3 + c, 6.0f);
-    request.grammar = kJsonGrammar;
-    all.push_back(std::make_shared<TestListener>());
-    ASSERT_TRUE(engine.Check(request).ok()) << engine.Check(request).status();
-    ASSERT_TRUE(engine.Submit(seed, *engine.Check(request), all.back()).ok());
-  }
-  while (engine.Step()) {
-  }
+  // Of random weights: brackets would go on opening.
+  std::vector<std::pair<Token, float>> bias = {{2, 5.0f}};
+  for (const char c : std::string("{[:,")) bias.emplace_back(3 + c, -4.0f);
+  for (const char c : std::string("\"}]")) bias.emplace_back(3 + c, 6.0f);
   int whole = 0;
-  for (const auto& heard : all) {
+  for (const auto& heard : Answers(Path(), kJsonGrammar, bias)) {
     if (heard->ends.at(0).finish != Finish::kStop) continue;
     ++whole;
     EXPECT_TRUE(nlohmann::json::accept(heard->text[0])) << heard->text[0];
@@ -135,24 +141,10 @@ TEST_F(ModelTest, AnyAnswerOfTheJsonGrammarParses) {
 
 // Of bytes that are none the library makes characters: each was shown as up to four.
 TEST_F(ModelTest, AnAnswerOfAGrammarIsMadeOfCharacters) {
-  auto model = Model::Load(Path());
-  ASSERT_TRUE(model.ok());
-  auto decoder = LlamaDecoder::Create(model->get(), {.slots = 8, .context = 512, .threads = 1});
-  ASSERT_TRUE(decoder.ok());
-  Engine engine(decoder->get(), model->get(), &SystemClock(), {}, 1);
-  std::vector<std::shared_ptr<TestListener>> all;
-  for (uint32_t seed = 0; seed < 24; ++seed) {
-    Request request;
-    request.prompt = {1, static_cast<Token>(10 + seed)};
-    request.sampling.seed = seed;
-    for (Token byte = 0x80; byte < 0x100; ++byte)
-      request.sampling.logit_bias.emplace_back(3 + byte, 12.0f);
-    request.grammar = "root ::= [^a]{5}";
-    all.push_back(std::make_shared<TestListener>());
-    ASSERT_TRUE(engine.Submit(seed, *engine.Check(request), all.back()).ok());
-  }
-  while (engine.Step()) {
-  }
+  std::vector<std::pair<Token, float>> bias;
+  for (Token byte = 0x80; byte < 0x100; ++byte) bias.emplace_back(3 + byte, 12.0f);
+  const auto all = Answers(Path(), "root ::= [^a]{5}", bias);
+  EXPECT_EQ(all.size(), 24u);
   for (const auto& heard : all) {
     EXPECT_EQ(heard->ends.at(0).finish, Finish::kStop);
     EXPECT_THAT(heard->text[0], ::testing::Not(HasSubstr("\uFFFD")));

@@ -1,9 +1,9 @@
-#include "inference/utf8.h"
+#include "base/utf8.h"
 
 #include <cstddef>
 #include <cstdint>
 
-namespace corpgrid::inference {
+namespace corpgrid {
 
 int CharacterLength(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
@@ -33,4 +33,4 @@ std::optional<std::string_view> Unfinished(std::string_view text) {
   return text;
 }
 
-}  // namespace corpgrid::inference
+}  // namespace corpgrid

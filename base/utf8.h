@@ -3,7 +3,7 @@
 #include <optional>
 #include <string_view>
 
-namespace corpgrid::inference {
+namespace corpgrid {
 
 // The length of the character at the start of `text`, which is not empty, by RFC 3629; 0 when there
 // is none, -1 when more bytes may make it one.
@@ -13,4 +13,4 @@ int CharacterLength(std::string_view text);
 // that no others can mend.
 std::optional<std::string_view> Unfinished(std::string_view text);
 
-}  // namespace corpgrid::inference
+}  // namespace corpgrid
