@@ -108,6 +108,7 @@ std::unique_ptr<ModelHost> HostModels(const Options& options, uint64_t limit_byt
                          .in_type = options.in_type,
                          .available_bytes = [] { return platform::AvailableMemory().value_or(0); },
                          .gpus = options.gpus,
+                         .sent = options.sent_models,
                          .resources = resources,
                          .clock = &SystemClock()});
 }

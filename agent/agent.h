@@ -29,7 +29,8 @@ struct Options {
   std::string worker_path;          // the corpgrid-worker program; empty: it hosts no models
   uint64_t model_memory_bytes = 0;  // that models may have together; 0: half of what is lent
   std::function<absl::StatusOr<std::vector<LocalModel>>()> models;  // that it could host
-  InType in_type = nullptr;  // null: models are hosted with weights as their files have them
+  ModelFolder sent_models = {};  // what it does with models that are sent to it
+  InType in_type = nullptr;      // null: models are hosted with weights as their files have them
   // Of the machine, for models; null: none is used.
   std::function<absl::StatusOr<std::vector<inference::Gpu>>()> gpus = nullptr;
   resources::Limits limits;  // what is lent

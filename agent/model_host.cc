@@ -88,6 +88,7 @@ pb::HostReport ModelHost::Report() {
   }
   const absl::MutexLock lock(&mutex_);
   report.set_quantises(options_.in_type != nullptr);
+  report.set_receives(inbox_->receives());
   report.set_limit_bytes(options_.limit_bytes);
   report.set_free_bytes(FreeBytes());
   report.mutable_gpus()->Assign(gpus_.begin(), gpus_.end());

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/hosted_worker.h"
+#include "agent/model_inbox.h"
 #include "base/clock.h"
 #include "corpgrid/v1/hosting.pb.h"
 #include "inference/gpu.h"
@@ -30,11 +31,14 @@ class ModelHost {
     std::function<uint64_t()> available_bytes;  // of the machine's memory, for new programs
     // The machine's; their drivers take a while to tell. Null: none is used.
     std::function<absl::StatusOr<std::vector<inference::Gpu>>()> gpus;
+    ModelFolder sent = {};  // for models that are sent to it
     resources::ResourceManager* resources = nullptr;
     const Clock* clock = nullptr;
   };
 
-  explicit ModelHost(Options options) : options_(std::move(options)) {}
+  explicit ModelHost(Options options)
+      : options_(std::move(options)),
+        inbox_(std::make_shared<ModelInbox>(options_.sent, options_.resources)) {}
   ~ModelHost();  // unloads all
 
   corpgrid::v1::HostReport Report();
@@ -46,6 +50,9 @@ class ModelHost {
   // Null while this device cannot be asked for the model.
   std::shared_ptr<rpc::WorkerChannel> ChannelTo(const std::string& model) const;
 
+  // For the calls that the agent itself answers.
+  std::shared_ptr<rpc::WorkerChannel> inbox() const { return inbox_; }
+
  private:
   std::vector<LocalModel> Held();
   void LookAtGpus();
@@ -53,6 +60,7 @@ class ModelHost {
   uint64_t FreeBytes(const std::string& but = "") const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Options options_;
+  const std::shared_ptr<ModelInbox> inbox_;
   absl::Mutex making_;
   absl::Mutex turn_;
   mutable absl::Mutex mutex_;

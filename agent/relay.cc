@@ -129,11 +129,12 @@ class Calls {
   };
 
   void Start(uint64_t id, const pb::RelayStart& start) {
-    if (!rpc::IsAnswer(start.method())) {
+    const bool for_agent = rpc::IsForAgent(start.method());
+    if (!for_agent && !rpc::IsAnswer(start.method())) {
       PutEnd(outbox_.get(), id, absl::InvalidArgumentError("workers are not asked for that"));
       return;
     }
-    const auto channel = models_->ChannelTo(start.model());
+    const auto channel = for_agent ? models_->inbox() : models_->ChannelTo(start.model());
     if (!channel) {
       PutEnd(outbox_.get(), id,
              absl::UnavailableError(

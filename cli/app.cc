@@ -42,6 +42,10 @@ std::string Explain(const CommandTree& tree, const std::vector<std::string>& wor
   if (!place.unknown.empty() && place.unknown.front() == '-') {
     what = fmt::format("there is no option {}", place.unknown);
     nearest = Nearest(place.unknown, OptionNames(*place.app));
+    if (nearest == place.unknown) {
+      what = fmt::format("{} comes after the command", place.unknown);
+      nearest.clear();
+    }
   } else if (!place.unknown.empty() && !CommandNames(*place.app).empty()) {
     what = fmt::format("there is no command \"{}\"", place.unknown);
     nearest = Nearest(place.unknown, CommandNames(*place.app));

@@ -3,23 +3,15 @@
 #include <signal.h>
 
 #include <cerrno>
-#include <chrono>
-#include <condition_variable>
-#include <mutex>
-#include <thread>
 
 #include "base/status_macros.h"
+#include "cli/client_connection.h"
 #include "cli/data_folder.h"
 #include "cli/patience.h"
-#include "corpgrid/v1/audit.grpc.pb.h"
-#include "corpgrid/v1/hosting.grpc.pb.h"
-#include "corpgrid/v1/jobs.grpc.pb.h"
-#include "corpgrid/v1/projects.grpc.pb.h"
 #include "fmt/format.h"
 #include "rpc/connect.h"
 #include "rpc/protocol.h"
 #include "rpc/status.h"
-#include "rpc/transfer.h"
 
 namespace corpgrid::cli {
 namespace {
@@ -27,53 +19,8 @@ namespace {
 namespace v1 = corpgrid::v1;
 
 constexpr int64_t kCallDeadlineMs = 30'000;
-constexpr int64_t kStreamDeadlineMs = 3'600'000;  // then the watch is opened again
-constexpr int64_t kTickMs = 100;
-
-// Calls `tick` ten times a second until it goes: a blocked read can only be ended from another
-// thread.
-std::jthread EveryTick(std::function<void()> tick) {
-  return std::jthread([tick = std::move(tick)](const std::stop_token& done) {
-    std::mutex mutex;
-    std::condition_variable_any wake;
-    std::unique_lock lock(mutex);
-    while (!wake.wait_for(lock, done, std::chrono::milliseconds(kTickMs),
-                          [&] { return done.stop_requested(); })) {
-      tick();
-    }
-  });
-}
 
 }  // namespace
-
-struct Client::Connection {
-  rpc::GridFile grid;
-  std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<v1::Jobs::Stub> jobs;
-  std::unique_ptr<v1::Objects::Stub> objects;
-  std::unique_ptr<v1::Audit::Stub> audit;
-  std::unique_ptr<v1::Projects::Stub> projects;
-  std::unique_ptr<v1::ModelHosting::Stub> models;
-  std::unique_ptr<rpc::ObjectsClient> transfer;
-
-  // The stub that has a method.
-  template <typename Method>
-  v1::Jobs::Stub* StubOf(Method v1::Jobs::Stub::*) const {
-    return jobs.get();
-  }
-  template <typename Method>
-  v1::Audit::Stub* StubOf(Method v1::Audit::Stub::*) const {
-    return audit.get();
-  }
-  template <typename Method>
-  v1::Projects::Stub* StubOf(Method v1::Projects::Stub::*) const {
-    return projects.get();
-  }
-  template <typename Method>
-  v1::ModelHosting::Stub* StubOf(Method v1::ModelHosting::Stub::*) const {
-    return models.get();
-  }
-};
 
 Client::Client(std::string data_folder)
     : data_folder_(std::move(data_folder)), connection_(std::make_unique<Connection>()) {}
@@ -298,29 +245,6 @@ absl::StatusOr<v1::ClusterResourcesResponse> Client::ClusterResources() {
       &v1::ModelHosting::Stub::ClusterResources, {}, kReadPatienceMs);
 }
 
-absl::Status Client::Infer(const v1::InferRequest& request,
-                           const std::function<void(const v1::GenerateResponse&)>& on_part,
-                           const std::atomic<bool>& stop) {
-  RETURN_IF_ERROR(Meet(kReadPatienceMs).status());
-  grpc::ClientContext context;
-  rpc::PrepareCall(&context, kStreamDeadlineMs, rpc::kTokenKey, connection_->grid.token);
-  absl::Status status;
-  {
-    const std::jthread ticker = EveryTick([&] {
-      if (stop) context.TryCancel();
-    });
-    const auto reader = connection_->models->Infer(&context, request);
-    v1::GenerateResponse part;
-    while (!stop && reader->Read(&part)) on_part(part);
-    if (stop) context.TryCancel();
-    status = rpc::FromGrpc(reader->Finish());
-  }
-  if (stop && !status.ok()) return absl::CancelledError("the answer was stopped");
-  if (!absl::IsUnavailable(status)) return status;
-  RETURN_IF_ERROR(ListModels().status());
-  return absl::AbortedError(status.message());
-}
-
 absl::StatusOr<v1::CheckpointResponse> Client::Checkpoint(uint64_t old_size) {
   v1::CheckpointRequest request;
   request.set_old_size(old_size);
@@ -342,43 +266,6 @@ absl::StatusOr<v1::ProveInclusionResponse> Client::ProveInclusion(uint64_t index
   request.set_size(size);
   return Call<v1::ProveInclusionRequest, v1::ProveInclusionResponse>(
       &v1::Audit::Stub::ProveInclusion, request, kReadPatienceMs);
-}
-
-absl::StatusOr<v1::Job> Client::WatchJob(uint64_t job_id, const WatchEvents& events,
-                                         const std::atomic<bool>& stop) {
-  RETURN_IF_ERROR(Meet(kWatchPatienceMs).status());
-  v1::GetJobRequest request;
-  request.set_job_id(job_id);
-  Patience patience(kWatchPatienceMs);
-  bool connected = true;
-  while (!stop) {
-    grpc::ClientContext context;
-    rpc::PrepareCall(&context, kStreamDeadlineMs, rpc::kTokenKey, connection_->grid.token);
-    v1::Job job;
-    absl::Status status;
-    {
-      const std::jthread ticker = EveryTick([&] {
-        if (stop) context.TryCancel();
-        if (events.on_tick) events.on_tick();
-      });
-      const auto reader = connection_->jobs->Watch(&context, request);
-      while (reader->Read(&job)) {
-        connected = true;
-        patience.Reset();
-        if (events.on_job) events.on_job(job);
-      }
-      status = rpc::FromGrpc(reader->Finish());
-    }
-    if (stop) break;
-    if (status.ok() && HasEnded(job)) return job;
-    if (!status.ok() && !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) {
-      return status;
-    }
-    if (connected && absl::IsUnavailable(status) && events.on_lost) events.on_lost();
-    connected = !absl::IsUnavailable(status);
-    if (GridIsGone() || !patience.Wait()) return Unreachable(status);
-  }
-  return absl::CancelledError("no longer watched");
 }
 
 bool HasEnded(const v1::Job& job) {

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/text.h"
+#include "cli/agent_models.h"
 #include "cli/commands.h"
 #include "cli/data_folder.h"
 #include "cli/keys.h"
@@ -21,9 +22,6 @@
 #include "cli/secret.h"
 #include "cli/up.h"
 #include "fmt/format.h"
-#include "models/model_store.h"
-#include "models/quantize_model.h"
-#include "models/worker_tool.h"
 #include "rpc/measure.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/validator_child.h"
@@ -111,66 +109,9 @@ absl::Status RunScheduler(scheduler::Options options) {
 struct AgentArguments {
   agent::Options options;
   LimitArguments limits;
-  std::string models;
-  std::string model_memory;
+  OfferedModels models;
   std::vector<std::string> trusted;
 };
-
-// The models in a folder, which may come and go.
-absl::StatusOr<std::vector<agent::LocalModel>> ModelsIn(const std::string& folder) {
-  std::vector<agent::LocalModel> local;
-  const auto store = models::ModelStore::OpenExisting(folder);
-  if (absl::IsNotFound(store.status())) return local;
-  RETURN_IF_ERROR(store.status());
-  ASSIGN_OR_RETURN(const auto listing, (*store)->List());
-  for (const models::StoredModel& model : listing.models) {
-    if (!model.verdict.usable()) continue;
-    local.push_back({model.name, model.Digest(), (*store)->PathOf(model), model.bytes()});
-  }
-  return local;
-}
-
-// Makes them beside the agent's other files: the store may be another user's.
-absl::StatusOr<agent::LocalModel> InType(const std::string& store_folder,
-                                         const std::string& made_folder,
-                                         const agent::LocalModel& local, const std::string& type,
-                                         const models::WorkerProgram& worker,
-                                         const std::function<void(double)>& on_progress) {
-  ASSIGN_OR_RETURN(const auto store, models::ModelStore::OpenExisting(store_folder));
-  ASSIGN_OR_RETURN(const models::StoredModel model, store->Find(local.name));
-  if (model.Digest() != local.digest) {
-    return absl::UnavailableError(fmt::format("model {} is another one by now", local.name));
-  }
-  agent::LocalModel made = local;
-  ASSIGN_OR_RETURN(made.path,
-                   models::FileInType(*store, model, type, made_folder, worker, on_progress));
-  std::error_code error;
-  made.bytes = fs::file_size(made.path, error);
-  if (error) return FileError(made.path, "look at", error.value());
-  return made;
-}
-
-// Without the program that hosts models there is nothing to offer.
-absl::Status OfferModels(const std::string& folder, const std::string& memory, bool gpus,
-                         agent::Options* options) {
-  if (!memory.empty()) {
-    ASSIGN_OR_RETURN(options->model_memory_bytes, ParseBytes(memory));
-  }
-  const auto worker = FindBeside("corpgrid-worker");
-  if (!worker.ok()) return absl::OkStatus();
-  options->worker_path = *worker;
-  const std::string store = fs::absolute(folder).string();
-  options->models = [store] { return ModelsIn(store); };
-  options->in_type = [store, made = fs::absolute(options->data_folder + "/quantised").string(),
-                      worker = *worker](const agent::LocalModel& model, const std::string& type,
-                                        const std::atomic<bool>& stop, const auto& on_progress) {
-    return InType(store, made, model, type, {.path = worker, .stop = &stop}, on_progress);
-  };
-  if (gpus) {
-    options->gpus = [worker = *worker] { return models::ListGpus(worker); };
-  }
-  return absl::OkStatus();
-}
 
 absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   agent::Options& options = arguments.options;
@@ -195,8 +136,8 @@ absl::Status RunAgent(const Common& common, AgentArguments arguments) {
   options.metrics = arguments.limits.metrics;
   ASSIGN_OR_RETURN(options.runner_path, FindBeside("corpgrid-runner"));
   const std::string beside = common.data_given ? options.data_folder : common.data_folder;
-  RETURN_IF_ERROR(OfferModels(arguments.models.empty() ? beside + "/models" : arguments.models,
-                              arguments.model_memory, arguments.limits.gpus, &options));
+  if (arguments.models.folder.empty()) arguments.models.folder = beside + "/models";
+  RETURN_IF_ERROR(OfferModels(arguments.models, arguments.limits.gpus, &options));
   unsetenv("CORPGRID_JOIN");  // no child needs to see it
   const std::atomic<bool> never = false;
   return agent::RunAgent(options, never);
@@ -300,21 +241,6 @@ void AddValidator(CommandTree& tree) {
       ->group("");
 }
 
-void AddModelOptions(CLI::App* agent, AgentArguments* arguments) {
-  agent
-      ->add_option(
-          "--models", arguments->models,
-          "Models that it hosts when the grid asks for it (corpgrid model add; default: models in "
-          "the data folder)")
-      ->type_name("DIR")
-      ->envname("CORPGRID_MODELS");
-  agent
-      ->add_option("--model-memory", arguments->model_memory,
-                   "What models may have together, as 8GiB (default: half of what is lent)")
-      ->type_name("SIZE")
-      ->envname("CORPGRID_MODEL_MEMORY");
-}
-
 void AddAgent(CommandTree& tree) {
   const auto arguments = std::make_shared<AgentArguments>();
   CLI::App* agent = AddCommand(
@@ -373,7 +299,7 @@ void AddAgent(CommandTree& tree) {
       ->capture_default_str()
       ->type_name("FOLDER")
       ->envname("CORPGRID_HWMON");
-  AddModelOptions(agent, arguments.get());
+  AddModelOptions(agent, &arguments->models);
   AddLimitOptions(agent, "balanced", &arguments->limits);
   agent->add_flag("--allow-network", options.allow_network,
                   "Also run jobs that ask for the network");

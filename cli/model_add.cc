@@ -37,27 +37,6 @@ std::string Environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// A bar for each kind of work.
-class Bars {
- public:
-  void Show(std::string_view what, uint64_t done, uint64_t total) {
-    if (!bar_ || what != what_) {
-      bar_.reset();
-      what_ = what;
-      bar_ =
-          std::make_unique<ProgressBar>(what_, Unit::kBytes, stderr, DetectStyle(stderr), kQuietMs);
-    }
-    bar_->Update(
-        {.done = done,
-         .total = total,
-         .fraction = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0});
-  }
-
- private:
-  std::string what_;
-  std::unique_ptr<ProgressBar> bar_;
-};
-
 absl::Status Add(const Common& common, const AddArguments& arguments) {
   models::AddRequest request = arguments.request;
   if (request.fetch.hub.empty()) request.fetch.hub = Environment("HF_ENDPOINT");
@@ -68,7 +47,7 @@ absl::Status Add(const Common& common, const AddArguments& arguments) {
   const InterruptFlag interrupt;
   request.fetch.stop = &interrupt.raised();
   request.worker = ModelWorker(&interrupt.raised());
-  auto bars = std::make_unique<Bars>();
+  auto bars = std::make_unique<ByteBars>();
   const absl::StatusOr<models::StoredModel> added = models::AddModel(
       store.get(), request,
       [&](std::string_view what, uint64_t done, uint64_t total) { bars->Show(what, done, total); },
@@ -88,6 +67,19 @@ absl::Status Add(const Common& common, const AddArguments& arguments) {
 }
 
 }  // namespace
+
+void ByteBars::Show(std::string_view what, uint64_t done, uint64_t total) {
+  if (!bar_ || what != what_) {
+    bar_.reset();
+    what_ = what;
+    bar_ =
+        std::make_unique<ProgressBar>(what_, Unit::kBytes, stderr, DetectStyle(stderr), kQuietMs);
+  }
+  bar_->Update(
+      {.done = done,
+       .total = total,
+       .fraction = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0});
+}
 
 void AddModelAddCommand(CommandTree& tree, CLI::App* group) {
   const auto arguments = std::make_shared<AddArguments>();

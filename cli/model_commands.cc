@@ -21,6 +21,7 @@ struct ModelArguments {
   std::string name;
   uint32_t context = 0;  // the usual one
   uint32_t sequences = 16;
+  std::string device;  // that a model is taken from; empty: this machine
 };
 
 // "runs", or in a word why not.
@@ -153,8 +154,12 @@ absl::Status ShowModel(const Common& common, ModelArguments arguments) {
 }
 
 absl::Status RemoveModel(const Common& common, const ModelArguments& arguments) {
-  ASSIGN_OR_RETURN(const auto store, OpenModels(common, arguments.models));
-  RETURN_IF_ERROR(store->Remove(arguments.name));
+  if (arguments.device.empty()) {
+    ASSIGN_OR_RETURN(const auto store, OpenModels(common, arguments.models));
+    RETURN_IF_ERROR(store->Remove(arguments.name));
+  } else {
+    RETURN_IF_ERROR(RemoveFromDevice(common, arguments.name, arguments.device));
+  }
   if (common.json) {
     PrintJson(Json{{"removed", arguments.name}});
   } else {
@@ -184,11 +189,11 @@ models::WorkerProgram ModelWorker(const std::atomic<bool>* stop) {
   return worker;
 }
 
-int ModelExit(const Common& common, const absl::Status& status) {
+int ModelExit(const Common& common, const absl::Status& status, bool asks_grid) {
   if (status.ok()) return kExitDone;
   const int code = Fail(common, status);
   if (status.code() == absl::StatusCode::kCancelled) return kExitInterrupted;
-  return code == kExitUnreachable ? kExitFailed : code;
+  return code == kExitUnreachable && !asks_grid ? kExitFailed : code;
 }
 
 Json ToJson(const models::StoredModel& model) {
@@ -213,7 +218,8 @@ void AddModelCommands(CommandTree& tree) {
   const auto add = [&](const char* name, const char* description, const char* examples, auto run) {
     CLI::App* command = AddCommand(tree, group, name, description, examples,
                                    [&common = tree.common, arguments, run]() -> int {
-                                     return ModelExit(common, run(common, *arguments));
+                                     return ModelExit(common, run(common, *arguments),
+                                                      /*asks_grid=*/!arguments->device.empty());
                                    });
     AddModelsOption(command, &arguments->models);
     return command;
@@ -236,10 +242,16 @@ void AddModelCommands(CommandTree& tree) {
       ->capture_default_str();
   CLI::App* remove = add("rm", "Remove a model, or what was begun of it",
                          "  corpgrid model rm llama-3-8b\n"
+                         "  corpgrid model rm llama-3-8b --from server-1\n"
                          "A worker that has it loaded goes on; its disk space is free after that.",
                          RemoveModel);
   remove->add_option("name", arguments->name, "The model")->type_name("MODEL")->required();
+  remove
+      ->add_option("--from", arguments->device,
+                   "From the device of that name or number, to which it was uploaded")
+      ->type_name("DEVICE");
   AddModelQuantizeCommands(tree, group);
+  AddModelUploadCommand(tree, group);
   AddModelHostingCommands(tree, group);
 }
 

@@ -161,7 +161,16 @@ absl::Status ShowResources(const Common& common) {
                   FormatBytes(backend.free_bytes())});
   }
   if (common.json) {
-    PrintJson(Json{{"backends", std::move(backends)}});
+    Json devices = Json::array();
+    for (const auto& device : resources.devices()) {
+      devices.push_back({{"device_id", device.device_id()},
+                         {"device", device.name()},
+                         {"limit_bytes", device.limit_bytes()},
+                         {"free_bytes", device.free_bytes()},
+                         {"closed", device.closed()},
+                         {"receives", device.receives()}});
+    }
+    PrintJson(Json{{"backends", std::move(backends)}, {"devices", std::move(devices)}});
   } else if (table.empty()) {
     Say("no device that is there hosts models");
   } else {
@@ -266,9 +275,7 @@ absl::Status Unload(const Common& common, const std::string& name) {
 }
 
 int Exit(const Common& common, const absl::Status& status) {
-  if (status.ok()) return kExitDone;
-  const int code = Fail(common, status);
-  return status.code() == absl::StatusCode::kCancelled ? kExitInterrupted : code;
+  return ModelExit(common, status, /*asks_grid=*/true);
 }
 
 }  // namespace

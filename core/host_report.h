@@ -57,6 +57,7 @@ struct HostReport {
   std::vector<HostedModel> hosted = {};
   std::vector<HostGpu> gpus = {};
   bool quantises = false;  // it can load a model with another type of weights than its files have
+  bool receives = false;   // models can be sent to it
 };
 
 // All that a device is to host; what else it has it unloads.
@@ -86,6 +87,7 @@ struct HostView {
   std::vector<HostGpu> gpus;
   std::string closed;  // why it takes no models now; empty: it does
   std::vector<HeldModel> held;
+  bool receives = false;  // models can be sent to it
 };
 
 struct HostingView {

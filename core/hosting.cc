@@ -138,9 +138,10 @@ absl::StatusOr<ModelRow> Hosting::Check(ModelRow row, int64_t now_ms) const {
   }
   if (digests.empty()) {
     const std::string nearest = Nearest(row.name, names);
-    return absl::NotFoundError(
-        fmt::format("no device has a model {}{}: `corpgrid model add` puts one there", row.name,
-                    nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest)));
+    return absl::NotFoundError(fmt::format(
+        "no device has a model {}{}: `corpgrid model add` there, or `corpgrid model upload`, puts "
+        "one there",
+        row.name, nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest)));
   }
   if (row.digest.empty()) {
     if (digests.size() > 1) {
@@ -328,7 +329,8 @@ HostingView Hosting::View(int64_t now_ms) const {
   for (const auto& [id, host] : hosts_) {
     if (!IsHere(host, now_ms)) continue;
     view.hosts.push_back({id, host.facts.name, host.report.limit_bytes, host.report.free_bytes,
-                          host.report.gpus, host.facts.closed, host.report.held});
+                          host.report.gpus, host.facts.closed, host.report.held,
+                          host.report.receives});
   }
   return view;
 }

@@ -206,10 +206,12 @@ absl::StatusOr<inference::Inspection> TryFile(const WorkerProgram& worker,
 
 }  // namespace
 
-absl::StatusOr<StoredModel> InspectAndCommit(Staging* staging, StoredModel model, bool anyway,
-                                             const WorkerProgram& worker, const Clock& clock) {
+absl::StatusOr<StoredModel> InspectAndCommit(Staging* staging, StoredModel model,
+                                             const Inspecting& how, const WorkerProgram& worker,
+                                             const Clock& clock) {
   const std::string file = staging->PathOf(model.files[0].name);
-  const absl::StatusOr<inference::Inspection> inspection = TryFile(worker, file);
+  const absl::StatusOr<inference::Inspection> inspection =
+      how.try_it ? TryFile(worker, file) : InspectFile(worker, file, /*try_it=*/false);
   if (inspection.status().code() == absl::StatusCode::kInvalidArgument) {
     staging->Discard();
     // It names the file by the place where it is no more.
@@ -220,10 +222,9 @@ absl::StatusOr<StoredModel> InspectAndCommit(Staging* staging, StoredModel model
   RETURN_IF_ERROR(inspection.status());
   model.facts = inspection->facts;
   model.verdict = inspection->compatibility;
-  if (!model.verdict.usable() && !anyway) {
+  if (!model.verdict.usable() && !how.anyway) {
     return absl::FailedPreconditionError(
-        fmt::format("this machine cannot host {}: {}; --anyway keeps it nevertheless", model.name,
-                    model.verdict.problem));
+        fmt::format("this machine cannot host {}: {}", model.name, model.verdict.problem));
   }
   model.added_wall_ms = clock.WallMs();
   RETURN_IF_ERROR(staging->Commit(model));
@@ -251,8 +252,13 @@ absl::StatusOr<StoredModel> AddModel(ModelStore* store, const AddRequest& reques
   model.files = *std::move(files);
   model.source = source.ToText();
   absl::StatusOr<StoredModel> added =
-      InspectAndCommit(&staging, std::move(model), request.anyway, request.worker, clock);
+      InspectAndCommit(&staging, std::move(model), {.try_it = true, .anyway = request.anyway},
+                       request.worker, clock);
   if (!added.ok() && local) staging.Discard();
+  if (absl::IsFailedPrecondition(added.status())) {
+    return absl::FailedPreconditionError(
+        fmt::format("{}; --anyway keeps it nevertheless", std::string(added.status().message())));
+  }
   return added;
 }
 

@@ -37,7 +37,12 @@ absl::StatusOr<StoredModel> AddModel(ModelStore* store, const AddRequest& reques
 
 // The last part of adding: the library looks at the staged files, and the store has them. `model`
 // has its name, source and files. The staging is discarded when it is no model at all.
-absl::StatusOr<StoredModel> InspectAndCommit(Staging* staging, StoredModel model, bool anyway,
-                                             const WorkerProgram& worker, const Clock& clock);
+struct Inspecting {
+  bool try_it = true;   // compute a token, where there is memory for that
+  bool anyway = false;  // keep what cannot be hosted here
+};
+absl::StatusOr<StoredModel> InspectAndCommit(Staging* staging, StoredModel model,
+                                             const Inspecting& how, const WorkerProgram& worker,
+                                             const Clock& clock);
 
 }  // namespace corpgrid::models

@@ -138,7 +138,7 @@ absl::StatusOr<StoredModel> QuantiseModel(ModelStore* store, const StoredModel& 
                             [&](double fraction) { on_work("quantising", fraction); }));
     ASSIGN_OR_RETURN(StoredFile stored, HashFile(file, worker.stop, [](uint64_t) {}));
     made.files.push_back(std::move(stored));
-    ASSIGN_OR_RETURN(made, InspectAndCommit(&staging, made, /*anyway=*/false, worker, clock));
+    ASSIGN_OR_RETURN(made, InspectAndCommit(&staging, made, {}, worker, clock));
     return absl::OkStatus();
   };
   const absl::Status status = write();

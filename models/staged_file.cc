@@ -30,10 +30,11 @@ std::string ThisBoot() {
 
 }  // namespace
 
-absl::StatusOr<StagedFile> StagedFile::Open(const Staging& staging, const std::string& name) {
+absl::StatusOr<StagedFile> StagedFile::Open(const Staging& staging, const std::string& name,
+                                            const std::atomic<bool>* stop) {
   StagedFile file(name, staging.PathOf(name));
   ASSIGN_OR_RETURN(const uint64_t keep, file.ReadState());
-  if (!file.finished()) RETURN_IF_ERROR(file.OpenPart(keep));
+  if (!file.finished()) RETURN_IF_ERROR(file.OpenPart(keep, stop));
   return file;
 }
 
@@ -69,7 +70,7 @@ absl::Status StagedFile::WriteState() const {
                           state.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
-absl::Status StagedFile::OpenPart(uint64_t keep_bytes) {
+absl::Status StagedFile::OpenPart(uint64_t keep_bytes, const std::atomic<bool>* stop) {
   const std::string part = path_ + ".part";
   fd_ = UniqueFd(open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd_.ok()) return FileError(part, "make", errno);
@@ -77,6 +78,7 @@ absl::Status StagedFile::OpenPart(uint64_t keep_bytes) {
   bytes_ = 0;
   std::vector<char> buffer(kReadBytes);
   while (bytes_ < keep_bytes) {
+    if (stop != nullptr && *stop) return absl::CancelledError("stopped");
     const size_t most = std::min<uint64_t>(buffer.size(), keep_bytes - bytes_);
     const ssize_t size = read(fd_.get(), buffer.data(), most);
     if (size < 0 && errno == EINTR) continue;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,8 +18,10 @@ namespace corpgrid::models {
 // NAME.part while it grows, NAME when it is whole, NAME.state for what was said of it. One thread.
 class StagedFile {
  public:
-  // Reads what is there already once, for its hash. Errors of all: those of FileError().
-  static absl::StatusOr<StagedFile> Open(const Staging& staging, const std::string& name);
+  // Reads what is there already once, for its hash. Errors of all: those of FileError(); Cancelled
+  // once `stop` (null: never) is true.
+  static absl::StatusOr<StagedFile> Open(const Staging& staging, const std::string& name,
+                                         const std::atomic<bool>* stop = nullptr);
 
   const std::string& name() const { return name_; }
   bool finished() const { return !sha256_.empty(); }
@@ -45,7 +48,7 @@ class StagedFile {
   // How many of the part's bytes are sure to be there; whether it was finished.
   absl::StatusOr<uint64_t> ReadState();
   absl::Status WriteState() const;
-  absl::Status OpenPart(uint64_t keep_bytes);
+  absl::Status OpenPart(uint64_t keep_bytes, const std::atomic<bool>* stop = nullptr);
 
   const std::string name_;
   const std::string path_;

@@ -99,6 +99,10 @@ bool IsAnswer(std::string_view method) {
          method == "Embed" || method == "Describe";
 }
 
+bool IsForAgent(std::string_view method) {
+  return method == "TakeModel" || method == "RemoveModel";
+}
+
 std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address) {
   return std::make_shared<GrpcChannel>(ChannelToWorker(address));
 }

@@ -40,6 +40,9 @@ class WorkerChannel {
 // Whether a method of Worker answers for a model: those that may be called from afar.
 bool IsAnswer(std::string_view method);
 
+// Whether a device's agent itself answers, by the same stream: it is sent models.
+bool IsForAgent(std::string_view method);
+
 // The way to a worker that listens at a gRPC address ("unix:PATH"), for its answers and for all
 // that it does.
 std::shared_ptr<WorkerChannel> ConnectWorker(const std::string& address);

@@ -73,6 +73,7 @@ core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
       .limit_bytes = std::min(message.limit_bytes(), kMaxBytes),
       .free_bytes = std::min({message.free_bytes(), message.limit_bytes(), kMaxBytes})};
   report.quantises = message.quantises();
+  report.receives = message.receives();
   for (const pb::HostReport::Held& held : message.held()) {
     if (report.held.size() == core::Hosting::kMaxHeld) break;
     if (held.digest().size() != 32 || held.name().size() > core::Hosting::kMaxNameBytes) continue;
@@ -167,6 +168,13 @@ void ToMessage(const std::vector<core::HostView>& hosts, pb::ClusterResourcesRes
     for (const core::HostGpu& gpu : host.gpus) {
       add(gpu.backend, taking, gpu.limit_bytes, gpu.free_bytes);
     }
+    auto* device = out->add_devices();
+    device->set_device_id(host.device.value);
+    device->set_name(host.name);
+    device->set_limit_bytes(host.limit_bytes);
+    device->set_free_bytes(host.free_bytes);
+    device->set_closed(host.closed);
+    device->set_receives(host.receives);
   }
   for (auto& [name, sum] : backends) *out->add_backends() = std::move(sum);
 }

@@ -25,6 +25,11 @@ class ModelDirectory {
   // while it has no replica that can be asked.
   void Find(const std::string& model, Found found);
 
+  // The way to a device's agent, for what rpc::IsForAgent() tells.
+  std::shared_ptr<rpc::WorkerChannel> AgentOf(DeviceId device) {
+    return relay_->ChannelTo(device, /*model=*/"");
+  }
+
  private:
   CoreLoop* const loop_;
   Relay* const relay_;

@@ -18,13 +18,16 @@ namespace pb = corpgrid::v1;
 namespace {
 
 // It is wrapped once more on its way to the device, whose stream takes no more.
+constexpr size_t kMost = rpc::kMaxMessageBytes - 4096;
+// Of a model that is sent, with the names of its files: answers must not wait long for it.
+constexpr size_t kMostToAgent = 2 << 20;
+
 template <typename Request>
-absl::Status CheckSize(const Request& request) {
-  constexpr size_t kMost = rpc::kMaxMessageBytes - 4096;
-  if (request.ByteSizeLong() <= kMost) return absl::OkStatus();
+absl::Status CheckSize(const Request& request, size_t most = kMost) {
+  if (request.ByteSizeLong() <= most) return absl::OkStatus();
   return absl::InvalidArgumentError(fmt::format("the request has {}; at most {} are passed on",
                                                 FormatBytes(request.ByteSizeLong()),
-                                                FormatBytes(kMost)));
+                                                FormatBytes(most)));
 }
 
 // Logs tell requests apart by such names; the gateway gives its own.
@@ -115,13 +118,21 @@ grpc::ServerWriteReactor<pb::GenerateResponse>* ModelHostingService::Infer(
 grpc::ServerWriteReactor<pb::CallResponse>* ModelHostingService::Call(
     grpc::CallbackServerContext* context, const pb::CallRequest* request) {
   absl::Status allowed = authenticator_->AuthenticatePerson(*context);
-  if (allowed.ok() && !rpc::IsAnswer(request->method())) {
-    allowed = absl::PermissionDeniedError(
-        fmt::format("workers are not asked for \"{}\" from afar", request->method()));
+  const bool to_agent = request->device_id() != 0;
+  if (allowed.ok() &&
+      !(to_agent ? rpc::IsForAgent(request->method()) : rpc::IsAnswer(request->method()))) {
+    allowed = absl::PermissionDeniedError(fmt::format("{} are not asked for \"{}\" from afar",
+                                                      to_agent ? "agents" : "workers",
+                                                      request->method()));
   }
-  if (allowed.ok()) allowed = CheckSize(*request);
-  auto stream =
-      std::make_shared<CallStream>(std::make_shared<WaitingChannel>(directory_, request->model()));
+  if (allowed.ok()) allowed = CheckSize(*request, to_agent ? kMostToAgent : kMost);
+  std::shared_ptr<rpc::WorkerChannel> channel;
+  if (to_agent) {
+    channel = directory_->AgentOf(DeviceId{request->device_id()});
+  } else {
+    channel = std::make_shared<WaitingChannel>(directory_, request->model());
+  }
+  auto stream = std::make_shared<CallStream>(std::move(channel));
   allowed.ok() ? stream->Begin(request->method(), request->request()) : stream->Refuse(allowed);
   return stream.get();
 }

@@ -206,7 +206,8 @@ class RelayChannel final : public rpc::WorkerChannel {
     auto stream = relay_->Find(device_);
     if (!stream) {
       listener->OnEnd(absl::UnavailableError(
-          fmt::format("device {}, which hosts {}, is not connected", device_.value, model_)));
+          fmt::format("device {}{} is not connected", device_.value,
+                      model_.empty() ? "" : fmt::format(", which hosts {},", model_))));
       return std::make_unique<NoCall>();
     }
     const uint64_t call = stream->Start(model_, method, request, listener);

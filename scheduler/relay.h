@@ -29,8 +29,8 @@ class Relay {
   // A device's stream; the one that it had before ends.
   Reactor* Attach(DeviceId device);
 
-  // The channel to the worker that hosts `model` on the device. Its calls end with Unavailable when
-  // the device has no stream, or loses it. Valid as long as the relay.
+  // The channel to the worker that hosts `model` on the device; without one to its agent. Its calls
+  // end with Unavailable when the device has no stream, or loses it. Valid as long as the relay.
   std::shared_ptr<rpc::WorkerChannel> ChannelTo(DeviceId device, const std::string& model);
 
   // How many calls the device has; nothing when it has no stream.

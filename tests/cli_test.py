@@ -35,6 +35,7 @@ class WithoutGridTest(unittest.TestCase):
             done = run(*words)
             self.assertEqual(done.returncode, USAGE, words)
             self.assertIn(f"did you mean {meant}", done.stderr, words)
+        self.assertIn("--data comes after the command", run("--data", "x", "job", "list").stderr)
 
     def test_usage(self):
         for words in (["job", "show"], ["job", "show", "seven"], ["job", "run"], ["job"], [],
