@@ -96,7 +96,8 @@ absl::StatusOr<v1::TakeModelResponse> Take(const Folders& folders,
   v1::TakeModelResponse response;
   const auto store = models::ModelStore::OpenExisting(folders.store);
   absl::StatusOr<models::StoredModel> owners = absl::NotFoundError("");
-  if (store.ok()) owners = (*store)->Find(part.model);
+  RETURN_IF_ERROR(models::CheckModelName(part.model));
+  if (store.ok() && part.bytes.empty()) owners = (*store)->Find(part.model);
   if (!owners.ok() && !absl::IsNotFound(owners.status())) return owners.status();
   if (owners.ok() && !part.files.empty()) {
     models::StoredModel sent;

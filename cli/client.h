@@ -73,10 +73,10 @@ class Client {
   absl::Status Infer(const corpgrid::v1::InferRequest& request,
                      const std::function<void(const corpgrid::v1::GenerateResponse&)>& on_part,
                      const std::atomic<bool>& stop);
-  // A call to a device's agent, and its serialised answer. Repeated while the device cannot be
-  // reached. Errors as of Infer().
+  // A call to a device's agent, and its serialised answer. Repeated for `patience_ms` while the
+  // device cannot be reached. Errors as of Infer().
   absl::StatusOr<std::string> CallAgent(const corpgrid::v1::CallRequest& request,
-                                        const std::atomic<bool>& stop);
+                                        int64_t patience_ms, const std::atomic<bool>& stop);
 
   absl::StatusOr<corpgrid::v1::CheckpointResponse> Checkpoint(uint64_t old_size);
   absl::StatusOr<corpgrid::v1::ListEntriesResponse> ListEntries(uint64_t first, uint32_t limit);

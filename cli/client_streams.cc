@@ -59,10 +59,10 @@ absl::Status Client::Infer(const v1::InferRequest& request,
   return absl::AbortedError(status.message());
 }
 
-absl::StatusOr<std::string> Client::CallAgent(const v1::CallRequest& request,
+absl::StatusOr<std::string> Client::CallAgent(const v1::CallRequest& request, int64_t patience_ms,
                                               const std::atomic<bool>& stop) {
   RETURN_IF_ERROR(Meet(kChangePatienceMs).status());
-  Patience patience(kChangePatienceMs);
+  Patience patience(patience_ms);
   while (!stop) {
     grpc::ClientContext context;
     rpc::PrepareCall(&context, kStreamDeadlineMs, rpc::kTokenKey, connection_->grid.token);

@@ -15,6 +15,7 @@
 #include "cli/client.h"
 #include "cli/interrupt.h"
 #include "cli/models.h"
+#include "cli/patience.h"
 #include "cli/table.h"
 #include "crypto/hex.h"
 #include "fmt/format.h"
@@ -144,12 +145,13 @@ absl::StatusOr<std::vector<Device>> ChooseDevices(const v1::ClusterResourcesResp
 
 template <typename Response, typename Request>
 absl::StatusOr<Response> CallAgent(Client* client, uint64_t device, const std::string& method,
-                                   const Request& request, const std::atomic<bool>& stop) {
+                                   const Request& request, int64_t patience_ms,
+                                   const std::atomic<bool>& stop) {
   v1::CallRequest call;
   call.set_device_id(device);
   call.set_method(method);
   request.SerializeToString(call.mutable_request());
-  ASSIGN_OR_RETURN(const std::string answer, client->CallAgent(call, stop));
+  ASSIGN_OR_RETURN(const std::string answer, client->CallAgent(call, patience_ms, stop));
   Response response;
   if (response.ParseFromString(answer)) return response;
   return absl::InternalError("the device's answer is none");
@@ -192,9 +194,9 @@ absl::Status Send(Client* client, const Device& device, const Outgoing& model, B
   const std::string what = "sending to " + Printable(device.name());
   for (int refusals = 0; refusals < kMaxRefusals;) {
     if (stop) return absl::CancelledError("stopped");
-    ASSIGN_OR_RETURN(
-        const auto wanted,
-        CallAgent<v1::TakeModelResponse>(client, device.device_id(), "TakeModel", request, stop));
+    ASSIGN_OR_RETURN(const auto wanted,
+                     CallAgent<v1::TakeModelResponse>(client, device.device_id(), "TakeModel",
+                                                      request, kChangePatienceMs, stop));
     if (wanted.whole()) return absl::OkStatus();
     const bool refused = !request.content().empty() && wanted.file() == request.file() &&
                          wanted.offset() == request.offset();
@@ -250,8 +252,9 @@ absl::Status RemoveFromDevice(const Common& common, const std::string& model,
   ASSIGN_OR_RETURN(const Device from, FindDevice(resources, device));
   v1::RemoveModelRequest request;
   request.set_model(model);
+  // Not repeated: the second answer would be that there is none.
   return CallAgent<v1::RemoveModelResponse>(client.get(), from.device_id(), "RemoveModel", request,
-                                            interrupt.raised())
+                                            /*patience_ms=*/0, interrupt.raised())
       .status();
 }
 

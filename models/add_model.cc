@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 constexpr uint64_t kSpareBytes = 1
                                  << 20;  // for the manifest and what a file system keeps to itself
 constexpr size_t kCommitDigits = 40;
+constexpr size_t kMaxManifestBytes = 1 << 20;
 
 std::string AbsolutePath(const std::string& path) {
   std::string absolute = fs::absolute(path).lexically_normal().string();
@@ -34,8 +35,9 @@ std::string AbsolutePath(const std::string& path) {
 
 // A copy that shares its blocks with the first until one changes, where the file system can.
 bool Clone(const std::string& from, const std::string& to) {
+  unlink(to.c_str());  // it may be a link to the very file that is copied
   const UniqueFd in(open(from.c_str(), O_RDONLY | O_CLOEXEC));
-  const UniqueFd out(open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  const UniqueFd out(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (in.ok() && out.ok() && ioctl(out.get(), FICLONE, in.get()) == 0) return true;
   unlink(to.c_str());
   return false;
@@ -227,6 +229,12 @@ absl::StatusOr<StoredModel> InspectAndCommit(Staging* staging, StoredModel model
         fmt::format("this machine cannot host {}: {}", model.name, model.verdict.problem));
   }
   model.added_wall_ms = clock.WallMs();
+  if (FormatManifest(model).size() > kMaxManifestBytes) {
+    staging->Discard();
+    return absl::InvalidArgumentError(
+        fmt::format("{} says more of itself than the {} that are kept of that", model.source,
+                    FormatBytes(kMaxManifestBytes)));
+  }
   RETURN_IF_ERROR(staging->Commit(model));
   return model;
 }

@@ -103,6 +103,22 @@ TEST_F(ModelStoreTest, ALaterTryGoesOnUnlessItIsOfSomethingElse) {
   EXPECT_FALSE(StagedFile::Open(*staging, "m.gguf")->finished());
 }
 
+// A crash between the two left it to be made again, beside the first.
+TEST_F(ModelStoreTest, AFileIsFinishedOnceThatIsWrittenDown) {
+  auto staging = store_->Stage("one", "here");
+  {
+    auto file = StagedFile::Open(*staging, "m.gguf");
+    ASSERT_TRUE(file->Restart("etag").ok());
+    ASSERT_TRUE(file->Append("GGUF").ok());
+    ASSERT_TRUE(file->Finish(4, "").ok());
+  }
+  fs::rename(staging->PathOf("m.gguf"), staging->PathOf("m.gguf.part"));
+  const auto file = StagedFile::Open(*staging, "m.gguf");
+  EXPECT_TRUE(file->finished());
+  EXPECT_EQ(file->bytes(), 4u);
+  EXPECT_TRUE(fs::exists(staging->PathOf("m.gguf")));
+}
+
 TEST_F(ModelStoreTest, BytesThatAPowerCutMayHaveTakenAreNotTrusted) {
   auto staging = store_->Stage("one", "here");
   {

@@ -9,7 +9,9 @@
 #include "base/status_macros.h"
 #include "base/text.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "models/add_model.h"
+#include "models/file_io.h"
 #include "models/sha256.h"
 
 namespace corpgrid::models {
@@ -19,6 +21,8 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxFiles = 999;
 constexpr uint64_t kMaxBytes = uint64_t{1} << 50;
+constexpr size_t kMaxKeyBytes = 4096;
+constexpr uint64_t kSpareBytes = 1 << 20;  // for what a model has beside its files
 constexpr int64_t kInspectionTimeoutMs = 600'000;
 
 // Names that a store gives to files of its own.
@@ -55,6 +59,27 @@ absl::Status Check(const Receiver::Part& part) {
   return absl::OkStatus();
 }
 
+std::vector<fs::path> PathsIn(const fs::path& folder) {
+  std::vector<fs::path> paths;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    paths.push_back(it->path());
+  }
+  return paths;
+}
+
+// Of all that is below, whatever it is.
+uint64_t BytesIn(const fs::path& folder) {
+  uint64_t sum = 0;
+  std::error_code error, gone;
+  for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    const uint64_t size = it->is_regular_file(gone) ? it->file_size(gone) : 0;
+    if (!gone) sum += size;
+  }
+  return sum;
+}
+
 std::string KeyOf(const StoredModel& model) {
   Sha256 sum;
   for (const StoredFile& file : model.files) {
@@ -65,16 +90,29 @@ std::string KeyOf(const StoredModel& model) {
 
 }  // namespace
 
-absl::Status Receiver::CheckRoom(const ModelStore& store, const StoredModel& model) const {
-  ASSIGN_OR_RETURN(const Listing listing, store.List());
-  if (listing.unfinished.size() > kMaxUnfinished) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "{} models were begun and not finished here; finish some, or remove them", kMaxUnfinished));
+absl::Status Receiver::CheckRoom(const StoredModel& model, const std::string& key) const {
+  const fs::path staging = fs::path(folder_) / ".staging";
+  const fs::path own = staging / model.name;
+  const bool goes_on = ReadFile(own / "source", kMaxKeyBytes).value_or("") == key;
+  std::vector<std::string> unfinished;
+  for (const fs::path& path : PathsIn(staging)) {
+    if (path != own) unfinished.push_back(path.filename());
+  }
+  if (unfinished.size() >= kMaxUnfinished) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} models were begun and not finished: finish one, or remove it: {}",
+                    unfinished.size(), fmt::join(unfinished, ", ")));
   }
   uint64_t others = 0, there = 0;
-  for (const StoredModel& other : listing.models) others += other.bytes();
-  for (const Unfinished& one : listing.unfinished) {
-    (one.name == model.name ? there : others) += one.bytes;
+  size_t models = 0;
+  for (const fs::path& path : PathsIn(folder_)) {
+    if (path != staging) others += path.filename() == ".quantised" ? 0 : BytesIn(path);
+    if (!path.filename().string().starts_with('.')) ++models;
+  }
+  for (const fs::path& path : PathsIn(staging)) (path == own ? there : others) += BytesIn(path);
+  if (models >= kMaxModels) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} models were sent to it, and more are not taken; remove some", models));
   }
   if (most_bytes_) {
     const uint64_t room = *most_bytes_ - std::min(*most_bytes_, others);
@@ -85,14 +123,14 @@ absl::Status Receiver::CheckRoom(const ModelStore& store, const StoredModel& mod
           model.name, FormatBytes(model.bytes()), FormatBytes(room), FormatBytes(others)));
     }
   }
-  return CheckDisk(model.bytes() - std::min(model.bytes(), there));
+  return CheckDisk(model.bytes() - (goes_on ? std::min(model.bytes(), there) : 0));
 }
 
 absl::Status Receiver::CheckDisk(uint64_t more_bytes) const {
   std::error_code error;
   const fs::space_info disk = fs::space(folder_, error);
   if (error) return FileError(folder_, "look at", error.value());
-  const uint64_t spare = most_bytes_ ? 0 : disk.capacity / 10;
+  const uint64_t spare = most_bytes_ ? kSpareBytes : disk.capacity / 10;
   if (disk.available >= spare && disk.available - spare >= more_bytes) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       fmt::format("{} more are needed and its disk has {} left, of which {} stay free",
@@ -100,11 +138,9 @@ absl::Status Receiver::CheckDisk(uint64_t more_bytes) const {
 }
 
 absl::Status Receiver::Begin(ModelStore* store, StoredModel model, const std::string& key) {
+  // First: what came of other files of that name is not forgotten for what is refused.
+  RETURN_IF_ERROR(CheckRoom(model, key));
   ASSIGN_OR_RETURN(Staging staging, store->Stage(model.name, key));
-  if (const absl::Status room = CheckRoom(*store, model); !room.ok()) {
-    if (staging.HasNothing()) staging.Discard();
-    return room;
-  }
   incoming_.emplace(Incoming{.model = std::move(model), .key = key, .staging = std::move(staging)});
   return absl::OkStatus();
 }
@@ -146,7 +182,7 @@ absl::StatusOr<Receiver::Wanted> Receiver::Advance(const std::atomic<bool>& stop
       .path = worker_path_, .stop = &stop, .timeout_ms = kInspectionTimeoutMs};
   const absl::Status added =
       InspectAndCommit(&in.staging, in.model, {.try_it = false}, worker, *clock_).status();
-  if (absl::IsFailedPrecondition(added)) in.staging.Discard();
+  if (absl::IsFailedPrecondition(added) || absl::IsInternal(added)) in.staging.Discard();
   RETURN_IF_ERROR(added);
   return Wanted{.whole = true};
 }
@@ -158,14 +194,7 @@ absl::StatusOr<Receiver::Wanted> Receiver::Take(const Part& part, const std::ato
   model.files = part.files;
   model.source = model.name + ", sent to this device";
   const std::string key = KeyOf(model);
-  if (incoming_ && incoming_->key != key) {
-    if (clock_->MonotonicMs() - incoming_->heard_ms < kPatienceMs) {
-      return absl::ResourceExhaustedError(
-          fmt::format("model {} is being sent to it; try again later", incoming_->model.name));
-    }
-    incoming_.reset();
-  }
-  if (!incoming_) {
+  if (!incoming_ || incoming_->key != key) {
     ASSIGN_OR_RETURN(const auto store, ModelStore::Open(folder_));
     const absl::StatusOr<StoredModel> there = store->Find(model.name);
     if (there.ok() && there->Digest() == model.Digest()) return Wanted{.whole = true};
@@ -174,6 +203,11 @@ absl::StatusOr<Receiver::Wanted> Receiver::Take(const Part& part, const std::ato
           fmt::format("another model {} was sent to it before; remove that first", model.name));
     }
     if (!absl::IsNotFound(there.status())) return there.status();
+    if (incoming_ && clock_->MonotonicMs() - incoming_->heard_ms < kPatienceMs) {
+      return absl::ResourceExhaustedError(
+          fmt::format("model {} is being sent to it; try again later", incoming_->model.name));
+    }
+    incoming_.reset();
     RETURN_IF_ERROR(Begin(store.get(), std::move(model), key));
   }
   absl::Status kept = OpenFile(stop);
@@ -186,6 +220,7 @@ absl::StatusOr<Receiver::Wanted> Receiver::Take(const Part& part, const std::ato
 }
 
 absl::Status Receiver::Remove(const std::string& model) {
+  RETURN_IF_ERROR(CheckModelName(model));
   if (incoming_ && incoming_->model.name == model) incoming_.reset();
   ASSIGN_OR_RETURN(const auto store, ModelStore::Open(folder_));
   return store->Remove(model);

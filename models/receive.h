@@ -23,6 +23,7 @@ class Receiver {
  public:
   static constexpr int64_t kPatienceMs = 30'000;
   static constexpr size_t kMaxUnfinished = 16;
+  static constexpr size_t kMaxModels = 100;
 
   struct Part {
     std::string model;              // what it is called
@@ -68,7 +69,7 @@ class Receiver {
   };
 
   absl::Status Begin(ModelStore* store, StoredModel model, const std::string& key);
-  absl::Status CheckRoom(const ModelStore& store, const StoredModel& model) const;
+  absl::Status CheckRoom(const StoredModel& model, const std::string& key) const;
   // Others may fill it meanwhile.
   absl::Status CheckDisk(uint64_t more_bytes) const;
   absl::Status OpenFile(const std::atomic<bool>& stop);

@@ -35,7 +35,7 @@ class ReceiverTest : public ::testing::Test {
 
   void Inspector(const std::string& script) { ScriptProgram(worker_, script); }
 
-  Receiver Open(std::optional<uint64_t> most_bytes = 1000) {
+  Receiver Open(std::optional<uint64_t> most_bytes = 100'000) {
     return {folder_ / "received", most_bytes, worker_, &clock_};
   }
 
@@ -142,20 +142,20 @@ TEST_F(ReceiverTest, WhatCannotBeHostedIsRefusedAndLeavesNothing) {
 }
 
 TEST_F(ReceiverTest, RoomIsWhatItsOwnerLends) {
-  Receiver receiver = Open(20);
-  ASSERT_TRUE(Send(receiver, "one", {"0123456789"})->whole);
-  const absl::Status full = Send(receiver, "two", {"0123456789X"}).status();
+  Receiver receiver = Open(21'500);  // for two of 10,000 bytes, and what a store adds to them
+  const std::string content(10'000, '0');
+  ASSERT_TRUE(Send(receiver, "one", {content}, 10'000)->whole);
+  const absl::Status full = Send(receiver, "two", {content + std::string(1'000, '1')}).status();
   EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
   EXPECT_THAT(std::string(full.message()),
-              HasSubstr("two has 11 B, and models that are sent here may have 10 B more on disk"));
+              ::testing::ContainsRegex("two has 10.7 KiB, and .* may have 10.* KiB more on disk"));
   EXPECT_TRUE(fs::is_empty(folder_ / "received/.staging"));
-  // What is there of a model counts once.
-  ASSERT_EQ(Send(receiver, "two", {"abcdefghij"}, 4, 1)->offset, 4u);
-
-  EXPECT_FALSE(Send(receiver, "three", {"k"}).ok()) << "another comes";
+  // What is there of a model counts once, and against others.
+  ASSERT_EQ(Send(receiver, "two", {content}, 4'000, 1)->offset, 4'000u);
   clock_.now_ms += Receiver::kPatienceMs;
-  EXPECT_TRUE(absl::IsResourceExhausted(Send(receiver, "three", {"0123456"}).status()));
-  EXPECT_TRUE(Send(receiver, "two", {"abcdefghij"})->whole);
+  const std::string third(7'000, '3');
+  EXPECT_TRUE(absl::IsResourceExhausted(Send(receiver, "three", {third}).status()));
+  EXPECT_TRUE(Send(receiver, "two", {content}, 4'000)->whole);
   // Without a limit a tenth of the disk stays free.
   Receiver::Part large = PartOf("large", {"x"});
   large.files[0].bytes = fs::space(folder_.path()).available;
@@ -178,8 +178,35 @@ TEST_F(ReceiverTest, OtherFilesOfAModelTakeThePlaceOfTheFirst) {
   EXPECT_EQ(bytes, 0u);
 }
 
+// Somebody else's upload under the same name is not lost to one that does not fit.
+TEST_F(ReceiverTest, WhatIsRefusedCostsOthersNothing) {
+  Receiver receiver = Open(20);
+  ASSERT_EQ(Send(receiver, "one", {"0123456789"}, 4, 1)->offset, 4u);
+  clock_.now_ms += Receiver::kPatienceMs;
+  EXPECT_TRUE(absl::IsResourceExhausted(Send(receiver, "one", {std::string(21, 'x')}).status()));
+  EXPECT_EQ(receiver.Take(PartOf("one", {"0123456789"}), never_)->offset, 4u);
+}
+
+// It was committed, found damaged, and counted for nothing.
+TEST_F(ReceiverTest, AModelThatSaysTooMuchOfItselfIsRefused) {
+  Inspector(R"(printf '{"result": {"facts": {"chat_template": "'
+               head -c 2000000 /dev/zero | tr '\0' x
+               echo '"}, "verdict": {"loads": true, "generates": true}}}')");
+  Receiver receiver = Open();
+  EXPECT_TRUE(absl::IsInvalidArgument(Send(receiver, "one", {"text"}).status()));
+  EXPECT_TRUE(fs::is_empty(folder_ / "received/.staging"));
+}
+
+TEST_F(ReceiverTest, WhatIsThereIsToldWhileAnotherComes) {
+  Receiver receiver = Open();
+  ASSERT_TRUE(Send(receiver, "one", {"0123456789"})->whole);
+  ASSERT_EQ(Send(receiver, "two", {"abcdef"}, 4, 1)->offset, 4u);
+  EXPECT_TRUE(receiver.Take(PartOf("one", {"0123456789"}), never_)->whole);
+  EXPECT_TRUE(Send(receiver, "two", {"abcdef"})->whole);
+}
+
 TEST_F(ReceiverTest, NotManyAreBegunAndNotFinished) {
-  Receiver receiver = Open(100'000);
+  Receiver receiver = Open();
   for (size_t i = 0; i < Receiver::kMaxUnfinished; ++i) {
     ASSERT_EQ(Send(receiver, fmt::format("m{}", i), {"0123456789"}, 4, 1)->offset, 4u);
     clock_.now_ms += Receiver::kPatienceMs;

@@ -47,8 +47,16 @@ absl::StatusOr<uint64_t> StagedFile::ReadState() {
     origin_ = state.value("origin", "");
     const std::string sha256 = state.value("sha256", "");
     struct stat info;
-    if (IsSha256(sha256) && stat(path_.c_str(), &info) == 0 &&
-        static_cast<uint64_t>(info.st_size) == state.value("bytes", uint64_t{0})) {
+    const uint64_t bytes = state.value("bytes", uint64_t{0});
+    const auto has = [&](const std::string& path) {
+      return stat(path.c_str(), &info) == 0 && static_cast<uint64_t>(info.st_size) == bytes;
+    };
+    // The state comes before the name.
+    if (IsSha256(sha256) && !has(path_) && has(path_ + ".part") &&
+        std::rename((path_ + ".part").c_str(), path_.c_str()) != 0) {
+      return FileError(path_, "make", errno);
+    }
+    if (IsSha256(sha256) && has(path_)) {
       sha256_ = sha256;
       bytes_ = static_cast<uint64_t>(info.st_size);
       return bytes_;
@@ -129,12 +137,12 @@ absl::StatusOr<StoredFile> StagedFile::Finish(uint64_t expected_bytes,
     return wrong;
   }
   if (fsync(fd_.get()) != 0) return FileError(path_, "write", errno);
-  if (std::rename((path_ + ".part").c_str(), path_.c_str()) != 0) {
-    return FileError(path_, "make", errno);
-  }
   fd_ = UniqueFd();
   sha256_ = std::move(digits);
   RETURN_IF_ERROR(WriteState());
+  if (std::rename((path_ + ".part").c_str(), path_.c_str()) != 0) {
+    return FileError(path_, "make", errno);
+  }
   return file();
 }
 
