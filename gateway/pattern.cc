@@ -244,7 +244,7 @@ class Reader {
     Take();
     if (negated) {
       Ranges out = ranges;
-      out.insert(out.end(), std::begin(kKeptOut), std::end(kKeptOut));
+      for (const Range& kept_out : kKeptOut) out.push_back(kept_out);  // GCC 14 warns of insert()
       if (HasAll(std::move(out))) return Unsupported("a class that leaves no character");
       return fmt::format("[^{}{}]", ClassText(ranges), kNotInJson);
     }
