@@ -152,7 +152,10 @@ void ReadFormat(Fields* fields, std::string_view name, bool flat,
       const absl::StatusOr<std::string> rule =
           SchemaGrammar(*schema, where.PathOf("schema"), &grammar).Build();
       fields->Fail(rule.status());
-      if (rule.ok()) request->set_grammar(grammar.Text(*rule));
+      if (!rule.ok()) return;
+      absl::StatusOr<std::string> text = grammar.Text(*rule, where.PathOf("schema"));
+      fields->Fail(text.status());
+      if (text.ok()) request->set_grammar(*std::move(text));
     }
   }
   fields->Fail(format.Finish());

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "fmt/format.h"
+#include "gateway/api_error.h"
+#include "inference/grammar_cost.h"
 
 namespace corpgrid::gateway {
 namespace {
@@ -70,10 +72,13 @@ std::string Gbnf::Common(const std::string& name) {
   return name;
 }
 
-std::string Gbnf::Text(std::string_view root) const {
+absl::StatusOr<std::string> Gbnf::Text(std::string_view root, std::string_view param) const {
   std::string text = fmt::format("root ::= {}\n", root);
   for (const auto& [name, body] : rules_) text += fmt::format("{} ::= {}\n", name, body);
-  return text;
+  const absl::StatusOr<inference::GrammarCost> cost = inference::CostOf(text);
+  if (cost.ok()) return text;
+  return BadField(
+      param, fmt::format("{} cannot be followed: {}", param, std::string(cost.status().message())));
 }
 
 std::string GbnfLiteral(std::string_view text) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/statusor.h"
 #include "inference/token_filter.h"
 
 namespace corpgrid::gateway {
@@ -33,8 +34,9 @@ class Gbnf {
   // Whether its rules have more than kMaxBytes, so that adding to them is of no use.
   bool IsTooLong() const { return bytes_ > kMaxBytes; }
 
-  // The whole grammar, whose answer is of the rule `root`.
-  std::string Text(std::string_view root) const;
+  // The whole grammar, whose answer is of the rule `root`. Errors: InvalidArgument about `param`,
+  // from which it was made, when it ends nowhere or takes too long to follow.
+  absl::StatusOr<std::string> Text(std::string_view root, std::string_view param) const;
 
  private:
   std::map<std::string, std::string> rules_;

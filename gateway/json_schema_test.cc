@@ -128,6 +128,18 @@ TEST(JsonSchemaTest, WhatIsNotSupportedIsNamed) {
 }
 
 // All that is more than a worker takes is an error, before it has become much more.
+TEST(JsonSchemaTest, AlternativesOfAlternativesHaveABound) {
+  std::string schemas = R"("a15": {"type": "null"})";
+  for (int i = 0; i < 15; ++i) {
+    const std::string next = fmt::format(R"({{"$ref": "#/$defs/a{}"}})", i + 1);
+    schemas += fmt::format(R"(, "a{}": {{"anyOf": [{}, {}, {}]}})", i, next, next, next);
+  }
+  ExpectError(fmt::format(R"({{"$ref": "#/$defs/a0", "$defs": {{{}}}}})", schemas),
+              "schema cannot be followed");
+  ExpectError(R"({"$ref": "#"})", "begins with itself");
+  ExpectError(R"({"anyOf": [{"type": "null"}, {"$ref": "#"}]})", "begins with itself");
+}
+
 TEST(JsonSchemaTest, GrammarsHaveABound) {
   const auto object = [](int names, int letters, const char* more) {
     std::string properties;

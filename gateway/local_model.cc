@@ -23,13 +23,16 @@ constexpr absl::Duration kWatchEvery = absl::Milliseconds(50);
 constexpr int64_t kGraceMs = 5000;
 
 constexpr int kLooksAStatistic = 20;
+constexpr int kMostSilent = 20;  // statistics, one a second or so
 
-// A worker that does not answer in time is at a long step.
-void LookAt(pb::Worker::Stub* stub, worker::AnswerRoom* room) {
+// Whether the worker tells how it is.
+bool LookAt(pb::Worker::Stub* stub, worker::AnswerRoom* room) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
   pb::GetStatsResponse stats;
-  if (stub->GetStats(&context, {}, &stats).ok()) room->Update(stats);
+  if (!stub->GetStats(&context, {}, &stats).ok()) return false;
+  room->Update(stats);
+  return true;
 }
 
 }  // namespace
@@ -125,9 +128,12 @@ absl::Status LocalModel::Load(const std::string& address) {
 std::optional<std::string> LocalModel::Watch(worker::WorkerProcess* worker) {
   const auto stub = pb::Worker::NewStub(rpc::ChannelToWorker(worker->address()));
   std::optional<std::string> ended;
+  int silent = 0;
   for (int looks = 0; !ended && !StopsWithin(kWatchEvery); ++looks) {
-    if (looks % kLooksAStatistic == 0) LookAt(stub.get(), room_.get());
     ended = worker->Ended();
+    if (ended || looks % kLooksAStatistic != 0) continue;
+    silent = LookAt(stub.get(), room_.get()) ? 0 : silent + 1;
+    if (silent == kMostSilent) ended = "does not answer";
   }
   {
     absl::MutexLock lock(&mutex_);

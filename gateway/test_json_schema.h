@@ -17,7 +17,8 @@ inline absl::StatusOr<TestGrammar> GrammarOf(const std::string& schema) {
   const Json json = Json::parse(schema);
   Gbnf grammar;
   ASSIGN_OR_RETURN(const std::string rule, SchemaGrammar(json, "schema", &grammar).Build());
-  return TestGrammar(grammar.Text(rule));
+  ASSIGN_OR_RETURN(const std::string text, grammar.Text(rule, "schema"));
+  return TestGrammar(text);
 }
 
 // That the grammar of a schema takes the good texts, which are JSON, and none of the bad.

@@ -218,12 +218,13 @@ absl::StatusOr<std::string> ToolGrammar(const Tools& tools, const ToolFormat& fo
   const std::string start = std::string(format.begin) + std::string(format.open);
   const std::string after = fmt::format("{} {} {}", rest, more, GbnfLiteral(format.end));
   if (tools.choice == Tools::Choice::kRequired) {
-    return grammar.Text(fmt::format("{} {}", GbnfLiteral(start), after));
+    return grammar.Text(fmt::format("{} {}", GbnfLiteral(start), after), "tools");
   }
   const std::string calls = grammar.Add(
       "calls", fmt::format("{} {}", GbnfLiteral(start.substr(format.marker.size())), after));
   return grammar.Text(format.anywhere ? TextUntil(format.marker, calls, &grammar)
-                                      : TextOrAtStart(format.marker, calls, &grammar));
+                                      : TextOrAtStart(format.marker, calls, &grammar),
+                      "tools");
 }
 
 }  // namespace corpgrid::gateway

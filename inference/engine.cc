@@ -32,9 +32,10 @@ struct Engine::Sequence {
   uint32_t choice = 0;
   std::shared_ptr<const Request> spec;
   std::shared_ptr<Listener> listener;
+  std::shared_ptr<const TokenFilter> filter;  // until it starts, as the sampler has its own then
   Sampler sampler{Sampling{}};
   TextStream text{{}};
-  std::vector<Token> tokens;  // prompt and answer
+  std::vector<Token> tokens;  // prompt and answer; empty until it starts
   uint32_t computed = 0;      // of them, that are in the slot
   uint32_t slot = 0;
   uint32_t max_tokens = 0;
@@ -43,6 +44,7 @@ struct Engine::Sequence {
   bool finished = false;
 
   uint32_t pending() const { return static_cast<uint32_t>(tokens.size()) - computed; }
+  const std::vector<Token>& known() const { return started ? tokens : spec->prompt; }
   bool answering() const { return usage.answer_tokens > 0; }
 };
 
@@ -61,54 +63,17 @@ Engine::Engine(Decoder* decoder, const Vocabulary* vocabulary, const Clock* cloc
 
 Engine::~Engine() { FailAll(absl::CancelledError("the model is unloaded")); }
 
-absl::StatusOr<Engine::Checked> Engine::Check(Request request) const {
-  RETURN_IF_ERROR(request.sampling.Check(decoder_->vocabulary_size()));
-  const uint32_t room = std::min(shape_.cells_per_slot(), shape_.max_sequence);
-  if (request.prompt.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
-  if (request.prompt.size() >= room) {
-    return absl::InvalidArgumentError(
-        fmt::format("the prompt has {} tokens and the answer needs at least one; this model is "
-                    "loaded with a context of {} tokens",
-                    request.prompt.size(), room));
-  }
-  for (const Token token : request.prompt) {
-    if (token >= 0 && static_cast<uint32_t>(token) < decoder_->vocabulary_size()) continue;
-    return absl::InvalidArgumentError(
-        fmt::format("the prompt has the token {}; this model's tokens are 0 to {}", token,
-                    decoder_->vocabulary_size() - 1));
-  }
-  if (request.choices == 0 || request.choices > Request::kMaxChoices) {
-    return absl::InvalidArgumentError(fmt::format("{} choices are asked for; 1 to {} are allowed",
-                                                  request.choices, Request::kMaxChoices));
-  }
-  if (request.stop.size() > Request::kMaxStops) {
-    return absl::InvalidArgumentError(fmt::format("{} stop strings are given; at most {} allowed",
-                                                  request.stop.size(), Request::kMaxStops));
-  }
-  if (!request.grammar.empty() && request.ignore_end) {
-    return absl::InvalidArgumentError("a grammar says where an answer ends: leave ignore_end out");
-  }
-  for (const std::string& stop : request.stop) {
-    if (stop.size() <= Request::kMaxStopBytes) continue;
-    return absl::InvalidArgumentError(fmt::format("a stop string has {} bytes; at most {} allowed",
-                                                  stop.size(), Request::kMaxStopBytes));
-  }
-  Checked checked;
-  checked.filters.resize(request.choices);
-  for (auto& filter : checked.filters) {
-    if (request.grammar.empty()) continue;
-    ASSIGN_OR_RETURN(filter, vocabulary_->MakeFilter(request.grammar, request.show_control));
-  }
-  checked.request = std::make_shared<const Request>(std::move(request));
-  return checked;
-}
-
 absl::Status Engine::Submit(uint64_t id, Checked checked,
                             const std::shared_ptr<Listener>& listener) {
   const std::shared_ptr<const Request>& spec = checked.request;
   if (queue_.size() + spec->choices > kMaxWaiting) {
     return absl::ResourceExhaustedError(
         fmt::format("{} answers wait for this model already; try again later", queue_.size()));
+  }
+  if (const size_t own = queue_.Waiting(spec->client); own + spec->choices > kMaxWaitingOfClient) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} answers of this client wait already, of {} at most; try again later", own,
+                    kMaxWaitingOfClient));
   }
   const auto prompt = static_cast<uint32_t>(spec->prompt.size());
   const uint32_t room = std::min(shape_.cells_per_slot(), shape_.max_sequence) - prompt;
@@ -121,9 +86,9 @@ absl::Status Engine::Submit(uint64_t id, Checked checked,
     sequence->choice = choice;
     sequence->spec = spec;
     sequence->listener = listener;
-    sequence->sampler = Sampler(std::move(sampling), std::move(checked.filters[choice]));
+    sequence->filter = checked.filter;
+    sequence->sampler = Sampler(std::move(sampling));
     sequence->text = TextStream(spec->stop);
-    sequence->tokens = spec->prompt;
     sequence->max_tokens = spec->max_tokens == 0 ? room : std::min(room, spec->max_tokens);
     sequence->usage.prompt_tokens = prompt;
     queue_.Push(spec->client, sequence->age);
@@ -212,24 +177,30 @@ void Engine::Admit() {
 
 bool Engine::CanStart(const Sequence& sequence) const {
   if (!HasPlace()) return false;
-  const uint32_t reusable = cache_.Reusable(sequence.tokens);
+  const std::vector<Token>& known = sequence.known();
+  const uint32_t reusable = cache_.Reusable(known);
   if (shape_.layout == KvShape::Layout::kShared && !running_.empty()) {
     // Every running answer needs a cell for its next token, too.
-    const uint32_t needed = static_cast<uint32_t>(sequence.tokens.size()) - reusable + 1 +
-                            static_cast<uint32_t>(running_.size());
+    const uint32_t needed =
+        static_cast<uint32_t>(known.size()) - reusable + 1 + static_cast<uint32_t>(running_.size());
     if (needed > cache_.RoomWithoutReuse()) return false;
   }
   if (!shape_.reuses_prefixes) return true;
   for (const auto& other : running_) {
     if (other->pending() <= 1) continue;
-    if (CommonPrefix(other->tokens, sequence.tokens) >= reusable + kWorthWaitingFor) return false;
+    if (CommonPrefix(other->tokens, known) >= reusable + kWorthWaitingFor) return false;
   }
   return true;
 }
 
 bool Engine::Start(std::unique_ptr<Sequence> sequence) {
-  const auto taken = cache_.Take(sequence->tokens);
+  const auto taken = cache_.Take(sequence->known());
   if (!taken) return false;
+  if (!sequence->started) {
+    sequence->tokens = sequence->spec->prompt;
+    if (sequence->filter) sequence->sampler.SetFilter(sequence->filter->Clone());
+    sequence->filter.reset();
+  }
   sequence->slot = taken->slot;
   sequence->computed = taken->reused;
   stats_.reused_tokens += taken->reused;
@@ -330,7 +301,10 @@ void Engine::AddToken(Sequence* sequence, std::span<const float> logits) {
     Finished(sequence, Finish::kStop, absl::OkStatus());
     return;
   }
-  sequence->sampler.Accept(token);
+  if (absl::Status status = sequence->sampler.Accept(token); !status.ok()) {
+    Finished(sequence, Finish::kFailed, std::move(status));
+    return;
+  }
   sequence->tokens.push_back(token);
   ++sequence->usage.answer_tokens;
   ++stats_.answer_tokens;
@@ -370,7 +344,7 @@ void Engine::RemoveFinished() {
 const EngineStats& Engine::stats() {
   stats_.running = static_cast<uint32_t>(running_.size());
   stats_.waiting = static_cast<uint32_t>(waiting_.size() + preempted_.size());
-  stats_.used_cells = cache_.used_cells();
+  stats_.used_cells = shape_.cells - cache_.RoomWithoutReuse();
   stats_.all_cells = shape_.cells;
   return stats_;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -24,7 +25,7 @@ namespace corpgrid::inference {
 struct EngineStats {
   uint32_t running = 0;
   uint32_t waiting = 0;
-  uint32_t used_cells = 0;
+  uint32_t used_cells = 0;  // by what runs; what is kept for reuse gives way
   uint32_t all_cells = 0;
   uint64_t steps = 0;
   uint64_t computed_tokens = 0;
@@ -38,7 +39,9 @@ struct EngineStats {
 // at a time; EngineThread makes it one for many.
 class Engine {
  public:
-  static constexpr size_t kMaxWaiting = 4096;  // answers
+  static constexpr size_t kMaxWaiting = 4096;                 // answers
+  static constexpr size_t kMaxWaitingOfClient = 1024;         // so that others find a place
+  static constexpr size_t kMaxHeldBytes = size_t{256} << 20;  // of prompts and grammars
 
   // All must outlive the engine. `threads`: that may compute.
   Engine(Decoder* decoder, const Vocabulary* vocabulary, const Clock* clock, StepBudget budget,
@@ -48,14 +51,14 @@ class Engine {
   // A request that can be computed.
   struct Checked {
     std::shared_ptr<const Request> request;
-    std::vector<std::unique_ptr<TokenFilter>> filters;  // by choice; null without a grammar
+    std::shared_ptr<const TokenFilter> filter;  // of which each choice gets one; null: no grammar
   };
 
-  // Reads nothing that changes: any thread. Errors: InvalidArgument that names what is wrong with
-  // the request.
+  // Any thread. Errors: InvalidArgument that names what is wrong with the request,
+  // ResourceExhausted when requests hold too much memory already.
   absl::StatusOr<Checked> Check(Request request) const;
 
-  // `id` is the caller's. Errors: ResourceExhausted when too many wait.
+  // `id` is the caller's. Errors: ResourceExhausted when too many wait, of all or of its client.
   absl::Status Submit(uint64_t id, Checked checked, const std::shared_ptr<Listener>& listener);
 
   // Ends what is left of a request now. Its listener hears kCancelled.
@@ -103,6 +106,8 @@ class Engine {
   double us_per_prompt_token_ = 0;  // of the last step with a prompt; 0: there was none
   uint64_t ages_ = 0;
   EngineStats stats_;
+  // By requests that are not over; they may end after the engine.
+  const std::shared_ptr<std::atomic<size_t>> held_bytes_ = std::make_shared<std::atomic<size_t>>(0);
 };
 
 }  // namespace corpgrid::inference

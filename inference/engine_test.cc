@@ -317,6 +317,58 @@ TEST_F(EngineTest, AnAnswerIsOfItsGrammarAlsoWhenItHadToGiveWay) {
   EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("leave ignore_end out"));
 }
 
+TEST_F(EngineTest, EachChoiceFollowsTheGrammarByItself) {
+  Start(Streams(2, 64));
+  Request request = Ask(Prompt(1, 8), 50);
+  request.choices = 5;  // of which three wait
+  request.grammar = "ABCABC";
+  const auto heard = Submit(request);
+  Run();
+  for (uint32_t choice = 0; choice < 5; ++choice) EXPECT_EQ(heard->text[choice], "ABCABC");
+}
+
+TEST_F(EngineTest, AGrammarThatIsTooSlowEndsItsAnswerOnly) {
+  Start(Streams(2, 64));
+  Request slow = Ask(Prompt(1, 8), 50);
+  slow.grammar = "AB_A";
+  const auto heard = Submit(slow);
+  const auto other = Submit(Ask(Prompt(2, 8), 50));
+  Run();
+  EXPECT_EQ(heard->ends.at(0).finish, Finish::kFailed);
+  EXPECT_EQ(heard->ends.at(0).status.message(), "too slow");
+  EXPECT_NE(other->ends.at(0).finish, Finish::kFailed);
+}
+
+TEST_F(EngineTest, OneClientLeavesOthersAPlaceToWait) {
+  Start(Streams(1, 64));
+  Request request = Ask(Prompt(1, 8), 2);
+  request.choices = Request::kMaxChoices;
+  for (size_t i = 0; i < Engine::kMaxWaitingOfClient / Request::kMaxChoices; ++i) Submit(request);
+  const auto refused =
+      engine_->Submit(++ids_, *engine_->Check(request), std::make_shared<TestListener>());
+  EXPECT_THAT(refused.message(), HasSubstr("1024 answers of this client wait"));
+  Request other = Ask(Prompt(2, 8), 2);
+  other.client = "another";
+  const auto heard = Submit(other);
+  Run();
+  EXPECT_EQ(heard->ends.at(0).finish, Finish::kLength);
+}
+
+TEST_F(EngineTest, WhatWaitsHasABoundInMemory) {
+  Start(Streams(1, 64));
+  Request request = Ask(Prompt(1, 8), 2);
+  request.grammar = std::string(16 << 20, 'A');  // which counts twice: as a text and as a filter
+  std::vector<Engine::Checked> held;
+  for (size_t i = 0; i < Engine::kMaxHeldBytes / (32 << 20); ++i) {
+    auto checked = engine_->Check(request);
+    if (checked.ok()) held.push_back(*std::move(checked));
+  }
+  EXPECT_EQ(held.size(), 7u);  // their prompts take the rest
+  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("take 224 MiB already"));
+  held.pop_back();
+  EXPECT_TRUE(engine_->Check(request).ok());
+}
+
 TEST_F(EngineTest, AMemoryThatCannotBeCutGoesOnOnlyWhereItEnded) {
   KvShape shape = Streams(2, 200);
   shape.reuses_prefixes = false;

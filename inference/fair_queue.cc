@@ -63,6 +63,11 @@ void FairQueue::Ended(const std::string& client) {
   ForgetIfGone(client);
 }
 
+size_t FairQueue::Waiting(const std::string& client) const {
+  const auto it = clients_.find(client);
+  return it == clients_.end() ? 0 : it->second.waiting.size();
+}
+
 void FairQueue::ForgetIfGone(const std::string& client) {
   const auto it = clients_.find(client);
   if (it->second.waiting.empty() && it->second.running == 0) clients_.erase(it);

@@ -34,6 +34,8 @@ class FairQueue {
   void Ended(const std::string& client);
 
   size_t size() const { return size_; }
+  // Those of one client.
+  size_t Waiting(const std::string& client) const;
 
  private:
   struct Client {

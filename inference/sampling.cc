@@ -90,9 +90,9 @@ absl::Status Sampling::Check(uint32_t vocabulary_size) const {
   return absl::OkStatus();
 }
 
-void Sampler::Accept(Token token) {
-  if (filter_) filter_->Accept(token);
+absl::Status Sampler::Accept(Token token) {
   if (sampling_.presence_penalty != 0 || sampling_.frequency_penalty != 0) ++counts_[token];
+  return filter_ ? filter_->Accept(token) : absl::OkStatus();
 }
 
 std::span<const float> Sampler::Adjust(std::span<const float> logits) {

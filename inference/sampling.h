@@ -49,16 +49,17 @@ struct SampledToken {
 // that an answer that is computed again is the same. One thread at a time.
 class Sampler {
  public:
-  // `filter`: which tokens may come; null: all.
-  explicit Sampler(Sampling sampling, std::unique_ptr<TokenFilter> filter = nullptr)
-      : sampling_(std::move(sampling)), filter_(std::move(filter)) {}
+  explicit Sampler(Sampling sampling) : sampling_(std::move(sampling)) {}
+
+  // Which tokens may come, from the first one on; null: all.
+  void SetFilter(std::unique_ptr<TokenFilter> filter) { filter_ = std::move(filter); }
 
   // `position`: of the token to come, from the start of the answer. Nothing when the filter allows
   // no token.
   std::optional<SampledToken> Sample(std::span<const float> logits, uint32_t position);
 
-  // The answer goes on with `token`.
-  void Accept(Token token);
+  // The answer goes on with `token`. Errors: the filter's.
+  absl::Status Accept(Token token);
 
  private:
   struct Candidate {

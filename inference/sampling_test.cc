@@ -25,11 +25,21 @@ class TestFilter final : public TokenFilter {
       if (!Allows(static_cast<Token>(i))) logits[i] = -std::numeric_limits<float>::infinity();
     }
   }
-  void Accept(Token token) override { ASSERT_TRUE(Allows(token)); }
+  absl::Status Accept(Token) override { return absl::OkStatus(); }
+  std::unique_ptr<TokenFilter> Clone() const override {
+    return std::make_unique<TestFilter>(*this);
+  }
+  size_t bytes() const override { return allowed_.size(); }
 
  private:
   const std::set<Token> allowed_;
 };
+
+Sampler With(const Sampling& sampling, std::set<Token> allowed) {
+  Sampler sampler(sampling);
+  sampler.SetFilter(std::make_unique<TestFilter>(std::move(allowed)));
+  return sampler;
+}
 
 std::map<Token, double> Shares(const Sampling& sampling, int draws = 20000) {
   Sampler sampler(sampling);
@@ -113,15 +123,15 @@ TEST(SamplingTest, BiasAndPenaltiesMoveTheLogits) {
   sampling.logit_bias.clear();
   sampling.presence_penalty = 0.6;
   Sampler presence(sampling);
-  presence.Accept(1);
-  presence.Accept(1);
+  ASSERT_TRUE(presence.Accept(1).ok());
+  ASSERT_TRUE(presence.Accept(1).ok());
   EXPECT_EQ(presence.Sample(kLogits, 0)->chosen.token, 3);
-  presence.Accept(3);  // both are down to 1.4, still above 2's
+  ASSERT_TRUE(presence.Accept(3).ok());  // both are down to 1.4, still above 2's
   EXPECT_EQ(presence.Sample(kLogits, 0)->chosen.token, 1);
   sampling.presence_penalty = 0;
   sampling.frequency_penalty = 0.6;
   Sampler frequency(sampling);
-  for (const Token token : {1, 1, 3, 3}) frequency.Accept(token);
+  for (const Token token : {1, 1, 3, 3}) ASSERT_TRUE(frequency.Accept(token).ok());
   EXPECT_EQ(frequency.Sample(kLogits, 0)->chosen.token, 2);
 }
 
@@ -145,7 +155,7 @@ TEST(SamplingTest, LogprobsAreTheModelsOwn) {
 TEST(SamplingTest, AFilterKeepsTheShareOfWhatItAllows) {
   Sampling sampling;
   sampling.seed = 3;
-  Sampler sampler(sampling, std::make_unique<TestFilter>(std::set<Token>{0, 1, 4}));
+  Sampler sampler = With(sampling, {0, 1, 4});
   std::map<Token, double> shares;
   constexpr int kDraws = 20000;
   for (int i = 0; i < kDraws; ++i) shares[sampler.Sample(kLogits, i)->chosen.token] += 1.0 / kDraws;
@@ -155,10 +165,10 @@ TEST(SamplingTest, AFilterKeepsTheShareOfWhatItAllows) {
     EXPECT_NEAR(shares[token], std::exp(kLogits[token]) / sum, 0.012);
   }
   EXPECT_EQ(shares.size(), 3u);
-  Sampler none(sampling, std::make_unique<TestFilter>(std::set<Token>{}));
+  Sampler none = With(sampling, {});
   EXPECT_FALSE(none.Sample(kLogits, 0));
   sampling.temperature = 0;
-  Sampler greedy(sampling, std::make_unique<TestFilter>(std::set<Token>{0, 2}));
+  Sampler greedy = With(sampling, {0, 2});
   EXPECT_EQ(greedy.Sample(kLogits, 0)->chosen.token, 2);
 }
 

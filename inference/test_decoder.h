@@ -115,7 +115,7 @@ class SlowClock final : public Clock {
   mutable int64_t seconds_ = 0;
 };
 
-// Allows the letters of a text in their order, and then the end.
+// Allows the letters of a text in their order, and then the end; "_" is too slow.
 class TestFilter final : public TokenFilter {
  public:
   explicit TestFilter(std::string text) : text_(std::move(text)) {}
@@ -127,10 +127,15 @@ class TestFilter final : public TokenFilter {
       if (!Allows(static_cast<Token>(i))) logits[i] = -std::numeric_limits<float>::infinity();
     }
   }
-  void Accept(Token token) override {
+  absl::Status Accept(Token token) override {
     CHECK_INVARIANT(Allows(token));
-    ++at_;
+    if (text_[at_++] == '_') return absl::InvalidArgumentError("too slow");
+    return absl::OkStatus();
   }
+  std::unique_ptr<TokenFilter> Clone() const override {
+    return std::make_unique<TestFilter>(*this);
+  }
+  size_t bytes() const override { return text_.size(); }
 
  private:
   const std::string text_;

@@ -3,6 +3,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "base/utf8.h"
 
 namespace corpgrid::inference {
@@ -28,12 +29,21 @@ class TextFilter final : public TokenFilter {
     }
   }
 
-  void Accept(Token token) override {
-    filter_->Accept(token);
+  absl::Status Accept(Token token) override {
+    RETURN_IF_ERROR(filter_->Accept(token));
     const auto fragment = fragments_->bytes.find(token);
     const std::string text = fragment == fragments_->bytes.end() ? "" : begun_ + fragment->second;
     begun_ = Unfinished(text).value_or("");
+    return absl::OkStatus();
   }
+
+  std::unique_ptr<TokenFilter> Clone() const override {
+    auto clone = std::make_unique<TextFilter>(filter_->Clone(), fragments_, with_control_);
+    clone->begun_ = begun_;
+    return clone;
+  }
+
+  size_t bytes() const override { return filter_->bytes(); }
 
  private:
   bool KeepsText(Token token) const {

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "inference/token.h"
 
 namespace corpgrid::inference {
@@ -21,8 +23,15 @@ class TokenFilter {
   // Makes the logits of all that it does not allow minus infinity.
   virtual void Mask(std::span<float> logits) = 0;
 
-  // The answer goes on with `token`, which it allows.
-  virtual void Accept(Token token) = 0;
+  // The answer goes on with `token`, which it allows. Errors: InvalidArgument when there are so
+  // many ways to read the answer that others would have to wait for this one.
+  virtual absl::Status Accept(Token token) = 0;
+
+  // Another one that has come as far. Any thread, while nobody changes this one.
+  virtual std::unique_ptr<TokenFilter> Clone() const = 0;
+
+  // About what it takes in memory.
+  virtual size_t bytes() const = 0;
 };
 
 // Any JSON object, in the notation that filters are made of (GBNF), with little space in it: a

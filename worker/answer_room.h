@@ -24,8 +24,9 @@ class AnswerRoom {
     free_ = all_ / cells * (cells - std::min<uint64_t>(cells, stats.used_cells()));
   }
 
-  void Tell(resources::ResourceManager::Request* request) const {
-    request->estimated_bytes = each_;
+  // Of a request for so many answers.
+  void Tell(uint32_t answers, resources::ResourceManager::Request* request) const {
+    request->estimated_bytes = std::min<uint64_t>(all_, each_ * std::max(1u, answers));
     request->available_bytes = free_;
   }
 

@@ -23,6 +23,10 @@ grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context,
   return reactor;
 }
 
+// Whoever asks how the worker is then starts another one. Prompts are cut so that steps take a
+// second or so; the first one of a large model on a slow machine may take minutes.
+constexpr int64_t kMostStepMs = 600'000;
+
 // Where a request gives no seed.
 uint64_t SomeSeed() {
   std::random_device device;
@@ -173,7 +177,14 @@ grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* c
     if (request->memory_limit_bytes() > 0) memory.limit_bytes = request->memory_limit_bytes();
     response->set_embedder_bytes(memory.bytes);
   }
-  if (loaded.ok() && (*loaded)->engine) Fill((*loaded)->engine->stats(), response);
+  if (loaded.ok() && (*loaded)->engine) {
+    const int64_t step_ms = (*loaded)->engine->StepMs();
+    if (step_ms > kMostStepMs) {
+      return FinishNow(context, absl::UnavailableError(fmt::format(
+                                    "the engine has been at one step for {} s", step_ms / 1000)));
+    }
+    Fill((*loaded)->engine->stats(), response);
+  }
   if (loaded.ok() && (*loaded)->embedder) {
     response->set_embedded_texts((*loaded)->embedder->embedded());
     const auto calls = static_cast<uint32_t>((*loaded)->embedder->calls());

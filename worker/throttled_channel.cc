@@ -21,12 +21,6 @@ using resources::Throttle;
 
 constexpr int64_t kLongestWaitUs = 60'000'000;
 
-template <typename Message>
-std::string RequestId(const std::string& request) {
-  Message message;
-  return message.ParseFromString(request) ? message.request_id() : "";
-}
-
 // A call that has to wait for its turn.
 class WaitingCall : public std::enable_shared_from_this<WaitingCall> {
  public:
@@ -121,15 +115,21 @@ class ThrottledChannel final : public rpc::WorkerChannel {
                                          std::shared_ptr<rpc::CallListener> listener) override {
     ResourceManager::Request asked;
     asked.kind = ResourceManager::Kind::kModel;
+    uint32_t answers = 1;
     if (method == "Generate") {
-      asked.id = RequestId<pb::GenerateRequest>(request);
+      pb::GenerateRequest message;
+      message.ParseFromString(request);
+      asked.id = message.request_id();
+      answers = message.choices();
     } else if (method == "Embed") {
-      asked.id = RequestId<pb::EmbedRequest>(request);
+      pb::EmbedRequest message;
+      message.ParseFromString(request);
+      asked.id = message.request_id();
       listener = std::make_shared<RefusalListener>(resources_, asked.id, std::move(listener));
     } else {
       return channel_->Start(method, request, std::move(listener));
     }
-    room_->Tell(&asked);
+    room_->Tell(answers, &asked);
     const Throttle::Slot slot = resources_->Reserve(asked);
     if (slot.wait_us == 0) {
       resources_->Began(asked, slot);

@@ -6,15 +6,21 @@
 #include <cmath>
 #include <vector>
 
+#include "base/cpu_time.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "inference/grammar_cost.h"
 
 namespace corpgrid::inference {
 namespace {
 
+// Of processor time for one token. Usual grammars take microseconds; where the ways to read a text
+// double with each bracket, the next tokens would take seconds, hours and days.
+constexpr int64_t kMostAcceptUs = 100'000;
+
 class GrammarFilter final : public TokenFilter {
  public:
-  explicit GrammarFilter(llama_sampler* sampler) : sampler_(sampler) {}
+  GrammarFilter(llama_sampler* sampler, size_t bytes) : sampler_(sampler), bytes_(bytes) {}
   GrammarFilter(const GrammarFilter&) = delete;
   ~GrammarFilter() override { llama_sampler_free(sampler_); }
 
@@ -35,10 +41,24 @@ class GrammarFilter final : public TokenFilter {
     for (size_t i = 0; i < array.size; ++i) logits[array.data[i].id] = array.data[i].logit;
   }
 
-  void Accept(Token token) override { llama_sampler_accept(sampler_, token); }
+  absl::Status Accept(Token token) override {
+    const int64_t began_us = ThreadCpuUs();
+    llama_sampler_accept(sampler_, token);
+    if (ThreadCpuUs() - began_us < kMostAcceptUs) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "there are too many ways to read this answer by its grammar or schema: alternatives that "
+        "begin alike are nested too deep");
+  }
+
+  std::unique_ptr<TokenFilter> Clone() const override {
+    return std::make_unique<GrammarFilter>(llama_sampler_clone(sampler_), bytes_);
+  }
+
+  size_t bytes() const override { return bytes_; }
 
  private:
   llama_sampler* const sampler_;
+  const size_t bytes_;
   std::vector<llama_token_data> candidates_;
 };
 
@@ -64,6 +84,7 @@ absl::Status CheckSize(const std::string& grammar) {
 absl::StatusOr<std::unique_ptr<TokenFilter>> MakeGrammarFilter(const llama_vocab* vocabulary,
                                                                const std::string& grammar) {
   RETURN_IF_ERROR(CheckSize(grammar));
+  ASSIGN_OR_RETURN(const GrammarCost cost, CostOf(grammar));
   llama_sampler* sampler = nullptr;
   try {
     sampler = llama_sampler_init_grammar(vocabulary, grammar.c_str(), "root");
@@ -74,7 +95,7 @@ absl::StatusOr<std::unique_ptr<TokenFilter>> MakeGrammarFilter(const llama_vocab
     return absl::InvalidArgumentError(
         "the grammar is not valid GBNF, or has no rule \"root\" that ends");
   }
-  return std::make_unique<GrammarFilter>(sampler);
+  return std::make_unique<GrammarFilter>(sampler, cost.bytes);
 }
 
 }  // namespace corpgrid::inference

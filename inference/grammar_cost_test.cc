@@ -1,0 +1,72 @@
+#include "inference/grammar_cost.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "fmt/format.h"
+#include "inference/token_filter.h"
+
+namespace corpgrid::inference {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string ErrorOf(const std::string& grammar) {
+  return std::string(CostOf(grammar).status().message());
+}
+
+// Rules of `width` times the next one.
+std::string Nested(int depth, int width) {
+  std::string grammar = "root ::= a0\n";
+  for (int i = 0; i < depth; ++i) {
+    grammar += fmt::format("a{} ::= a{}", i, i + 1);
+    for (int n = 1; n < width; ++n) grammar += fmt::format(" | a{}", i + 1);
+    grammar += "\n";
+  }
+  return grammar + fmt::format("a{} ::= \"x\"\n", depth);
+}
+
+TEST(GrammarCostTest, AlternativesWithinAlternativesMultiply) {
+  EXPECT_LT(CostOf(Nested(3, 4))->beginnings, 300);
+  EXPECT_THAT(ErrorOf(Nested(15, 8)), HasSubstr("more than 4096 ways to begin"));
+  EXPECT_THAT(ErrorOf(Nested(60, 2)), HasSubstr("more than 4096 ways to begin"));
+  // Behind what may be empty, too, and in the middle of a text.
+  EXPECT_FALSE(CostOf(Nested(15, 8) + "b ::= \"y\" \"z\"? [a]* a0").ok());
+  EXPECT_THAT(ErrorOf("root ::= \"a\" b\nb ::= ( \"x\"? ){0,500} \"c\""), HasSubstr("rule b"));
+}
+
+TEST(GrammarCostTest, UsualGrammarsPass) {
+  EXPECT_TRUE(CostOf(kJsonGrammar).ok()) << CostOf(kJsonGrammar).status();
+  std::string names = "root ::= \"0\"";
+  for (int i = 1; i < 2000; ++i) names += fmt::format(" | \"{}\"", i);
+  EXPECT_TRUE(CostOf(names).ok()) << CostOf(names).status();
+  EXPECT_TRUE(CostOf("root ::= [a-z]{0,2000} # \"( [\n").ok());
+  EXPECT_TRUE(CostOf("root ::= \"[\" root \"]\" | ( \"a\"? )* \"b\"").ok());
+  EXPECT_TRUE(CostOf("root ::= ( [^\"\\\\\\]] | \"\\\\\" .\n | \"x\" )+").ok());
+}
+
+TEST(GrammarCostTest, WhatBeginsWithItselfHasNoEnd) {
+  EXPECT_THAT(ErrorOf("root ::= root \"a\""), HasSubstr("rule root begins with itself"));
+  EXPECT_THAT(ErrorOf("root ::= \"a\"? b\nb ::= ( root )"), HasSubstr("begins with itself"));
+  std::string chain = "root ::= a0\n";
+  for (int i = 0; i < 3000; ++i) chain += fmt::format("a{} ::= a{}\n", i, i + 1);
+  EXPECT_THAT(ErrorOf(chain), HasSubstr("more than 1000 rules"));
+}
+
+TEST(GrammarCostTest, RepetitionsTakeMemory) {
+  EXPECT_LT(CostOf("root ::= [a-z]*")->bytes, 1000u);
+  EXPECT_GT(CostOf("root ::= [a-z]{0,2000}")->bytes, 100'000u);
+  EXPECT_GT(CostOf("root ::= [a-z]{2000,} [a-z]{2000}")->bytes, 200'000u);
+}
+
+TEST(GrammarCostTest, WhatIsNoGrammarIsLeftToTheLibrary) {
+  for (const char* text : {"", "root", "root ::= (", "::=", "root ::= \"", "root ::= [\\", "| )",
+                           "root ::= \"a\"{", "root ::= \"a\"{9,", ")))", "root ::= <", "\\"}) {
+    EXPECT_TRUE(CostOf(text).ok()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace corpgrid::inference
