@@ -154,6 +154,7 @@ absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const s
   request.set_path(file);
   request.set_sequences(options_.order.settings().sequences());
   request.set_context(options_.order.settings().context());
+  request.set_shared_memory(options_.order.settings().shared_memory());
   request.set_memory_limit_bytes(LimitBytes());
   request.set_gpu_percent(options_.gpu_percent);
   pb::LoadResponse response;

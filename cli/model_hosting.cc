@@ -33,6 +33,7 @@ struct LoadArguments {
   uint32_t replicas = 1;
   uint32_t sequences = 0;
   uint32_t context = 0;
+  bool shared_memory = false;
   bool no_wait = false;
 };
 
@@ -89,6 +90,7 @@ Json ToJson(const v1::LoadedModel& model) {
           {"replicas_wanted", settings.replicas()},
           {"sequences", settings.sequences()},
           {"context", settings.context()},
+          {"shared_memory", settings.shared_memory()},
           {"type", settings.type()},
           {"idle_unload_ms", settings.idle_unload_ms()},
           {"asleep", model.asleep()},
@@ -224,6 +226,13 @@ absl::StatusOr<v1::LoadedModel> WaitUntilReady(Client* client, const std::string
       fmt::format("model {} is still being loaded; corpgrid model ps shows it", name));
 }
 
+// The option that an older scheduler does not know; empty when it took all of them.
+std::string_view Ignored(const LoadArguments& asked, const v1::HostedSettings& hosted) {
+  if (!asked.type.empty() && hosted.type().empty()) return "--type";
+  if (asked.shared_memory && !hosted.shared_memory()) return "--shared-memory";
+  return "";
+}
+
 absl::Status Load(const Common& common, const LoadArguments& arguments) {
   v1::LoadModelRequest request;
   request.set_name(arguments.name);
@@ -239,6 +248,7 @@ absl::Status Load(const Common& common, const LoadArguments& arguments) {
   settings->set_replicas(arguments.replicas);
   settings->set_sequences(arguments.sequences);
   settings->set_context(arguments.context);
+  settings->set_shared_memory(arguments.shared_memory);
   settings->set_type(arguments.type);
   if (!arguments.idle_unload.empty()) {
     ASSIGN_OR_RETURN(const int64_t idle_ms, ParseDurationMs(arguments.idle_unload));
@@ -250,9 +260,9 @@ absl::Status Load(const Common& common, const LoadArguments& arguments) {
   if (!arguments.no_wait) {
     if (!common.json) Say(fmt::format("loading {}", arguments.name));
     ASSIGN_OR_RETURN(model, WaitUntilReady(client.get(), arguments.name));
-    if (!arguments.type.empty() && model.settings().type().empty()) {
+    if (const std::string_view option = Ignored(arguments, model.settings()); !option.empty()) {
       return absl::UnimplementedError(fmt::format(
-          "the scheduler is too old for --type: {} is loaded as it is", arguments.name));
+          "the scheduler is too old for {}: {} is loaded without it", option, arguments.name));
     }
   }
   if (common.json) {
@@ -300,6 +310,9 @@ void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
   load->add_option("--sequences", arguments->sequences,
                    "Answers that each replica computes at once (default: 16)")
       ->type_name("N");
+  load->add_flag("--shared-memory", arguments->shared_memory,
+                 "The context is that of all sequences together: a few long ones or many short "
+                 "ones; where it runs out, the youngest waits");
   load->add_option("--type", arguments->type,
                    "Of its weights, as Q4_K_M: each device makes them so before it loads it, for "
                    "minutes, once (default: as they are)")

@@ -35,7 +35,7 @@ bool IsType(const std::string& type) {
 // Whether a worker that was loaded as the one says is what the other asks for.
 bool IsOneWorker(const ModelRow& a, const ModelRow& b) {
   return a.digest == b.digest && a.sequences == b.sequences && a.context == b.context &&
-         a.type == b.type;
+         a.shared_memory == b.shared_memory && a.type == b.type;
 }
 
 const HeldModel* FindHeld(const HostReport& report, const std::string& name) {

@@ -351,10 +351,18 @@ TEST_F(HostingTest, AChangeIsLoadedWhereItIs) {
   EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kLoading);
   Report(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 2));
   EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kReady);
+  // So is who has the context: each sequence of its worker, or all together.
+  ASSERT_TRUE(Load({.name = "chat", .context = 2048, .shared_memory = true}).ok());
+  const HostOrders shared = Orders(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 2));
+  EXPECT_EQ(shared.models.at(0).version, 3u);
+  EXPECT_TRUE(shared.models.at(0).shared_memory);
+  ASSERT_TRUE(Load({.name = "chat", .context = 2048}).ok());
+  EXPECT_EQ(View().row.version, 4u);
+  Report(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 4));
   // How many of it there are and how long they live changes none of them.
   ASSERT_TRUE(Load({.name = "chat", .replicas = 2, .context = 2048, .idle_ms = 1000}).ok());
-  EXPECT_EQ(Orders(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 2)).models.at(0).version,
-            2u);
+  EXPECT_EQ(Orders(Hosting(Holder(ann, kGiB), ReplicaState::kReady, "", 4)).models.at(0).version,
+            4u);
   EXPECT_EQ(View().replicas.at(0).hosted.state, ReplicaState::kReady);
   ASSERT_TRUE(Load({.name = "chat", .context = 2048}).ok());
   // The same again changes nothing.

@@ -106,7 +106,8 @@ struct ModelRow {
   uint32_t replicas = 1;    // on as many devices
   // Of each replica; 0: what the worker thinks best.
   uint32_t sequences = 0;
-  uint32_t context = 0;   // tokens of each sequence
+  uint32_t context = 0;  // tokens of each sequence; of all together where memory is shared
+  bool shared_memory = false;
   std::string type = "";  // of its weights, "Q4_K_M"; empty: as its files have them
   int64_t idle_ms = 0;    // without a request, until it is unloaded; 0: never
   bool removed = false;

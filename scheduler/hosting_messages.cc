@@ -63,6 +63,7 @@ void ToMessage(const core::ModelRow& row, pb::HostedSettings* out) {
   out->set_context(row.context);
   out->set_idle_unload_ms(static_cast<uint64_t>(row.idle_ms));
   out->set_type(row.type);
+  out->set_shared_memory(row.shared_memory);
 }
 
 }  // namespace
@@ -122,6 +123,7 @@ core::ModelRow ToRow(const pb::LoadModelRequest& request) {
           .replicas = settings.replicas() == 0 ? 1 : settings.replicas(),
           .sequences = settings.sequences(),
           .context = settings.context(),
+          .shared_memory = settings.shared_memory(),
           .type = settings.type(),
           .idle_ms = static_cast<int64_t>(std::min(settings.idle_unload_ms(), kMaxMs))};
 }

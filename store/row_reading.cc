@@ -157,6 +157,7 @@ absl::Status Read(const Columns& columns, core::ModelRow* row) {
   row->idle_ms = read.Signed();
   row->removed = read.Signed() != 0;
   row->type = read.Text();
+  row->shared_memory = read.Signed() != 0;
   return read.status();
 }
 

@@ -258,6 +258,11 @@ constexpr std::string_view kModelTypes = R"sql(
 ALTER TABLE models ADD COLUMN type TEXT NOT NULL DEFAULT '';
 )sql";
 
+// Programs from before give each sequence a memory of its own.
+constexpr std::string_view kSharedMemory = R"sql(
+ALTER TABLE models ADD COLUMN shared_memory SMALLINT NOT NULL DEFAULT 0;
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kFirst},
     Migration{.version = 4, .sql = kCheckpoints},
@@ -272,7 +277,8 @@ constexpr std::array kMigrations = {
     Migration{.version = 15, .sql = kPlacement},
     Migration{.version = 16, .sql = kProtocols},
     Migration{.version = 17, .sql = kModels, .oldest_reader = 16},
-    Migration{.version = 18, .sql = kModelTypes, .oldest_reader = 16}};
+    Migration{.version = 18, .sql = kModelTypes, .oldest_reader = 16},
+    Migration{.version = 19, .sql = kSharedMemory, .oldest_reader = 16}};
 
 }  // namespace
 

@@ -70,7 +70,9 @@ template <>
 inline constexpr Table kTable<core::ModelRow> = {
     .name = "models",
     .key = "name",
-    .columns = "name, version, digest, replicas, sequences, context, idle_ms, removed, type"};
+    .columns =
+        "name, version, digest, replicas, sequences, context, idle_ms, removed, type, "
+        "shared_memory"};
 
 // A job without its progress, which is a table of its own.
 template <>

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from grid import BIN, descendants, main, wait
-from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest, counts
+from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest, counts, in_parallel
 
 WORKER = BIN / "corpgrid-worker"
 SCRIPTS = pathlib.Path(__file__).resolve().parent / "openai_conformance"
@@ -191,6 +191,27 @@ class HostingTest(HostingGridTest):
         out = self.ask(model="tiny", generate={"text": "a", "ignore_end": True, "max_tokens": 700})
         ends = [e for line in out.communicate(timeout=120)[0].splitlines() for e in json.loads(line)["ends"]]
         self.assertEqual([e["answer_tokens"] for e in ends], [700])
+
+    def test_shared_memory_that_runs_out(self):
+        """The youngest gives way and goes on later: all get all of their answer."""
+        of_its_own = self.load(context=1000)
+        self.assertFalse(of_its_own["shared_memory"])
+        shared = self.load("--shared-memory", context=1000)
+        self.assertTrue(shared["shared_memory"])
+        self.assertLess(shared["replicas"][0]["needs_bytes"], of_its_own["replicas"][0]["needs_bytes"])
+
+        def ask(number):
+            asked = self.ask(model="tiny", generate={"text": f"long {number}", "ignore_end": True, "max_tokens": 600})
+            out, err = asked.communicate(timeout=120)
+            self.assertEqual(err, "")
+            ends = [e for line in out.splitlines() for e in json.loads(line)["ends"]]
+            self.assertEqual([e["answer_tokens"] for e in ends], [600])
+
+        in_parallel(4, ask)
+        (pid,) = self.worker_pids()
+        socket = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2]
+        stats = subprocess.run([BIN / "worker_client", socket, "GetStats", "{}"], check=True, capture_output=True).stdout
+        self.assertGreater(int(json.loads(stats)["preemptions"]), 0)
 
     def gateway(self):
         gateway = GridGateway(self.grid.data, "tiny")

@@ -35,9 +35,20 @@ inference::DecoderOptions OptionsOf(const pb::LoadRequest& request) {
           .full_precision = request.full_precision()};
 }
 
-std::string HowToNeedLess(uint64_t sequences) {
-  return sequences > 1 ? "load it with fewer sequences or a shorter context"
-                       : "load it with a shorter context";
+bool IsShared(const inference::DecoderOptions& options) {
+  return options.layout == inference::KvShape::Layout::kShared;
+}
+
+std::string HowToNeedLess(const inference::DecoderOptions& options) {
+  return options.slots > 1 && !IsShared(options)
+             ? "load it with fewer sequences or a shorter context"
+             : "load it with a shorter context";
+}
+
+std::string TokensOf(const inference::DecoderOptions& options) {
+  return IsShared(options)
+             ? fmt::format("{} tokens of all sequences together", options.context)
+             : fmt::format("{} sequences of {} tokens", options.slots, options.context);
 }
 
 absl::Status TooLittleMemory(absl::Status status, uint64_t needs_bytes, uint64_t free_bytes) {
@@ -51,14 +62,12 @@ absl::Status TooLittleMemory(absl::Status status, uint64_t needs_bytes, uint64_t
 // what cannot fit must not take the machine's memory to say so.
 absl::Status CheckTokens(const inference::DecoderOptions& options) {
   constexpr uint64_t kBytesPerToken = 48, kMostBytes = 2ull << 30;
-  const bool shared = options.layout == inference::KvShape::Layout::kShared;
-  const uint64_t sequences = shared ? 1 : std::max(1u, options.slots);
+  const uint64_t sequences = IsShared(options) ? 1 : std::max(1u, options.slots);
   if (options.context <= kMostBytes / kBytesPerToken / sequences) return absl::OkStatus();
-  return TooLittleMemory(
-      absl::ResourceExhaustedError(fmt::format(
-          "{} sequences of {} tokens are more than the library can keep account of in {}; {}",
-          sequences, options.context, FormatBytes(kMostBytes), HowToNeedLess(sequences))),
-      sequences * options.context * kBytesPerToken, kMostBytes);
+  return TooLittleMemory(absl::ResourceExhaustedError(fmt::format(
+                             "{} are more than the library can keep account of in {}; {}",
+                             TokensOf(options), FormatBytes(kMostBytes), HowToNeedLess(options))),
+                         sequences * options.context * kBytesPerToken, kMostBytes);
 }
 
 bool Fits(const pb::LoadRequest& request, const inference::MemoryEstimate& estimate) {
@@ -71,12 +80,10 @@ absl::Status CheckFits(const pb::LoadRequest& request, const inference::DecoderO
   if (Fits(request, estimate)) return absl::OkStatus();
   return TooLittleMemory(
       absl::ResourceExhaustedError(fmt::format(
-          "{} needs about {} ({} of weights, {} for {} sequences of {} tokens, {} to compute), and "
-          "{} are allowed; {}",
+          "{} needs about {} ({} of weights, {} for {}, {} to compute), and {} are allowed; {}",
           request.path(), FormatBytes(estimate.total_bytes()), FormatBytes(estimate.weight_bytes),
-          FormatBytes(estimate.kv_bytes), options.slots, options.context,
-          FormatBytes(estimate.compute_bytes), FormatBytes(request.memory_limit_bytes()),
-          HowToNeedLess(options.slots))),
+          FormatBytes(estimate.kv_bytes), TokensOf(options), FormatBytes(estimate.compute_bytes),
+          FormatBytes(request.memory_limit_bytes()), HowToNeedLess(options))),
       estimate.machine_bytes(), request.memory_limit_bytes());
 }
 
