@@ -26,6 +26,8 @@ using Stream = grpc::ClientReaderWriterInterface<pb::RelayUp, pb::RelayDown>;
 constexpr int64_t kReportDeadlineMs = 10'000;
 // One that the stream would not take would end everybody's calls.
 constexpr size_t kMaxAnswerBytes = rpc::kMaxMessageBytes - 4096;
+// Of answers that the stream has not taken yet; as the scheduler has it for those down to clients.
+constexpr size_t kMaxWaitingBytes = size_t{64} << 20;
 constexpr int64_t kOldSchedulerMs = 60'000;  // between questions to one that hosts no models
 
 // What one stream's calls send up, written by a thread of its own so that no worker's answer waits
@@ -34,7 +36,14 @@ class Outbox {
  public:
   void Put(pb::RelayUp up) {
     const absl::MutexLock lock(&mutex_);
-    if (!closed_) waiting_.push_back(std::move(up));
+    if (closed_) return;
+    bytes_ += up.response().size();
+    waiting_.push_back(std::move(up));
+  }
+
+  bool IsFull() const {
+    const absl::MutexLock lock(&mutex_);
+    return bytes_ > kMaxWaitingBytes;
   }
 
   void Close() {
@@ -52,6 +61,7 @@ class Outbox {
         if (closed_) return;
         up = std::move(waiting_.front());
         waiting_.pop_front();
+        bytes_ -= up.response().size();
       }
       if (!stream->Write(up)) return;
     }
@@ -62,8 +72,9 @@ class Outbox {
     return closed_ || !waiting_.empty();
   }
 
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::deque<pb::RelayUp> waiting_ ABSL_GUARDED_BY(mutex_);
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of responses in it
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
@@ -89,6 +100,10 @@ class Answers final : public rpc::CallListener {
           fmt::format("the answer has {}, more than the {} that are "
                       "passed on",
                       FormatBytes(response.size()), FormatBytes(kMaxAnswerBytes))));
+      return;
+    }
+    if (outbox_->IsFull()) {
+      OnEnd(absl::ResourceExhaustedError("the device makes answers faster than it can send them"));
       return;
     }
     pb::RelayUp up;

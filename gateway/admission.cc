@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/match.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
 #include "gateway/api_error.h"
@@ -10,7 +11,7 @@
 namespace corpgrid::gateway {
 namespace {
 
-constexpr std::string_view kScheme = "Bearer ";
+constexpr absl::string_view kScheme = "Bearer ";
 
 }  // namespace
 
@@ -22,7 +23,8 @@ absl::Status Admission::Ticket::CheckModel(std::string_view model) const {
 }
 
 absl::StatusOr<ApiKey> Admission::FindKey(std::string_view authorization) const {
-  if (!authorization.starts_with(kScheme)) {
+  // Schemes have no case (RFC 9110, 11.1).
+  if (!absl::StartsWithIgnoreCase({authorization.data(), authorization.size()}, kScheme)) {
     return ApiError(absl::StatusCode::kUnauthenticated,
                     "no API key is given; send the header \"Authorization: Bearer KEY\"", "",
                     "missing_api_key");

@@ -44,6 +44,14 @@ TEST_F(AdmissionTest, LetsNobodyInWithoutAKnownKey) {
   }
 }
 
+TEST_F(AdmissionTest, TheSchemeHasNoCase) {
+  ASSERT_TRUE(Enter({}).ok());
+  for (const std::string scheme : {"bearer ", "BEARER ", "bEaReR "}) {
+    EXPECT_TRUE(admission_->Enter(scheme + secret_).ok()) << scheme;
+    EXPECT_FALSE(admission_->Enter(scheme + NewApiKey()).ok()) << scheme;
+  }
+}
+
 TEST_F(AdmissionTest, KeysHaveModelsAndAnEnd) {
   ApiKey key;
   key.models = {"a", "b"};

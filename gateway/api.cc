@@ -48,7 +48,9 @@ std::optional<http::Response> Api::TurnAway(const http::Request& head) const {
 }
 
 void Api::AddRoutes(http::Router* router) {
-  router->Add("GET", kHealth, [this](http::Exchange& exchange) { return Health(&exchange); });
+  for (const char* method : {"GET", "HEAD"}) {  // load balancers ask with either
+    router->Add(method, kHealth, [this](http::Exchange& exchange) { return Health(&exchange); });
+  }
   Add(router, "GET", "/v1/models", &Api::ListModels);
   Add(router, "GET", "/v1/models/{name}", &Api::ShowModel);
   Add(router, "POST", "/v1/chat/completions", &Api::Chat);
@@ -145,9 +147,9 @@ Task<absl::Status> Api::Tokenize(http::Exchange* exchange, Admission::Ticket* ti
   request.set_special(fields.Bool("special", false));
   CO_RETURN_IF_ERROR(fields.Finish());
   CO_ASSIGN_OR_RETURN(const Model model, FindModel(name, *ticket));
-  CO_ASSIGN_OR_RETURN(
-      const pb::TokenizeResponse response,
-      co_await CallWorker<pb::TokenizeResponse>(model.channel, "Tokenize", std::move(request)));
+  CO_ASSIGN_OR_RETURN(const pb::TokenizeResponse response,
+                      co_await CallWorker<pb::TokenizeResponse>(model.channel, "Tokenize",
+                                                                std::move(request), kShortCall));
   Json tokens = Json::array();
   for (const int32_t token : response.tokens()) tokens.push_back(token);
   Json answer = {{"object", "list"}, {"count", response.tokens_size()}};

@@ -64,6 +64,7 @@ Task<absl::Status> SendWhole(http::Exchange* exchange, const ChatRequest* reques
                         co_await stream->Next());
     if (!response) break;
     usage->Add(*response);
+    if (request->logprobs) CO_RETURN_IF_ERROR(usage->CheckLogprobs());
     for (const ChatDeltas::Delta& delta : deltas->Read(*response)) choices.Add(delta);
   }
   Json body = *envelope;
@@ -88,9 +89,9 @@ Task<absl::StatusOr<const ToolFormat*>> Api::Prepare(const Model* model, ChatReq
   pb::RenderChatRequest render;
   render.set_messages(request->messages);
   render.set_tools(request->tools.json);
-  CO_ASSIGN_OR_RETURN(
-      const pb::RenderChatResponse rendered,
-      co_await CallWorker<pb::RenderChatResponse>(model->channel, "RenderChat", std::move(render)));
+  CO_ASSIGN_OR_RETURN(const pb::RenderChatResponse rendered,
+                      co_await CallWorker<pb::RenderChatResponse>(model->channel, "RenderChat",
+                                                                  std::move(render), kShortCall));
   CO_RETURN_IF_ERROR(co_await SetPrompt(*model, rendered.text(), /*special=*/true, "messages",
                                         &request->generate));
   request->generate.set_client(std::move(client));
@@ -109,7 +110,8 @@ Task<absl::Status> Api::Chat(http::Exchange* exchange, Admission::Ticket* ticket
   request.generate.set_request_id(id);
   const Json envelope = Envelope(id, request.stream ? "chat.completion.chunk" : "chat.completion",
                                  NowSeconds(), request.model);
-  ChatDeltas deltas(request.generate.choices(), format, request.logprobs, id);
+  ChatDeltas deltas(request.generate.choices(), format, request.tools.must_call(), request.logprobs,
+                    id);
   const auto strand = co_await boost::asio::this_coro::executor;
   GenerateStream stream(strand, model.channel.get(), "Generate", request.generate);
   if (request.stream) {

@@ -1,18 +1,37 @@
 #include "gateway/chat_deltas.h"
 
+#include <string_view>
 #include <utility>
 
-#include "fmt/format.h"
+#include "absl/hash/hash.h"
 #include "gateway/generation.h"
 
 namespace corpgrid::gateway {
 
 namespace pb = corpgrid::v1;
 
-ChatDeltas::ChatDeltas(uint32_t choices, const ToolFormat* format, bool logprobs, std::string id)
+namespace {
+
+// Mistral's templates refuse a call whose id is not of nine letters and digits.
+std::string CallId(const std::string& answer, uint32_t choice, size_t call) {
+  constexpr std::string_view kDigits =
+      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  uint64_t rest = absl::HashOf(answer, choice, call);
+  std::string id(9, '0');
+  for (char& digit : id) {
+    digit = kDigits[rest % kDigits.size()];
+    rest /= kDigits.size();
+  }
+  return id;
+}
+
+}  // namespace
+
+ChatDeltas::ChatDeltas(uint32_t choices, const ToolFormat* format, bool must_call, bool logprobs,
+                       std::string id)
     : logprobs_(logprobs), id_(std::move(id)) {
   if (format == nullptr) return;
-  for (uint32_t i = 0; i < choices; ++i) readers_.emplace_back(*format);
+  for (uint32_t i = 0; i < choices; ++i) readers_.emplace_back(*format, must_call);
 }
 
 void ChatDeltas::Add(uint32_t choice, const std::vector<ToolCallReader::Part>& parts,
@@ -26,7 +45,7 @@ void ChatDeltas::Add(uint32_t choice, const std::vector<ToolCallReader::Part>& p
         deltas->push_back(std::move(delta));
         continue;
       case ToolCallReader::Part::Kind::kName:
-        call["id"] = fmt::format("call_{}_{}_{}", id_, choice, part.call);
+        call["id"] = CallId(id_, choice, part.call);
         call["type"] = "function";
         call["function"] = {{"name", part.text}, {"arguments", ""}};
         break;
@@ -66,7 +85,10 @@ std::vector<ChatDeltas::Delta> ChatDeltas::Read(const pb::GenerateResponse& resp
     if (!readers_.empty()) {
       ToolCallReader& reader = readers_[end.choice()];
       Add(end.choice(), reader.Finish(), &deltas);
-      if (reader.calls() > 0 && last.finish_reason == "stop") last.finish_reason = "tool_calls";
+      // A stop string may have cut it within a call.
+      if (reader.calls() > 0 && !reader.in_call() && last.finish_reason == "stop") {
+        last.finish_reason = "tool_calls";
+      }
     }
     deltas.push_back(std::move(last));
   }

@@ -20,8 +20,10 @@ class ChatDeltas {
     std::string finish_reason = {};  // empty: it goes on
   };
 
-  // `format`: null when there are no tools. `id`: the answer's, of which those of calls are made.
-  ChatDeltas(uint32_t choices, const ToolFormat* format, bool logprobs, std::string id);
+  // `format`: null when there are no tools. `must_call`: the answer is calls from its beginning.
+  // `id`: the answer's, of which those of calls are made.
+  ChatDeltas(uint32_t choices, const ToolFormat* format, bool must_call, bool logprobs,
+             std::string id);
 
   std::vector<Delta> Read(const corpgrid::v1::GenerateResponse& response);
 

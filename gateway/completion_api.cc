@@ -41,8 +41,9 @@ class Answers {
                             co_await (*streams)[i].Next());
         if (!response) break;
         usage->Add(*response);
+        if (request_.logprobs) CO_RETURN_IF_ERROR(usage->CheckLogprobs());
         for (const pb::Piece& piece : response->pieces()) {
-          logprobs[piece.choice()].Add(piece);
+          if (request_.logprobs) logprobs[piece.choice()].Add(piece);
           texts[piece.choice()] += piece.text();
         }
         for (const pb::AnswerEnd& end : response->ends()) {

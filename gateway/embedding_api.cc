@@ -83,9 +83,9 @@ Task<absl::Status> Api::Embed(http::Exchange* exchange, Admission::Ticket* ticke
     const int asked = batch.texts_size();
     batch.set_request_id(exchange->request().id);
     batch.set_client(ticket->key().name);
-    CO_ASSIGN_OR_RETURN(
-        const pb::EmbedResponse made,
-        co_await CallWorker<pb::EmbedResponse>(model.channel, "Embed", std::move(batch)));
+    CO_ASSIGN_OR_RETURN(const pb::EmbedResponse made,
+                        co_await CallWorker<pb::EmbedResponse>(model.channel, "Embed",
+                                                               std::move(batch), kLongCall));
     if (made.embeddings_size() != asked) co_return NotReadable("Embed");
     for (const pb::Embedding& embedding : made.embeddings()) {
       if (request.dimensions != 0 && request.dimensions != embedding.values_size()) {

@@ -12,6 +12,9 @@ namespace {
 
 namespace pb = corpgrid::v1;
 
+// Of a whole answer, in memory: nearly a KiB each.
+constexpr uint64_t kMostLogprobs = 100'000;
+
 Json OneLogprob(const pb::TokenLogprob& token) {
   Json bytes = Json::array();
   for (const char byte : token.piece()) bytes.push_back(static_cast<unsigned char>(byte));
@@ -22,11 +25,21 @@ Json OneLogprob(const pb::TokenLogprob& token) {
 
 void Usage::Add(const pb::GenerateResponse& response) {
   computed_ += static_cast<uint64_t>(response.pieces_size());
+  for (const pb::Piece& piece : response.pieces()) {
+    logprobs_ += 1 + static_cast<uint64_t>(piece.likeliest_size());
+  }
   for (const pb::AnswerEnd& end : response.ends()) {
     completion_ += end.answer_tokens();
     // Answers to the same prompt share it.
     if (end.choice() == 0) cached_ += end.reused_tokens();
   }
+}
+
+absl::Status Usage::CheckLogprobs() const {
+  if (logprobs_ <= kMostLogprobs) return absl::OkStatus();
+  return BadField("logprobs", fmt::format("the answer has more than {} logprobs; ask for fewer, or "
+                                          "have it streamed",
+                                          kMostLogprobs));
 }
 
 Json Usage::ToJson() const {
@@ -59,9 +72,9 @@ Task<absl::StatusOr<pb::TokenList>> TokensOf(Model model, std::string text, bool
   tokenize.set_text(std::move(text));
   tokenize.set_special(special);
   tokenize.set_add_start(true);
-  CO_ASSIGN_OR_RETURN(
-      pb::TokenizeResponse tokens,
-      co_await CallWorker<pb::TokenizeResponse>(model.channel, "Tokenize", std::move(tokenize)));
+  CO_ASSIGN_OR_RETURN(pb::TokenizeResponse tokens,
+                      co_await CallWorker<pb::TokenizeResponse>(model.channel, "Tokenize",
+                                                                std::move(tokenize), kShortCall));
   pb::TokenList list;
   list.mutable_tokens()->Swap(tokens.mutable_tokens());
   co_return list;

@@ -24,6 +24,9 @@ class Usage {
   void AddPrompt(uint64_t tokens) { prompt_ += tokens; }
   void Add(const corpgrid::v1::GenerateResponse& response);
 
+  // An error for more logprobs than an answer that is not streamed may have.
+  absl::Status CheckLogprobs() const;
+
   uint64_t prompt() const { return prompt_; }
   uint64_t completion() const { return completion_; }
   uint64_t cached() const { return cached_; }
@@ -36,6 +39,7 @@ class Usage {
   uint64_t computed_ = 0;  // of answers, so far
   uint64_t completion_ = 0;
   uint64_t cached_ = 0;
+  uint64_t logprobs_ = 0;
 };
 
 // Makes the text the prompt of `request`, as tokens. `param`: where the text came from. Errors:

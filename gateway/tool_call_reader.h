@@ -19,13 +19,17 @@ class ToolCallReader {
     std::string text;  // the text, the whole name of the next call, or a part of its arguments
   };
 
-  explicit ToolCallReader(const ToolFormat& format) : format_(format) {}
+  // `must_call`: the text is calls from its beginning.
+  ToolCallReader(const ToolFormat& format, bool must_call)
+      : format_(format), state_(must_call ? State::kOpening : State::kText) {}
 
   std::vector<Part> Push(std::string_view text);
-  // What was kept back: it was no beginning of a call.
+  // What was kept back, where it was no beginning of a call.
   std::vector<Part> Finish();
 
   size_t calls() const { return calls_; }
+  // Whether the last one has begun and not ended.
+  bool in_call() const { return state_ == State::kAfterName || state_ == State::kArguments; }
 
  private:
   enum class State : uint8_t { kText, kOpening, kName, kAfterName, kArguments };
@@ -38,7 +42,7 @@ class ToolCallReader {
   void ShowText(size_t bytes, std::vector<Part>* parts);
 
   const ToolFormat& format_;
-  State state_ = State::kText;
+  State state_;
   std::string held_;
   bool at_start_ = true;
   size_t calls_ = 0;

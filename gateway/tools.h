@@ -25,6 +25,7 @@ struct Tools {
   bool parallel = true;
 
   bool any() const { return choice != Choice::kNone; }
+  bool must_call() const { return choice == Choice::kRequired; }
 };
 
 // Reads tools, tool_choice and parallel_tool_calls. Errors stay in `fields`.

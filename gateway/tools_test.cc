@@ -99,10 +99,10 @@ struct Call {
 
 // Reads an answer in random pieces.
 void ExpectRead(const ToolFormat& format, const std::string& answer, const std::string& text,
-                const std::vector<Call>& calls) {
+                const std::vector<Call>& calls, bool must_call = false) {
   std::mt19937 random(1);  // NOLINT(cert-msc51-cpp): the same each time
   for (int turn = 0; turn < 100; ++turn) {
-    ToolCallReader reader(format);
+    ToolCallReader reader(format, must_call);
     std::string got_text;
     std::vector<Call> got;
     const auto take = [&](const std::vector<ToolCallReader::Part>& parts) {
@@ -148,6 +148,11 @@ TEST(ToolCallReaderTest, TellsTextAndCallsApart) {
   ExpectRead(Hermes(), "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\":", "",
              {{"add", "{\"a\":"}});
   ExpectRead(Hermes(), "<tool_call>\n{\"na", "", {});
+  // So early that it cannot be told from a text, where it may be one.
+  ExpectRead(Hermes(), "<tool_", "<tool_", {});
+  ExpectRead(Hermes(), "<tool_", "", {}, /*must_call=*/true);
+  ExpectRead(Llama(), R"({"name": "add", "parameters": {"a":1}})", "", {{"add", R"({"a":1})"}},
+             /*must_call=*/true);
 }
 
 TEST(ToolsTest, WrongToolsAreNamed) {

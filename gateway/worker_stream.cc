@@ -32,13 +32,20 @@ class RawStream::Inbox final : public rpc::CallListener,
 
   void OnResponse(std::string response) override {
     absl::MutexLock lock(&mutex_);
-    responses_.push_back(std::move(response));
+    if (end_) return;
+    bytes_ += response.size();
+    if (bytes_ > kMaxWaitingBytes) {
+      end_ = absl::ResourceExhaustedError(fmt::format(
+          "the client does not read its answer: {} MiB of it wait", kMaxWaitingBytes >> 20));
+    } else {
+      responses_.push_back(std::move(response));
+    }
     Wake();
   }
 
   void OnEnd(absl::Status status) override {
     absl::MutexLock lock(&mutex_);
-    end_ = std::move(status);
+    if (!end_) end_ = std::move(status);
     Wake();
   }
 
@@ -46,6 +53,7 @@ class RawStream::Inbox final : public rpc::CallListener,
   std::optional<Heard> Take() {
     absl::MutexLock lock(&mutex_);
     if (!responses_.empty()) {
+      bytes_ -= responses_.front().size();
       Heard first(absl::in_place, std::move(responses_.front()));
       responses_.pop_front();
       return std::make_optional<Heard>(std::move(first));
@@ -68,6 +76,7 @@ class RawStream::Inbox final : public rpc::CallListener,
   std::optional<asio::any_io_executor> strand_ ABSL_GUARDED_BY(mutex_);
   asio::steady_timer* wake_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> responses_ ABSL_GUARDED_BY(mutex_);
+  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of these
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -81,11 +90,14 @@ RawStream::~RawStream() {
   if (inbox_) inbox_->Close();
 }
 
-Task<Heard> RawStream::Next() {
+Task<Heard> RawStream::Next(TimePoint deadline) {
   while (true) {
     if (auto taken = inbox_->Take()) co_return *std::move(taken);
+    if (std::chrono::steady_clock::now() >= deadline) {
+      co_return absl::UnavailableError("the model's worker does not answer; try again later");
+    }
     // No wake-up is lost between these two: it comes by this strand.
-    wake_->expires_at(asio::steady_timer::time_point::max());
+    wake_->expires_at(deadline);
     // When the client goes, this wait ends, and the next one throws.
     co_await wake_->async_wait(asio::as_tuple(asio::use_awaitable));
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,18 +18,22 @@
 namespace corpgrid::gateway {
 
 using http::Task;
+using TimePoint = boost::asio::steady_timer::time_point;
 
 // A worker's call for a coroutine. It is used and destroyed on the strand that it was made for; to
-// destroy it cancels the call. What was heard and not read waits: at most one answer.
+// destroy it cancels the call. What was heard and not read waits, up to kMaxWaitingBytes: then the
+// call has failed.
 class RawStream {
  public:
+  static constexpr size_t kMaxWaitingBytes = size_t{64} << 20;
   RawStream(const boost::asio::any_io_executor& strand, rpc::WorkerChannel* channel,
             std::string_view method, const std::string& request);
   RawStream(RawStream&&) = default;
   ~RawStream();
 
-  // The next response; nothing after the last.
-  Task<absl::StatusOr<std::optional<std::string>>> Next();
+  // The next response; nothing after the last. Errors: how the call failed; Unavailable when
+  // `deadline` comes first.
+  Task<absl::StatusOr<std::optional<std::string>>> Next(TimePoint deadline = TimePoint::max());
 
  private:
   class Inbox;
@@ -37,6 +42,9 @@ class RawStream {
   std::shared_ptr<Inbox> inbox_;
   std::unique_ptr<rpc::WorkerCall> call_;
 };
+
+// How long a worker may take for a call that computes nothing with its model, and for embeddings.
+constexpr std::chrono::seconds kShortCall(60), kLongCall(3600);
 
 absl::Status NotReadable(std::string_view method);
 
@@ -60,8 +68,8 @@ class WorkerStream {
     }
   }
 
-  Task<absl::StatusOr<std::optional<Response>>> Next() {
-    absl::StatusOr<std::optional<std::string>> bytes = co_await raw_.Next();
+  Task<absl::StatusOr<std::optional<Response>>> Next(TimePoint deadline = TimePoint::max()) {
+    absl::StatusOr<std::optional<std::string>> bytes = co_await raw_.Next(deadline);
     if (!bytes.ok()) co_return bytes.status();
     if (!bytes->has_value()) co_return std::optional<Response>();
     Response response;
@@ -77,13 +85,15 @@ class WorkerStream {
   RawStream raw_;
 };
 
-// A call with one response.
+// A call with one response. It fails with Unavailable when there is none `within` that time.
 template <typename Response, typename Request>
 Task<absl::StatusOr<Response>> CallWorker(std::shared_ptr<rpc::WorkerChannel> channel,
-                                          std::string method, Request request) {
+                                          std::string method, Request request,
+                                          std::chrono::seconds within) {
+  const TimePoint deadline = std::chrono::steady_clock::now() + within;
   const auto strand = co_await boost::asio::this_coro::executor;
   WorkerStream<Response> stream(strand, channel.get(), method, request);
-  absl::StatusOr<std::optional<Response>> response = co_await stream.Next();
+  absl::StatusOr<std::optional<Response>> response = co_await stream.Next(deadline);
   if (!response.ok()) co_return response.status();
   if (!response->has_value()) co_return NotReadable(method);
   co_return **std::move(response);

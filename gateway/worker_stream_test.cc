@@ -6,6 +6,7 @@
 #include <atomic>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/strand.hpp>
 #include <thread>
@@ -47,12 +48,12 @@ std::string Answer(int tokens) {
 class WorkerStreamTest : public ::testing::Test {
  protected:
   // How many tokens each response had, and how it ended.
-  Task<void> ReadAll() {
+  Task<void> ReadAll(TimePoint deadline = TimePoint::max()) {
     const auto strand = co_await asio::this_coro::executor;
     WorkerStream<pb::TokenizeResponse> stream(strand, &channel_, "Tokenize", pb::TokenizeRequest());
     started_ = true;
     while (true) {
-      auto response = co_await stream.Next();
+      auto response = co_await stream.Next(deadline);
       if (!response.ok() || !response->has_value()) {
         end_ = response.status();
         co_return;
@@ -100,6 +101,27 @@ TEST_F(WorkerStreamTest, TellsAnErrorAfterWhatCameBefore) {
   context_.run();
   EXPECT_THAT(sizes_, ::testing::ElementsAre(2));
   EXPECT_EQ(end_.message(), "the worker is gone");
+}
+
+TEST_F(WorkerStreamTest, DoesNotWaitForEver) {
+  asio::co_spawn(asio::make_strand(context_),
+                 ReadAll(std::chrono::steady_clock::now() + std::chrono::milliseconds(50)),
+                 asio::detached);
+  context_.run();
+  EXPECT_EQ(end_.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(channel_.cancels, 1);
+}
+
+TEST_F(WorkerStreamTest, WhatNobodyReadsHasABound) {
+  Spawn();
+  while (!started_) context_.run_one();
+  const std::string large = Answer(4 << 20);
+  const size_t fit = RawStream::kMaxWaitingBytes / large.size();
+  for (size_t i = 0; i < fit + 3; ++i) channel_.listener->OnResponse(large);
+  channel_.listener->OnEnd(absl::OkStatus());
+  context_.run();
+  EXPECT_EQ(sizes_.size(), fit);
+  EXPECT_EQ(end_.code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST_F(WorkerStreamTest, SaysWhatItCannotRead) {

@@ -25,7 +25,8 @@ HERMES = """{% if tools %}<|im_start|>system
 {% endif %}"""
 MISTRAL = """{% if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}{% for m in messages %}\
 {% if m.role == 'user' %}[INST]{{ m.content }}[/INST]{% elif m.tool_calls %}[TOOL_CALLS][{% for call in m.tool_calls %}\
-{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}{% endfor %}]</s>\
+{% if call.id is not defined or call.id|length != 9 %}{{ raise_exception("Tool call IDs should be alphanumeric strings with \
+length 9!") }}{% endif %}{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}{% endfor %}]</s>\
 {% elif m.role == 'tool' %}[TOOL_RESULTS]{{ m.content }}[/TOOL_RESULTS]{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"""
 LLAMA = """{% if tools %}<|start_header_id|>system<|end_header_id|>
 {% for tool in tools %}{{ tool | tojson }}{% endfor %}<|eot_id|>{% endif %}{% for m in messages %}\

@@ -14,7 +14,7 @@ const chat = (more) => client.chat.completions.create({
 
 function check(call) {
   assert.equal(call.type, 'function');
-  assert.match(call.id, /^call_/);
+  assert.match(call.id, /^[0-9A-Za-z]{9}$/);
   assert.ok(['get_weather', 'now'].includes(call.function.name));
   const given = JSON.parse(call.function.arguments);
   if (call.function.name === 'get_weather') {
@@ -101,6 +101,14 @@ test('a whole turn with a tool', async () => {
     { role: 'tool', tool_call_id: message.tool_calls[0].id, content: 'rain' }] });
   assert.equal(second.choices[0].message.role, 'assistant');
   assert.ok(second.usage.completion_tokens > 0);
+});
+
+test('a call that is cut off is none to be run', async () => {
+  for (const more of [{ stop: ['days'] }, { max_tokens: 4 }]) {
+    const answer = await chat({ tool_choice: { type: 'function', function: { name: 'get_weather' } }, ...more });
+    assert.notEqual(answer.choices[0].finish_reason, 'tool_calls');
+    assert.ok(!answer.choices[0].message.content, 'the call is shown as text');
+  }
 });
 
 test('wrong tools hear why', async () => {
