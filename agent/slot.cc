@@ -160,6 +160,8 @@ absl::StatusOr<FinishedAttempt> Slot::TryOnce(const Attempt& attempt) {
                            .detail = job->unusable};
   }
   if (!spec->inputs.empty()) RETURN_IF_ERROR(FetchInput(attempt, spec->inputs[shard]));
+  // The turn comes last: who had one while it waited for its share would begin long after it,
+  // beside others. To hold a share meanwhile costs nobody: others would have later turns.
   const Capacity::Share share = context_->capacity->Take(
       {spec->resources.cpus, spec->resources.memory_bytes}, [this] { return Cancelled(); });
   if (!share) return absl::CancelledError("the attempt was cancelled");

@@ -17,7 +17,7 @@ namespace {
 struct ApiKeyArguments {
   std::string file;
   gateway::ApiKey key;
-  std::string expires;
+  std::string expires = "never";
 };
 
 // The keys of the file; none when it is not there yet. Held while they are changed.
@@ -27,7 +27,23 @@ absl::StatusOr<std::vector<gateway::ApiKey>> ReadOrNone(const std::string& file)
   return keys;
 }
 
+// Reads `expires` into the key. In whole seconds, which its file has: less would be over at once.
+absl::Status SetEnd(ApiKeyArguments* arguments) {
+  if (arguments->expires == "never") return absl::OkStatus();
+  ASSIGN_OR_RETURN(const int64_t ms, ParseDurationMs(arguments->expires));
+  if (ms < 1000) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--expires is \"{}\"; a key is for 1s at least, or for ever: never", arguments->expires));
+  }
+  arguments->key.expires_s = (SystemClock().WallMs() + ms) / 1000;
+  return absl::OkStatus();
+}
+
 absl::Status CreateKey(const Common& common, ApiKeyArguments arguments) {
+  if (arguments.key.name.empty()) {
+    return absl::InvalidArgumentError("the key's name is empty; say whose key it is");
+  }
+  RETURN_IF_ERROR(SetEnd(&arguments));
   ASSIGN_OR_RETURN(const FileLock lock, FileLock::Take(arguments.file + ".lock"));
   ASSIGN_OR_RETURN(std::vector<gateway::ApiKey> keys, ReadOrNone(arguments.file));
   for (const gateway::ApiKey& key : keys) {
@@ -35,10 +51,6 @@ absl::Status CreateKey(const Common& common, ApiKeyArguments arguments) {
     return absl::AlreadyExistsError(
         fmt::format("{} has a key of the name \"{}\"; remove it first, or take another name",
                     arguments.file, key.name));
-  }
-  if (!arguments.expires.empty()) {
-    ASSIGN_OR_RETURN(const int64_t ms, ParseDurationMs(arguments.expires));
-    arguments.key.expires_s = (SystemClock().WallMs() + ms) / 1000;
   }
   const std::string secret = gateway::NewApiKey();
   arguments.key.hash = gateway::HashOfApiKey(secret);

@@ -245,7 +245,7 @@ void AddChatCommand(CommandTree& tree) {
   chat->add_option("--temperature", arguments->temperature,
                    "0: always the likeliest word; up to 2: more and more surprising ones")
       ->type_name("NUMBER")
-      ->check(CLI::Range(0.0, 2.0))
+      ->check(CLI::Range(0.0, 2.0).description(""))
       ->capture_default_str();
   chat->add_option("--max-tokens", arguments->max_tokens,
                    "Of each answer (default: as many as there is room for)")

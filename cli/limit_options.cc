@@ -34,15 +34,16 @@ void AddLimitOptions(CLI::App* command, const std::string& preset, LimitArgument
       ->type_name("PRESET")
       ->envname("CORPGRID_PRESET");
   command
-      ->add_option("--requests-per-second", arguments->requests_per_second,
-                   "How many shards and answers may begin (default: the preset's); 0: no limit")
+      ->add_option(
+          "--requests-per-second", arguments->requests_per_second,
+          "How many shards and answers may begin a second (default: the preset's); 0: no limit")
       ->type_name("N")
       ->envname("CORPGRID_REQUESTS_PER_SECOND");
   command
       ->add_option("--one-of", arguments->one_of,
                    "How many lend of this machine together: this one lends a part of that")
       ->type_name("N")
-      ->check(CLI::Range(1, 1000))
+      ->check(CLI::Range(1, 1000).description(""))
       ->envname("CORPGRID_ONE_OF");
   command
       ->add_flag("--gpus,!--no-gpus", arguments->gpus,

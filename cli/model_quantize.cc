@@ -147,7 +147,7 @@ void AddModelQuantizeCommands(CommandTree& tree, CLI::App* group) {
       ->type_name("FILE");
   bench->add_option("--tokens", arguments->tokens, "Of the text, at most")
       ->type_name("N")
-      ->check(CLI::Range(512u, 1u << 24))
+      ->check(CLI::Range(512u, 1u << 24).description(""))
       ->capture_default_str();
 }
 

@@ -69,10 +69,13 @@ void Connection::Close(bool now) {
   });
 }
 
-void Connection::Refuse(std::string_view bytes) {
+void Connection::Refuse(const Response& response) {
+  request_.id = NewRequestId();
+  keep_alive_ = false;
+  const std::string bytes = Bytes(response);
   boost::system::error_code ignored;
   socket_.non_blocking(true, ignored);
-  socket_.write_some(asio::buffer(bytes.data(), bytes.size()), ignored);
+  socket_.write_some(asio::buffer(bytes), ignored);
   socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
   socket_.close(ignored);
 }
@@ -263,12 +266,18 @@ std::string Connection::Head(unsigned status, std::string_view content_type,
   return head;
 }
 
+std::string Connection::Bytes(const Response& response) const {
+  std::string bytes = Head(response.status, response.content_type, response.headers);
+  // To HEAD it is the length that GET would get (RFC 9110, 8.6).
+  bytes += fmt::format("Content-Length: {}\r\n\r\n", response.body.size());
+  if (request_.method != "HEAD") bytes += response.body;
+  return bytes;
+}
+
 Task<void> Connection::Send(Response response) {
   began_ = true;
   if (closing_) keep_alive_ = false;
-  std::string bytes = Head(response.status, response.content_type, response.headers);
-  bytes += fmt::format("Content-Length: {}\r\n\r\n", response.body.size());
-  if (request_.method != "HEAD") bytes += response.body;
+  std::string bytes = Bytes(response);
   co_await Write(std::move(bytes));
   ended_ = true;
 }

@@ -28,8 +28,8 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   // at once.
   void Close(bool now);
 
-  // Sends this if that can be done at once, and closes; instead of Run().
-  void Refuse(std::string_view bytes);
+  // Answers with this if that can be done at once, and closes; instead of Run().
+  void Refuse(const Response& response);
 
   const Request& request() const override { return request_; }
   Task<void> Send(Response response) override;
@@ -51,6 +51,8 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   Task<void> Write(std::string bytes);
   Task<void> Drain();
   std::string Head(unsigned status, std::string_view content_type, const Headers& headers) const;
+  // All of it as it is sent.
+  std::string Bytes(const Response& response) const;
   // Closes the socket when what follows takes longer; 0: it may take for ever.
   void SetDeadline(boost::asio::steady_timer* timer, int64_t ms);
 

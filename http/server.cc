@@ -138,11 +138,9 @@ class BeastServer final : public Server {
 
   // Too many: says so if that can be done at once.
   void Refuse(const std::shared_ptr<Connection>& connection) {
-    const std::string body = options_.error_body(503, "too many connections; try again later");
-    connection->Refuse(fmt::format(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-        "Connection: close\r\nContent-Length: {}\r\n\r\n{}",
-        body.size(), body));
+    connection->Refuse({.status = 503,
+                        .body = options_.error_body(503, "too many connections; try again later"),
+                        .headers = {{"Retry-After", "1"}}});
   }
 
   const Options options_;

@@ -21,6 +21,7 @@ namespace {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
+using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
@@ -66,6 +67,10 @@ class ServerTest : public ::testing::Test {
     });
     router.Add("GET", "/models/{name}", [](Exchange& exchange) -> Task<void> {
       Response response{.body = exchange.request().parameter, .content_type = "text/plain"};
+      co_await exchange.Send(std::move(response));
+    });
+    router.Add("HEAD", "/head", [](Exchange& exchange) -> Task<void> {
+      Response response{.body = "body"};
       co_await exchange.Send(std::move(response));
     });
     router.Add("GET", "/events", [](Exchange& exchange) -> Task<void> {
@@ -131,7 +136,7 @@ TEST_F(ServerTest, AnswersOneRequestAfterTheOther) {
   EXPECT_THAT(got, HasSubstr("<1>"));
   EXPECT_THAT(got, EndsWith("<2>"));
   EXPECT_THAT(Ask("POST /echo HTTP/1.0\r\nContent-Length: 1\r\n\r\n3"),
-              ::testing::AllOf(StartsWith("HTTP/1.0 200"), EndsWith("<3>")));
+              AllOf(StartsWith("HTTP/1.0 200"), EndsWith("<3>")));
 }
 
 TEST_F(ServerTest, FindsRoutes) {
@@ -143,6 +148,15 @@ TEST_F(ServerTest, FindsRoutes) {
   EXPECT_THAT(wrong, StartsWith("HTTP/1.1 405"));
   EXPECT_THAT(wrong, HasSubstr("Allow: POST\r\n"));
   EXPECT_THAT(Ask("GET /%zz" + end), HasSubstr("400: the path has a broken %"));
+}
+
+TEST_F(ServerTest, HeadGetsTheLengthAndNoBody) {
+  Start();
+  const std::string end = " HTTP/1.1\r\nConnection: close\r\n\r\n";
+  EXPECT_THAT(Ask("HEAD /head" + end),
+              AllOf(StartsWith("HTTP/1.1 200"), EndsWith("\r\nContent-Length: 4\r\n\r\n")));
+  const std::string wrong = Ask("HEAD /echo" + end);
+  EXPECT_THAT(wrong, AllOf(StartsWith("HTTP/1.1 405"), EndsWith("\r\n\r\n")));
 }
 
 TEST_F(ServerTest, StreamsEvents) {
@@ -196,7 +210,10 @@ TEST_F(ServerTest, HasABoundOnConnections) {
   Start({.connections = 2});
   Client first(server_->port()), second(server_->port());
   Await([&] { return server_->connections() == 2; });
-  EXPECT_THAT(Ask(""), StartsWith("HTTP/1.1 503 Service Unavailable"));
+  EXPECT_THAT(Ask(""), AllOf(StartsWith("HTTP/1.1 503 Service Unavailable\r\n"),
+                             HasSubstr("X-Request-Id: req_"), HasSubstr("Retry-After: 1\r\n"),
+                             HasSubstr("Connection: close\r\n"),
+                             EndsWith("\r\n\r\n503: too many connections; try again later")));
   first.Close();
   Await([&] { return server_->connections() == 1; });
   second.Write("GET /models/a HTTP/1.1\r\nConnection: close\r\n\r\n");

@@ -25,6 +25,9 @@ class WithoutGridTest(unittest.TestCase):
             self.assertEqual(done.returncode, DONE, command)
             self.assertIn("--data", done.stdout, command)
             self.assertIn("--json", done.stdout, command)
+        for command in (*COMMANDS, "serve", "chat", "model bench"):
+            self.assertNotRegex(run(*command.split(), "--help").stdout, r" in \[", command)
+        self.assertIn("may begin a second", " ".join(run("serve", "--help").stdout.split()))
         top = run("--help").stdout
         for word in ("up", "job", "device"):
             self.assertIn(word, top)
@@ -61,7 +64,10 @@ class WithoutGridTest(unittest.TestCase):
                     (["ci", "--concurrent", "2000000"],
                      "max_concurrent is 2000000; it may be from 0 to 1000000"),
                     (["ci", "--tokens-per-minute", str(2**60)], f"tokens_per_minute is {2**60}"),
-                    (["\udcff"], "name is no UTF-8")):
+                    (["\udcff"], "name is no UTF-8"), ([""], "name is empty"),
+                    (["ci", "--expires", "0s"], '--expires is "0s"; a key is for 1s at least'),
+                    (["ci", "--expires", "999ms"], '--expires is "999ms"'),
+                    (["ci", "--expires", ""], "expected a number and a unit")):
                 done = run("apikey", "create", *words, "--file", file)
                 self.assertEqual(done.returncode, USAGE, done.stderr)
                 self.assertIn(why, done.stderr)

@@ -1,4 +1,7 @@
-"""corpgrid model add FOLDER: a tiny llama of random weights as safetensors, made here, becomes a model that computes."""
+"""corpgrid model add FOLDER: a tiny llama of random weights as safetensors, made here, becomes a model that computes.
+
+The test with the real converter runs only when asked for: convert_test.py ConverterTest, after ./dev setup convert.
+"""
 import json
 import os
 import pathlib
@@ -10,7 +13,6 @@ import unittest
 
 from grid import BIN
 
-CONVERTER = BIN.parent.parent / ".deps/convert/convert-model"
 WORKER = BIN / "corpgrid-worker"
 LAYERS, WIDE, HEADS, KV_HEADS, FEED_FORWARD = 2, 64, 4, 2, 128
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
@@ -73,7 +75,7 @@ def write_model(folder):
 
 
 @unittest.skipUnless(WORKER.exists(), "built without the inference libraries")
-class ConvertTest(unittest.TestCase):
+class FolderTest(unittest.TestCase):
     def setUp(self):
         temporary = tempfile.TemporaryDirectory(prefix="corpgrid-convert.", dir="/var/tmp")
         self.addCleanup(temporary.cleanup)
@@ -86,7 +88,8 @@ class ConvertTest(unittest.TestCase):
         return subprocess.run([BIN / "corpgrid", "model", *words, "--data", self.folder, "--json"], env=env,
                               capture_output=True, text=True, timeout=300)
 
-    @unittest.skipUnless(CONVERTER.exists(), "without the converter: ./dev setup convert")
+
+class ConverterTest(FolderTest):
     def test_a_folder_becomes_a_model(self):
         added = self.run_model("add", self.model)
         self.assertEqual(added.returncode, 0, added.stderr)
@@ -106,6 +109,8 @@ class ConvertTest(unittest.TestCase):
         self.assertRegex(refused.stderr, "cannot be converted; .*NoSuchModel")
         self.assertEqual(os.listdir(self.folder / "models/.staging"), [])
 
+
+class ConvertTest(FolderTest):
     def test_what_cannot_be_converted_is_said(self):
         missing = self.run_model("add", self.model, converter=self.folder / "none")
         self.assertRegex(missing.stderr, "none: cannot run: No such file")
@@ -128,4 +133,4 @@ class ConvertTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    unittest.main(defaultTest="ConvertTest", verbosity=2)

@@ -75,9 +75,18 @@ class GatewayTest(unittest.TestCase):
             self.assertIn(done.returncode, (1, 2, 3), done)
             self.assertIn(said, done.stderr)
 
+    def head_of_health(self, serving):
+        connection = serving.start("/health", key="", method="HEAD")
+        response = connection.getresponse()
+        self.assertEqual((response.status, response.read()), (200, b""))
+        connection.request("GET", "/health")  # on the same connection: a body would be in the way of its answer
+        self.assertEqual(len(connection.getresponse().read()), int(response.headers["Content-Length"]))
+        connection.close()
+
     def test_answers_and_ends_in_order(self):
         serving = self.serve("--name", "org/small")
         self.assertEqual(serving.ask("/health", key="")[0], 200)
+        self.head_of_health(serving)
         self.assertEqual(serving.ask("/v1/models/org/small")[2]["id"], "org/small")
         status, headers, answer = serving.chat()
         self.assertEqual(status, 200, answer)
@@ -169,6 +178,16 @@ class GatewayTest(unittest.TestCase):
             self.assertEqual(serving.chat()[0], 200)
             self.assertEqual(serving.logged().count("a new worker starts"), turn + 1)
         self.assertRegex(serving.logged(), "the worker ended by signal [69]")
+
+    def test_a_worker_that_hangs_is_replaced(self):
+        serving = self.serve()
+        old = serving.worker()
+        os.kill(old, signal.SIGSTOP)
+        self.assertEqual(serving.chat()[0], 503)
+        wait(lambda: serving.worker() not in (None, old), 90, "another worker")
+        wait(lambda: serving.ask("/health")[0] == 200, 60, "the model to be back")
+        self.assertEqual(serving.chat()[0], 200)
+        self.assertIn("the worker does not answer; a new worker starts", serving.logged())
 
     def test_a_worker_killed_at_random_moments(self):
         """In a prompt, between tokens, while it is loaded, while nobody asks."""

@@ -101,6 +101,7 @@ absl::StatusOr<Json> RunMeasure(const Arguments& arguments) {
   return result;
 }
 
+// A tool that has read a model file which breaks the library gets no further than a worker does.
 absl::StatusOr<Json> RunConfined(const std::function<absl::StatusOr<Json>(const Arguments&)>& run,
                                  const Arguments& arguments) {
   std::vector<std::string> read = FoldersOf(arguments.file);
@@ -160,6 +161,7 @@ void AddTools(CLI::App* app, std::function<int()>* tool) {
   measure->add_option("--chunk", arguments->quality.chunk_tokens, "Tokens read at once");
   measure->add_option("--tokens", arguments->quality.max_tokens, "Of the text, at most");
 
+  // Not confined: it reads no file of a stranger, and drivers open what only they know.
   app->add_subcommand("gpus", "The GPUs that models can be hosted on")->callback([=] {
     *tool = [] {
       Json gpus = Json::array();

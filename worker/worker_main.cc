@@ -101,7 +101,7 @@ int Main(int argc, char** argv) {
   if (const absl::Status status = inference::PrepareLibrary(); !status.ok()) {
     return Fail(std::string(status.message()));
   }
-  if (tool) return tool();
+  if (tool) return tool();  // those that read a model file confine themselves to it
   if (models.empty()) return Serve(socket);
   std::vector<std::string> write = {std::filesystem::path(socket).parent_path().string()};
   if (uses_gpus) {
