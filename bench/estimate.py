@@ -4,7 +4,7 @@ Each model is made on the spot, of random weights. A worker loads it and is driv
 to the end of its context, all at once. What counts as used is the most that the worker had at any time from when the
 model was loaded. What the kernel keeps of the file beside that is not counted: it can be dropped, and needs no room.
 Ends with 1 when an estimate of a model of 200 M parameters or more is off by more than 10 %, or any is lower than the
-truth by more than 5 %.
+truth by more than 5 %. A star: memory that all sequences share.
 """
 
 import argparse
@@ -33,9 +33,10 @@ ARCHITECTURES = {
 }
 SMALL_FACTOR = 16  # so many times the context, so that it weighs as much as the weights
 SMALL_FILL = 512  # tokens of it that are computed
-# Type, sequences, tokens of each; what a model is measured with.
+# Type, sequences, tokens of each, or of all together where memory is shared; what a model is measured with.
 SETTINGS = [("Q8_0", 1, 2048), ("F16", 4, 512), ("Q4_K_M", 8, 256)]
-MORE = {"llama": [("Q4_0", 2, 4096), ("Q8_0", 16, 128), ("Q6_K", 4, 256)]}  # more for the one that most are like
+# More for the one that most are like.
+MORE = {"llama": [("Q4_0", 2, 4096), ("Q8_0", 16, 128), ("Q6_K", 4, 256), ("Q8_0", 1, 16384), ("Q8_0", 8, 4096, "shared")]}
 
 
 class Worker:
@@ -84,11 +85,11 @@ def make(folder, architecture, kind, shape):
     return file
 
 
-def measure(folder, file, sequences, context, fill):
+def measure(folder, file, sequences, context, fill, shared):
     """Fills `fill` tokens of each sequence. The loaded model's answer to Load, the true peak, and the kernel's high-water mark."""
     worker = Worker(folder)
     try:
-        loaded = worker.call("Load", path=str(file), sequences=sequences, context=context)
+        loaded = worker.call("Load", path=str(file), sequences=sequences, context=context, shared_memory=shared)
         watcher = threading.Thread(target=worker.watch)
         watcher.start()
         source = random.Random(1)
@@ -121,15 +122,16 @@ def main():
     for architecture in options.only or ARCHITECTURES:
         with tempfile.TemporaryDirectory(prefix="corpgrid-estimate.", dir="/var/tmp") as temporary:
             folder = pathlib.Path(temporary)
-            for kind, sequences, context in SETTINGS + MORE.get(architecture, []):
+            for kind, sequences, context, *how in SETTINGS + MORE.get(architecture, []):
                 file = make(folder, architecture, kind, SMALL if options.small else BIG)
                 context *= SMALL_FACTOR if options.small else 1
                 fill = min(context, SMALL_FILL) if options.small else context
-                loaded, used, mark = measure(folder, file, sequences, context, fill)
+                fill = fill // sequences if how else fill
+                loaded, used, mark = measure(folder, file, sequences, context, fill, bool(how))
                 estimate, parameters = sum(map(int, loaded["estimate"].values())), int(loaded["facts"]["parameters"])
                 ratio = estimate / used
                 ratios.append(ratio)
-                print(f"{architecture:12} {parameters / 1e6:8.0f} M {kind:7} {sequences:3} x {context:5} "
+                print(f"{architecture:12} {parameters / 1e6:8.0f} M {kind:7} {sequences:3} x {context:5}{'*' if how else ' '}"
                       f"{estimate / 2**20:6.0f} MiB {used / 2**20:6.0f} MiB {ratio:6.3f} {mark / 2**20:12.0f} MiB "
                       + " ".join(f"{key[:-6]} {int(value) / 2**20:.0f}" for key, value in loaded["estimate"].items()),
                       flush=True)

@@ -59,6 +59,12 @@ absl::StatusOr<ChatTemplate> ParseTemplate(const llama_model* model,
   return ChatTemplate::Parse(source, start, TextOf(vocabulary, llama_vocab_eos(vocabulary)));
 }
 
+bool UsesAmx(const std::vector<std::string>& log) {
+  return std::any_of(log.begin(), log.end(), [](const std::string& line) {
+    return line.find(" AMX model buffer size") != std::string::npos;
+  });
+}
+
 uint32_t Count(int32_t n) { return n > 0 ? static_cast<uint32_t>(n) : 0; }
 
 }  // namespace
@@ -101,6 +107,17 @@ absl::StatusOr<std::unique_ptr<Model>> Model::LoadFacts(const std::string& path,
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, const std::string& gpu,
                                                    bool weights) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Load(path, gpu, weights, /*packed=*/true));
+  // Where each sequence has a matrix of its own to multiply, as in recurrent models, the library's
+  // multiplication for Intel's AMX reads behind the weights: rubbish, or the worker's end
+  // (docs/decisions/0021).
+  if (!model->uses_amx_ || model->facts_.reuses_prefixes) return model;
+  model.reset();
+  return Load(path, gpu, weights, /*packed=*/false);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, const std::string& gpu,
+                                                   bool weights, bool packed) {
   RETURN_IF_ERROR(PrepareLibrary());
   struct stat file;
   if (stat(path.c_str(), &file) != 0) return FileError(path, "open", errno);
@@ -116,6 +133,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, cons
   params.devices = devices;
   params.n_gpu_layers = gpu.empty() ? 0 : -1;  // all
   params.no_alloc = !weights;
+  params.use_extra_bufts = packed;
   // Memory of our own can have large pages, the mapped file's cannot: a step is 6 % faster for it
   // (docs/decisions/0021). Without weights nothing can be mapped at all.
   params.load_mode = LLAMA_LOAD_MODE_NONE;
@@ -126,6 +144,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, cons
         fmt::format("{} cannot be loaded: {}", path, log.LastError("no reason was given")));
   }
   std::unique_ptr<Model> model(new Model(loaded));
+  model->uses_amx_ = UsesAmx(log.Lines());
   model->buffer_bytes_ =
       std::max(ReadBuffers(log.Lines(), "model", gpu).bytes, model->facts_.weight_bytes);
   model->gpu_ = gpu;

@@ -41,6 +41,8 @@ class Model final : public Vocabulary {
   // they would take.
   uint64_t buffer_bytes() const { return buffer_bytes_; }
   const std::string& gpu() const { return gpu_; }
+  // Whether weights are kept as Intel's AMX multiplies them, which takes more memory.
+  bool uses_amx() const { return uses_amx_; }
   llama_model* get() const { return model_; }
   const llama_vocab* vocabulary() const { return vocabulary_; }
 
@@ -60,12 +62,17 @@ class Model final : public Vocabulary {
   explicit Model(llama_model* model);
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path,
                                                      const std::string& gpu, bool weights);
+  // `packed`: weights may be kept in the form that this processor multiplies fastest.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path,
+                                                     const std::string& gpu, bool weights,
+                                                     bool packed);
 
   llama_model* const model_;
   const llama_vocab* const vocabulary_;
   ModelFacts facts_;
   std::string gpu_;
   uint64_t buffer_bytes_ = 0;
+  bool uses_amx_ = false;
   absl::StatusOr<ChatTemplate> chat_template_;
   mutable absl::once_flag fragments_once_;
   mutable Fragments fragments_;
