@@ -23,12 +23,13 @@ constexpr absl::Duration kWatchEvery = absl::Milliseconds(50);
 constexpr int64_t kGraceMs = 5000;
 
 constexpr int kLooksAStatistic = 20;
-constexpr int kMostSilent = 20;  // statistics, one a second or so
+constexpr int kMostSilent = 6;                            // statistics, of kStatsDeadline each
+constexpr auto kStatsDeadline = std::chrono::seconds(5);  // a busy machine lets it wait
 
 // Whether the worker tells how it is.
 bool LookAt(pb::Worker::Stub* stub, worker::AnswerRoom* room) {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+  context.set_deadline(std::chrono::system_clock::now() + kStatsDeadline);
   pb::GetStatsResponse stats;
   if (!stub->GetStats(&context, {}, &stats).ok()) return false;
   room->Update(stats);

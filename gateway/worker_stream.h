@@ -44,7 +44,9 @@ class RawStream {
 };
 
 // How long a worker may take for a call that computes nothing with its model, and for embeddings.
-constexpr std::chrono::seconds kShortCall(60), kLongCall(3600);
+// The first one may have to wait until the model is loaded again: for two minutes (scheduler/
+// waiting_channel.h).
+constexpr std::chrono::seconds kShortCall(180), kLongCall(3600);
 
 absl::Status NotReadable(std::string_view method);
 

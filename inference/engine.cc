@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
@@ -32,9 +33,9 @@ struct Engine::Sequence {
   uint32_t choice = 0;
   std::shared_ptr<const Request> spec;
   std::shared_ptr<Listener> listener;
-  std::shared_ptr<const TokenFilter> filter;  // until it starts, as the sampler has its own then
   Sampler sampler{Sampling{}};
   TextStream text{{}};
+  size_t filter_bytes = 0;
   std::vector<Token> tokens;  // prompt and answer; empty until it starts
   uint32_t computed = 0;      // of them, that are in the slot
   uint32_t slot = 0;
@@ -86,7 +87,7 @@ absl::Status Engine::Submit(uint64_t id, Checked checked,
     sequence->choice = choice;
     sequence->spec = spec;
     sequence->listener = listener;
-    sequence->filter = checked.filter;
+    sequence->filter_bytes = checked.filter_bytes;
     sequence->sampler = Sampler(std::move(sampling));
     sequence->text = TextStream(spec->stop);
     sequence->max_tokens = spec->max_tokens == 0 ? room : std::min(room, spec->max_tokens);
@@ -128,7 +129,14 @@ void Engine::FailAll(const absl::Status& status) {
   RemoveFinished();
 }
 
+int64_t Engine::ThinkingMs() const {
+  const int64_t since_us = thinks_since_us_;
+  return since_us == 0 ? 0 : (clock_->MonotonicUs() - since_us) / 1000;
+}
+
 bool Engine::Step() {
+  thinks_since_us_ = clock_->MonotonicUs();
+  const absl::Cleanup done = [this] { thinks_since_us_ = 0; };
   Admit();
   if (running_.empty()) return false;
   std::vector<uint32_t> shares = Plan();
@@ -177,6 +185,8 @@ void Engine::Admit() {
 
 bool Engine::CanStart(const Sequence& sequence) const {
   if (!HasPlace()) return false;
+  const bool grammars_fit = filter_bytes_ + sequence.filter_bytes <= kMaxFilterBytes;
+  if (!sequence.started && filter_bytes_ > 0 && !grammars_fit) return false;
   const std::vector<Token>& known = sequence.known();
   const uint32_t reusable = cache_.Reusable(known);
   if (shape_.layout == KvShape::Layout::kShared && !running_.empty()) {
@@ -197,9 +207,14 @@ bool Engine::Start(std::unique_ptr<Sequence> sequence) {
   const auto taken = cache_.Take(sequence->known());
   if (!taken) return false;
   if (!sequence->started) {
-    sequence->tokens = sequence->spec->prompt;
-    if (sequence->filter) sequence->sampler.SetFilter(sequence->filter->Clone());
-    sequence->filter.reset();
+    const Request& spec = *sequence->spec;
+    sequence->tokens = spec.prompt;
+    if (!spec.grammar.empty()) {
+      auto filter = vocabulary_->MakeFilter(spec.grammar, spec.show_control);
+      CHECK_INVARIANT(filter.ok());  // as in Check()
+      sequence->sampler.SetFilter(*std::move(filter));
+      filter_bytes_ += sequence->filter_bytes;
+    }
   }
   sequence->slot = taken->slot;
   sequence->computed = taken->reused;
@@ -268,9 +283,13 @@ absl::Status Engine::Compute(const std::vector<uint32_t>& shares) {
     last_rows[i] = rows.size() - 1;
   }
   decoder_->SetThreads(threads_.Choose(static_cast<uint32_t>(rows.size())));
+  thinks_since_us_ = 0;
   const int64_t start_us = clock_->MonotonicUs();
-  RETURN_IF_ERROR(decoder_->Decode(rows));
-  const int64_t took_us = clock_->MonotonicUs() - start_us;
+  const absl::Status status = decoder_->Decode(rows);
+  const int64_t end_us = clock_->MonotonicUs();
+  thinks_since_us_ = end_us;
+  RETURN_IF_ERROR(status);
+  const int64_t took_us = end_us - start_us;
   threads_.Took(took_us);
   if (rows.size() > order.size()) us_per_prompt_token_ = 1.0 * took_us / rows.size();
   for (const size_t i : order) Advance(running_[i].get(), shares[i], last_rows[i]);
@@ -334,6 +353,7 @@ void Engine::RemoveFinished() {
     for (const auto& sequence : *list) {
       if (!sequence->finished) continue;
       queue_.Ended(sequence->spec->client);
+      filter_bytes_ -= sequence->filter_bytes;
       if (list == &running_) cache_.Release(sequence->slot);
       most_running_ = shape_.slots;
     }

@@ -39,9 +39,10 @@ struct EngineStats {
 // at a time; EngineThread makes it one for many.
 class Engine {
  public:
-  static constexpr size_t kMaxWaiting = 4096;                 // answers
-  static constexpr size_t kMaxWaitingOfClient = 1024;         // so that others find a place
-  static constexpr size_t kMaxHeldBytes = size_t{256} << 20;  // of prompts and grammars
+  static constexpr size_t kMaxWaiting = 4096;                   // answers
+  static constexpr size_t kMaxWaitingOfClient = 1024;           // so that others find a place
+  static constexpr size_t kMaxHeldBytes = size_t{256} << 20;    // of prompts and grammars
+  static constexpr size_t kMaxFilterBytes = size_t{256} << 20;  // of grammars of what runs
 
   // All must outlive the engine. `threads`: that may compute.
   Engine(Decoder* decoder, const Vocabulary* vocabulary, const Clock* clock, StepBudget budget,
@@ -51,7 +52,7 @@ class Engine {
   // A request that can be computed.
   struct Checked {
     std::shared_ptr<const Request> request;
-    std::shared_ptr<const TokenFilter> filter;  // of which each choice gets one; null: no grammar
+    size_t filter_bytes = 0;  // that its grammar takes for each choice that runs
   };
 
   // Any thread. Errors: InvalidArgument that names what is wrong with the request,
@@ -69,6 +70,10 @@ class Engine {
 
   // Computes one step. False when there is nothing to do.
   bool Step();
+
+  // Any thread: for how long it has been at a step without the decoder, which takes what it takes;
+  // 0 between steps.
+  int64_t ThinkingMs() const;
 
   const EngineStats& stats();
 
@@ -105,6 +110,8 @@ class Engine {
   std::vector<std::unique_ptr<Sequence>> running_;                   // the oldest first
   double us_per_prompt_token_ = 0;  // of the last step with a prompt; 0: there was none
   uint64_t ages_ = 0;
+  size_t filter_bytes_ = 0;  // of what started
+  std::atomic<int64_t> thinks_since_us_ = 0;
   EngineStats stats_;
   // By requests that are not over; they may end after the engine.
   const std::shared_ptr<std::atomic<size_t>> held_bytes_ = std::make_shared<std::atomic<size_t>>(0);

@@ -41,12 +41,13 @@ absl::StatusOr<Engine::Checked> Engine::Check(Request request) const {
                                                   stop.size(), Request::kMaxStopBytes));
   }
   Checked checked;
-  size_t bytes = request.prompt.size() * sizeof(Token) + request.grammar.size();
   if (!request.grammar.empty()) {
-    ASSIGN_OR_RETURN(checked.filter,
+    // Only to see whether it is one: what waits holds its text.
+    ASSIGN_OR_RETURN(const std::unique_ptr<TokenFilter> filter,
                      vocabulary_->MakeFilter(request.grammar, request.show_control));
-    bytes += checked.filter->bytes();
+    checked.filter_bytes = filter->bytes();
   }
+  const size_t bytes = request.prompt.size() * sizeof(Token) + request.grammar.size();
   const auto give_back = [held = held_bytes_, bytes](const Request* done) {
     delete done;
     *held -= bytes;
@@ -55,7 +56,7 @@ absl::StatusOr<Engine::Checked> Engine::Check(Request request) const {
   checked.request = {new Request(std::move(request)), give_back};
   if (held <= kMaxHeldBytes) return checked;
   return absl::ResourceExhaustedError(
-      fmt::format("the prompts and grammars that wait for this model take {} MiB already; try "
+      fmt::format("the prompts and grammars of this model's requests take {} MiB already; try "
                   "again later",
                   (held - bytes) >> 20));
 }

@@ -1,76 +1,11 @@
 #include "inference/engine.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <random>
-
-#include "inference/test_decoder.h"
+#include "inference/test_engine.h"
 
 namespace corpgrid::inference {
 namespace {
 
-using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
-
-KvShape Streams(uint32_t slots, uint32_t cells_per_slot) {
-  return {KvShape::Layout::kStreams, slots, slots * cells_per_slot, cells_per_slot, true};
-}
-
-KvShape Shared(uint32_t slots, uint32_t cells) {
-  return {KvShape::Layout::kShared, slots, cells, cells, true};
-}
-
-class EngineTest : public ::testing::Test {
- protected:
-  void Start(KvShape shape, StepBudget budget = {}) {
-    engine_.reset();
-    decoder_ = std::make_unique<TestDecoder>(shape);
-    engine_ = std::make_unique<Engine>(decoder_.get(), &vocabulary_, &clock_, budget, 2);
-  }
-
-  static Request Ask(std::vector<Token> prompt, uint32_t max_tokens = 20) {
-    Request request;
-    request.client = "someone";
-    request.prompt = std::move(prompt);
-    request.sampling.temperature = 0;
-    request.max_tokens = max_tokens;
-    return request;
-  }
-
-  static std::vector<Token> Prompt(uint32_t seed, size_t length, std::vector<Token> before = {}) {
-    std::mt19937 random(seed);
-    while (length-- > 0) before.push_back(static_cast<Token>(random() % TestDecoder::kEnd));
-    return before;
-  }
-
-  std::shared_ptr<TestListener> Submit(Request request) {
-    auto listener = std::make_shared<TestListener>();
-    auto checked = engine_->Check(std::move(request));
-    EXPECT_TRUE(checked.ok()) << checked.status();
-    EXPECT_TRUE(engine_->Submit(++ids_, *std::move(checked), listener).ok());
-    return listener;
-  }
-
-  // Returns the number of steps.
-  int Run() {
-    int steps = 0;
-    while (engine_->Step()) ++steps;
-    return steps;
-  }
-
-  static void ExpectAlone(const TestListener& heard, const Request& request) {
-    EXPECT_THAT(heard.tokens.contains(0) ? heard.tokens.at(0) : std::vector<Token>(),
-                ElementsAreArray(TestDecoder::Answer(request.prompt, request.max_tokens)));
-    EXPECT_EQ(heard.ends.size(), 1u);
-  }
-
-  TestVocabulary vocabulary_;
-  SlowClock clock_;
-  std::unique_ptr<TestDecoder> decoder_;
-  std::unique_ptr<Engine> engine_;
-  uint64_t ids_ = 0;
-};
 
 TEST_F(EngineTest, AnswersAsTheModelDoesWhenItIsAlone) {
   Start(Streams(4, 100));
@@ -294,51 +229,6 @@ TEST_F(EngineTest, SaysWhatIsWrongWithARequest) {
   EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("17 stop strings"));
 }
 
-TEST_F(EngineTest, AnAnswerIsOfItsGrammarAlsoWhenItHadToGiveWay) {
-  Start(Shared(4, 64), {.tokens = 16, .prompt_tokens_beside_answers = 8});
-  const std::string text = "THEQUICKBROWNFOXJUMPSOVERTHELAZYDOG";
-  std::vector<std::shared_ptr<TestListener>> all;
-  for (uint32_t i = 0; i < 4; ++i) {
-    Request request = Ask(Prompt(i + 1, 8), 50);
-    request.grammar = text;
-    all.push_back(Submit(request));
-  }
-  Run();
-  EXPECT_GT(engine_->stats().preemptions, 0u);
-  for (const auto& heard : all) {
-    EXPECT_EQ(heard->text[0], text);
-    EXPECT_EQ(heard->ends.at(0).finish, Finish::kStop);
-  }
-  Request request = Ask({1});
-  request.grammar = "!";
-  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("no grammar"));
-  request.grammar = "A";
-  request.ignore_end = true;
-  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("leave ignore_end out"));
-}
-
-TEST_F(EngineTest, EachChoiceFollowsTheGrammarByItself) {
-  Start(Streams(2, 64));
-  Request request = Ask(Prompt(1, 8), 50);
-  request.choices = 5;  // of which three wait
-  request.grammar = "ABCABC";
-  const auto heard = Submit(request);
-  Run();
-  for (uint32_t choice = 0; choice < 5; ++choice) EXPECT_EQ(heard->text[choice], "ABCABC");
-}
-
-TEST_F(EngineTest, AGrammarThatIsTooSlowEndsItsAnswerOnly) {
-  Start(Streams(2, 64));
-  Request slow = Ask(Prompt(1, 8), 50);
-  slow.grammar = "AB_A";
-  const auto heard = Submit(slow);
-  const auto other = Submit(Ask(Prompt(2, 8), 50));
-  Run();
-  EXPECT_EQ(heard->ends.at(0).finish, Finish::kFailed);
-  EXPECT_EQ(heard->ends.at(0).status.message(), "too slow");
-  EXPECT_NE(other->ends.at(0).finish, Finish::kFailed);
-}
-
 TEST_F(EngineTest, OneClientLeavesOthersAPlaceToWait) {
   Start(Streams(1, 64));
   Request request = Ask(Prompt(1, 8), 2);
@@ -352,21 +242,6 @@ TEST_F(EngineTest, OneClientLeavesOthersAPlaceToWait) {
   const auto heard = Submit(other);
   Run();
   EXPECT_EQ(heard->ends.at(0).finish, Finish::kLength);
-}
-
-TEST_F(EngineTest, WhatWaitsHasABoundInMemory) {
-  Start(Streams(1, 64));
-  Request request = Ask(Prompt(1, 8), 2);
-  request.grammar = std::string(16 << 20, 'A');  // which counts twice: as a text and as a filter
-  std::vector<Engine::Checked> held;
-  for (size_t i = 0; i < Engine::kMaxHeldBytes / (32 << 20); ++i) {
-    auto checked = engine_->Check(request);
-    if (checked.ok()) held.push_back(*std::move(checked));
-  }
-  EXPECT_EQ(held.size(), 7u);  // their prompts take the rest
-  EXPECT_THAT(engine_->Check(request).status().message(), HasSubstr("take 224 MiB already"));
-  held.pop_back();
-  EXPECT_TRUE(engine_->Check(request).ok());
 }
 
 TEST_F(EngineTest, AMemoryThatCannotBeCutGoesOnOnlyWhereItEnded) {

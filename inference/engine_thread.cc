@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "base/clock.h"
 #include "base/status_macros.h"
 
 namespace corpgrid::inference {
@@ -52,11 +51,6 @@ EngineStats EngineThread::stats() const {
   return stats_;
 }
 
-int64_t EngineThread::StepMs() const {
-  absl::MutexLock lock(&mutex_);
-  return step_began_ms_ == 0 ? 0 : SystemClock().MonotonicMs() - step_began_ms_;
-}
-
 void EngineThread::Run() {
   bool busy = false;
   while (true) {
@@ -66,12 +60,10 @@ void EngineThread::Run() {
       while (!busy && inbox_.empty() && !stop_) wake_.Wait(&mutex_);
       if (stop_) break;
       inbox.swap(inbox_);
-      step_began_ms_ = SystemClock().MonotonicMs();
     }
     for (const auto& act : inbox) act();
     busy = engine_->Step();
     absl::MutexLock lock(&mutex_);
-    step_began_ms_ = 0;
     stats_ = engine_->stats();
   }
   std::vector<std::function<void()>> inbox;

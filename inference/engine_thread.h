@@ -32,8 +32,8 @@ class EngineThread {
   // As of the last step.
   EngineStats stats() const;
 
-  // For how long it has been at one step; 0 when it waits for something to do.
-  int64_t StepMs() const;
+  // Engine::ThinkingMs().
+  int64_t ThinkingMs() const { return engine_->ThinkingMs(); }
 
  private:
   void Run();
@@ -46,7 +46,6 @@ class EngineThread {
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Mutex stopping_;
   EngineStats stats_ ABSL_GUARDED_BY(mutex_);
-  int64_t step_began_ms_ ABSL_GUARDED_BY(mutex_) = 0;  // 0: it waits
   std::thread thread_;
 };
 

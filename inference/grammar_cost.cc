@@ -4,6 +4,8 @@
 #include <cctype>
 #include <charconv>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,16 +21,14 @@ constexpr int kMaxDepth = 1000;       // of rules that begin with each other: th
 struct Item {
   int rule = -1;  // what it is, if not text
   size_t elements = 1;
-  double most = 1;  // times; 0: as often as one likes
-  bool may_be_empty = false;
+  double least = 1;  // times
+  double most = 1;   // 0: as often as one likes
+  bool is_empty = false;
 };
 
 struct Rule {
   std::vector<std::vector<Item>> alternatives;
   std::string name = {};  // none: in parentheses
-  bool may_be_empty = false;
-  bool in_progress = false;
-  double beginnings = 0;  // 0: not counted yet
 };
 
 // Parentheses become rules, as in the library.
@@ -44,6 +44,7 @@ class Reader {
         at_ += 3;
       else
         ++at_;  // no grammar, which the library says
+      SkipSpace();
       Alternatives(rule, /*nested=*/false);
     }
     return std::move(rules_);
@@ -113,7 +114,7 @@ class Reader {
     const char c = Here();
     if (c == '"') {
       item.elements = SkipTo('"');
-      item.may_be_empty = item.elements == 0;
+      item.is_empty = item.elements == 0;
     } else if (c == '[') {
       item.elements = std::max<size_t>(1, SkipTo(']'));
     } else if (c == '<') {
@@ -151,10 +152,11 @@ class Reader {
       while (at_ < text_.size() && text_[at_++] != '}') {
       }
     }
+    // Each time is written down, those that need not come as a rule each.
     const double written = std::max({1.0, least, most});
-    item->elements = static_cast<size_t>(std::min(1e9, item->elements * written * 3));
+    item->elements = static_cast<size_t>(std::min(1e9, (item->elements + 1) * written));
+    item->least *= least;
     item->most = most == 0 || item->most == 0 ? 0 : item->most * most;
-    item->may_be_empty |= least == 0;
     return true;
   }
 
@@ -172,71 +174,118 @@ class Reader {
   std::vector<Rule> rules_;
 };
 
-bool MayBeEmpty(const std::vector<Rule>& rules, const Item& item) {
-  return item.may_be_empty || (item.rule >= 0 && rules[item.rule].may_be_empty);
-}
+// The ways through something: to a first character, and to its end without one.
+struct Ways {
+  double beginnings = 0;
+  double empty = 1;
 
-void FindEmpty(std::vector<Rule>* rules) {
-  for (bool more = true; more;) {
-    more = false;
-    for (Rule& rule : *rules) {
-      if (rule.may_be_empty) continue;
+  // These, where they come after `first`.
+  Ways After(const Ways& first) const {
+    return {first.beginnings + first.empty * beginnings, first.empty * empty};
+  }
+  bool too_many() const { return beginnings + empty > GrammarCost::kMaxBeginnings; }
+};
+
+class Counter {
+ public:
+  explicit Counter(std::vector<Rule>* rules) : rules_(*rules), ways_(rules->size()) {}
+
+  absl::Status CountAll() {
+    for (size_t i = 0; i < rules_.size(); ++i) RETURN_IF_ERROR(Count(static_cast<int>(i), 0));
+    // The library also looks for what comes next in the middle of a rule.
+    for (const Rule& rule : rules_) {
       for (const auto& items : rule.alternatives) {
-        rule.may_be_empty |= std::all_of(
-            items.begin(), items.end(), [&](const Item& item) { return MayBeEmpty(*rules, item); });
+        Ways rest;
+        for (size_t i = items.size(); i-- > 0;) {
+          rest = rest.After(WaysOf(items[i]));
+          if (rest.too_many()) return TooMany(rule);
+        }
       }
-      more |= rule.may_be_empty;
     }
+    return absl::OkStatus();
   }
-}
 
-absl::Status Count(std::vector<Rule>* rules, int index, int depth) {
-  Rule& rule = (*rules)[index];
-  if (rule.beginnings > 0) return absl::OkStatus();
-  const std::string name = rule.name.empty() ? "a part in parentheses" : "rule " + rule.name;
-  if (rule.in_progress) {
-    return absl::InvalidArgumentError(
-        fmt::format("the grammar has no end: {} begins with itself", name));
+  double most() const {
+    double most = 0;
+    for (const auto& ways : ways_) most = std::max(most, ways->beginnings);
+    return most;
   }
-  if (depth > kMaxDepth) {
-    return absl::InvalidArgumentError(
-        fmt::format("more than {} rules of the grammar begin with each other", kMaxDepth));
+
+ private:
+  static std::string NameOf(const Rule& rule) {
+    return rule.name.empty() ? "a part in parentheses" : "rule " + rule.name;
   }
-  rule.in_progress = true;
-  double sum = 1;
-  for (const auto& items : rule.alternatives) {
-    for (const Item& item : items) {
-      double beginnings = 1;
-      if (item.rule >= 0) {
-        RETURN_IF_ERROR(Count(rules, item.rule, depth + 1));
-        beginnings = (*rules)[item.rule].beginnings + 1;
-      }
-      const bool empty_inside = item.rule >= 0 && (*rules)[item.rule].may_be_empty;
-      // Each time is followed by each other one: {0,9} of what may be empty.
-      if (empty_inside && item.most > 1) beginnings *= beginnings * item.most * item.most;
-      sum += beginnings;
-      if (!MayBeEmpty(*rules, item)) break;
+  static absl::Status TooMany(const Rule& rule) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} of the grammar has more than {} ways to begin; fewer alternatives within "
+                    "alternatives are needed",
+                    NameOf(rule), GrammarCost::kMaxBeginnings));
+  }
+
+  // Of an item whose rule was counted.
+  Ways WaysOf(const Item& item) const {
+    const Ways once =
+        item.rule >= 0 ? *ways_[item.rule] : Ways{item.is_empty ? 0. : 1., item.is_empty ? 1. : 0.};
+    Ways ways;
+    // Those that need not come: each is there, with the next ones, or all of them are not.
+    const double optional = item.most == 0 ? 1 : item.most - item.least;
+    for (double i = 0; i < std::min(optional, kMaxLoops) && !ways.too_many(); ++i) {
+      ways = ways.After(once);
+      ways.empty += 1;
+      if (once.empty == 0) break;  // the next ones are never reached
     }
+    for (double i = 0; i < std::min(item.least, kMaxLoops) && !ways.too_many(); ++i) {
+      ways = ways.After(once);
+      if (once.empty == 0) break;
+    }
+    return ways;
   }
-  rule.in_progress = false;
-  rule.beginnings = sum;
-  if (sum <= GrammarCost::kMaxBeginnings) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      fmt::format("{} of the grammar has more than {} ways to begin; fewer alternatives within "
-                  "alternatives are needed",
-                  name, GrammarCost::kMaxBeginnings));
-}
+
+  absl::Status Count(int index, int depth) {
+    const Rule& rule = rules_[index];
+    if (ways_[index]) return absl::OkStatus();
+    if (in_progress_.contains(index)) {
+      return absl::InvalidArgumentError(
+          fmt::format("the grammar has no end: {} begins with itself", NameOf(rule)));
+    }
+    if (depth > kMaxDepth) {
+      return absl::InvalidArgumentError(
+          fmt::format("more than {} rules of the grammar begin with each other", kMaxDepth));
+    }
+    in_progress_.insert(index);
+    Ways sum{0, 0};
+    for (const auto& items : rule.alternatives) {
+      Ways ways;
+      for (const Item& item : items) {
+        if (item.rule >= 0) RETURN_IF_ERROR(Count(item.rule, depth + 1));
+        ways = WaysOf(item).After(ways);
+        if (ways.empty == 0) break;
+      }
+      sum.beginnings += ways.beginnings;
+      sum.empty += ways.empty;
+      if (sum.too_many()) return TooMany(rule);
+    }
+    in_progress_.erase(index);
+    ways_[index] = sum;
+    return absl::OkStatus();
+  }
+
+  static constexpr double kMaxLoops = GrammarCost::kMaxBeginnings + 1;
+
+  const std::vector<Rule>& rules_;
+  std::vector<std::optional<Ways>> ways_;
+  std::set<int> in_progress_;
+};
 
 }  // namespace
 
 absl::StatusOr<GrammarCost> CostOf(std::string_view grammar) {
   std::vector<Rule> rules = Reader(grammar).Read();
-  FindEmpty(&rules);
-  GrammarCost cost;
-  for (size_t i = 0; i < rules.size(); ++i) {
-    RETURN_IF_ERROR(Count(&rules, static_cast<int>(i), 0));
-    cost.beginnings = std::max(cost.beginnings, rules[i].beginnings);
-    for (const auto& items : rules[i].alternatives) {
+  Counter counter(&rules);
+  RETURN_IF_ERROR(counter.CountAll());
+  GrammarCost cost{.beginnings = counter.most()};
+  for (const Rule& rule : rules) {
+    for (const auto& items : rule.alternatives) {
       for (const Item& item : items) cost.bytes += item.elements * kElementBytes;
     }
   }

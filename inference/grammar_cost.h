@@ -11,7 +11,7 @@ namespace corpgrid::inference {
 struct GrammarCost {
   // Of one rule, at most: the library tries each one by itself where the rule begins, also those
   // that lead through the same rules again.
-  static constexpr double kMaxBeginnings = 4096;
+  static constexpr double kMaxBeginnings = 8192;
 
   double beginnings = 0;
   size_t bytes = 0;  // about what it takes once it is compiled

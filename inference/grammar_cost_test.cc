@@ -30,17 +30,37 @@ std::string Nested(int depth, int width) {
 
 TEST(GrammarCostTest, AlternativesWithinAlternativesMultiply) {
   EXPECT_LT(CostOf(Nested(3, 4))->beginnings, 300);
-  EXPECT_THAT(ErrorOf(Nested(15, 8)), HasSubstr("more than 4096 ways to begin"));
-  EXPECT_THAT(ErrorOf(Nested(60, 2)), HasSubstr("more than 4096 ways to begin"));
+  EXPECT_THAT(ErrorOf(Nested(15, 8)), HasSubstr("more than 8192 ways to begin"));
+  EXPECT_THAT(ErrorOf(Nested(60, 2)), HasSubstr("more than 8192 ways to begin"));
   // Behind what may be empty, too, and in the middle of a text.
   EXPECT_FALSE(CostOf(Nested(15, 8) + "b ::= \"y\" \"z\"? [a]* a0").ok());
-  EXPECT_THAT(ErrorOf("root ::= \"a\" b\nb ::= ( \"x\"? ){0,500} \"c\""), HasSubstr("rule b"));
+}
+
+TEST(GrammarCostTest, WaysToBeEmptyMultiply) {
+  EXPECT_THAT(ErrorOf("root ::= \"a\" b\nb ::= ( \"x\"? | \"y\"? ){0,50} \"c\""),
+              HasSubstr("rule b"));
+  // Three ways to be nothing, fifteen times; also after a letter.
+  EXPECT_FALSE(CostOf("root ::= ( \"a\"? | \"b\"? | \"c\"? ){1,15} \"d\"").ok());
+  EXPECT_FALSE(CostOf("root ::= \"x\" e e e e e e e e \"y\"\ne ::= | | | | | | |").ok());
+  EXPECT_FALSE(CostOf("root ::= \"x\" ( \"\" | \"\" ){1000000000}").ok());
+  // One way only, as patterns have it.
+  EXPECT_TRUE(CostOf("root ::= ( [A-Z]? [0-9]? ){1,20}").ok());
+  EXPECT_TRUE(CostOf("root ::= ( \" \"? [a-z]* ){1,16}").ok());
+  EXPECT_TRUE(CostOf("root ::= ( \"x\"? ){0,500} \"c\"").ok());
+}
+
+TEST(GrammarCostTest, ARuleMayBeginInTheNextLine) {
+  EXPECT_TRUE(CostOf("root ::= list\nlist ::= item list | \".\"\nitem ::=\n  \"a\" \"b\"").ok());
+  std::string nested = Nested(15, 8);
+  for (size_t at = 0; (at = nested.find("::=", at)) != std::string::npos; at += 4)
+    nested.insert(at + 3, "\n");
+  EXPECT_FALSE(CostOf(nested).ok());
 }
 
 TEST(GrammarCostTest, UsualGrammarsPass) {
   EXPECT_TRUE(CostOf(kJsonGrammar).ok()) << CostOf(kJsonGrammar).status();
   std::string names = "root ::= \"0\"";
-  for (int i = 1; i < 2000; ++i) names += fmt::format(" | \"{}\"", i);
+  for (int i = 1; i < 8000; ++i) names += fmt::format(" | \"{}\"", i);
   EXPECT_TRUE(CostOf(names).ok()) << CostOf(names).status();
   EXPECT_TRUE(CostOf("root ::= [a-z]{0,2000} # \"( [\n").ok());
   EXPECT_TRUE(CostOf("root ::= \"[\" root \"]\" | ( \"a\"? )* \"b\"").ok());

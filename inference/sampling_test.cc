@@ -26,9 +26,6 @@ class TestFilter final : public TokenFilter {
     }
   }
   absl::Status Accept(Token) override { return absl::OkStatus(); }
-  std::unique_ptr<TokenFilter> Clone() const override {
-    return std::make_unique<TestFilter>(*this);
-  }
   size_t bytes() const override { return allowed_.size(); }
 
  private:

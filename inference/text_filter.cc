@@ -37,12 +37,6 @@ class TextFilter final : public TokenFilter {
     return absl::OkStatus();
   }
 
-  std::unique_ptr<TokenFilter> Clone() const override {
-    auto clone = std::make_unique<TextFilter>(filter_->Clone(), fragments_, with_control_);
-    clone->begun_ = begun_;
-    return clone;
-  }
-
   size_t bytes() const override { return filter_->bytes(); }
 
  private:

@@ -13,8 +13,10 @@ namespace corpgrid::inference {
 // Which tokens an answer may go on with. One thread at a time.
 class TokenFilter {
  public:
-  static constexpr size_t kMaxGrammarBytes = 64 << 10;
-  static constexpr size_t kMaxGrammarDepth = 100;  // of its parentheses: the library recurses
+  static constexpr size_t kMaxGrammarBytes = 64 << 10;  // of its text
+  static constexpr size_t kMaxBytes = 64 << 20;         // that it takes
+  static constexpr size_t kMaxGrammarDepth = 100;       // of its parentheses: the library recurses
+  static constexpr int64_t kFilterUs = 500'000, kFilterUsPerToken = 20'000;
 
   virtual ~TokenFilter() = default;
 
@@ -24,11 +26,9 @@ class TokenFilter {
   virtual void Mask(std::span<float> logits) = 0;
 
   // The answer goes on with `token`, which it allows. Errors: InvalidArgument when there are so
-  // many ways to read the answer that others would have to wait for this one.
+  // many ways to read the answer that others would have to wait for this one: of processor time a
+  // filter has kFilterUs and kFilterUsPerToken for each token.
   virtual absl::Status Accept(Token token) = 0;
-
-  // Another one that has come as far. Any thread, while nobody changes this one.
-  virtual std::unique_ptr<TokenFilter> Clone() const = 0;
 
   // About what it takes in memory.
   virtual size_t bytes() const = 0;

@@ -23,9 +23,8 @@ grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context,
   return reactor;
 }
 
-// Whoever asks how the worker is then starts another one. Prompts are cut so that steps take a
-// second or so; the first one of a large model on a slow machine may take minutes.
-constexpr int64_t kMostStepMs = 600'000;
+// Whoever asks how the worker is then starts another one.
+constexpr int64_t kMostThinkingMs = 300'000;
 
 // Where a request gives no seed.
 uint64_t SomeSeed() {
@@ -178,10 +177,11 @@ grpc::ServerUnaryReactor* WorkerService::GetStats(grpc::CallbackServerContext* c
     response->set_embedder_bytes(memory.bytes);
   }
   if (loaded.ok() && (*loaded)->engine) {
-    const int64_t step_ms = (*loaded)->engine->StepMs();
-    if (step_ms > kMostStepMs) {
-      return FinishNow(context, absl::UnavailableError(fmt::format(
-                                    "the engine has been at one step for {} s", step_ms / 1000)));
+    const int64_t thinking_ms = (*loaded)->engine->ThinkingMs();
+    if (thinking_ms > kMostThinkingMs) {
+      return FinishNow(
+          context, absl::UnavailableError(fmt::format("the engine has been at one token for {} s",
+                                                      thinking_ms / 1000)));
     }
     Fill((*loaded)->engine->stats(), response);
   }

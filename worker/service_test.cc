@@ -10,7 +10,7 @@
 
 #include "absl/time/clock.h"
 #include "base/testing/temp_folder.h"
-#include "inference/test_decoder.h"
+#include "worker/test_slow.h"
 
 namespace corpgrid::worker {
 namespace {
@@ -18,12 +18,12 @@ namespace {
 namespace pb = corpgrid::v1;
 using ::testing::HasSubstr;
 
-// A service behind a real socket, with a test's model: any path but "broken".
 constexpr int32_t kSlowText = 5;  // the first token of a text whose vector takes a while
 
+// A service behind a real socket, with a test's model: any path but "broken".
 class ServiceTest : public ::testing::Test {
  protected:
-  ServiceTest() : service_([this](const auto& request) { return Host(request); }, &SystemClock()) {
+  ServiceTest() : service_([this](const auto& request) { return Host(request); }, &clock_) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
     builder.RegisterService(&service_);
@@ -52,13 +52,18 @@ class ServiceTest : public ::testing::Test {
       };
     }
     model.vocabulary = std::make_unique<inference::TestVocabulary>();
+    if (request.path() == "thinks") model.vocabulary = std::make_unique<SlowVocabulary>(&slow_);
     model.sequences = request.sequences();
     model.context = request.context();
     if (request.path() == "embeds") return model;
-    model.decoder = std::make_unique<inference::TestDecoder>(
-        inference::KvShape{.slots = request.sequences(),
-                           .cells = request.sequences() * request.context(),
-                           .max_sequence = request.context()});
+    const inference::KvShape shape{.slots = request.sequences(),
+                                   .cells = request.sequences() * request.context(),
+                                   .max_sequence = request.context()};
+    if (request.path() == "computes") {
+      model.decoder = std::make_unique<SlowDecoder>(shape, &slow_);
+    } else {
+      model.decoder = std::make_unique<inference::TestDecoder>(shape);
+    }
     return model;
   }
 
@@ -119,6 +124,26 @@ class ServiceTest : public ::testing::Test {
     return response;
   }
 
+  // Of statistics, after minutes of what "thinks" or "computes" does; and then a moment later.
+  std::pair<grpc::Status, grpc::Status> AfterMinutesOf(const std::string& path) {
+    EXPECT_TRUE(Load(path).ok());
+    pb::GenerateRequest request = Ask({1}, 1);
+    if (path == "thinks") request.set_grammar("x");
+    std::thread client([&] { Generate(request); });
+    slow_.begun.WaitForNotification();
+    clock_.later_ms = 301'000;
+    std::pair<grpc::Status, grpc::Status> statuses;
+    pb::GetStatsResponse response;
+    grpc::ClientContext during, after;
+    statuses.first = stub_->GetStats(&during, {}, &response);
+    slow_.may_end.Notify();
+    client.join();
+    statuses.second = stub_->GetStats(&after, {}, &response);
+    return statuses;
+  }
+
+  SetClock clock_;
+  Slow slow_;
   testing::TempFolder folder_;
   const std::string address_ = "unix:" + folder_ / "socket";
   WorkerService service_;
@@ -144,6 +169,19 @@ TEST_F(ServiceTest, StreamsAnAnswer) {
   EXPECT_GT(Stats().steps(), 0u);
   request.set_grammar("HELLO");
   EXPECT_EQ(Generate(request).text, "HELLO");
+}
+
+TEST_F(ServiceTest, WhoThinksForMinutesOfOneTokenIsNotWell) {
+  const auto [during, after] = AfterMinutesOf("thinks");
+  EXPECT_EQ(during.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(during.error_message(), HasSubstr("at one token for 301 s"));
+  EXPECT_TRUE(after.ok()) << after.error_message();
+}
+
+TEST_F(ServiceTest, AModelMayComputeForAsLongAsItTakes) {
+  const auto [during, after] = AfterMinutesOf("computes");
+  EXPECT_TRUE(during.ok()) << during.error_message();
+  EXPECT_TRUE(after.ok()) << after.error_message();
 }
 
 TEST_F(ServiceTest, WritesConversationsDown) {

@@ -14,9 +14,16 @@
 namespace corpgrid::inference {
 namespace {
 
-// Of processor time for one token. Usual grammars take microseconds; where the ways to read a text
-// double with each bracket, the next tokens would take seconds, hours and days.
-constexpr int64_t kMostAcceptUs = 100'000;
+// Adds the processor time that its scope takes.
+class Spending {
+ public:
+  explicit Spending(int64_t* spent_us) : spent_us_(spent_us), began_us_(ThreadCpuUs()) {}
+  ~Spending() { *spent_us_ += ThreadCpuUs() - began_us_; }
+
+ private:
+  int64_t* const spent_us_;
+  const int64_t began_us_;
+};
 
 class GrammarFilter final : public TokenFilter {
  public:
@@ -25,6 +32,7 @@ class GrammarFilter final : public TokenFilter {
   ~GrammarFilter() override { llama_sampler_free(sampler_); }
 
   bool Allows(Token token) override {
+    const Spending spending(&spent_us_);
     llama_token_data one = {token, 1.0f, 0.0f};
     llama_token_data_array array = {&one, 1, -1, false};
     llama_sampler_apply(sampler_, &array);
@@ -32,6 +40,7 @@ class GrammarFilter final : public TokenFilter {
   }
 
   void Mask(std::span<float> logits) override {
+    const Spending spending(&spent_us_);
     candidates_.resize(logits.size());
     for (size_t i = 0; i < logits.size(); ++i) {
       candidates_[i] = {static_cast<llama_token>(i), logits[i], 0.0f};
@@ -42,16 +51,17 @@ class GrammarFilter final : public TokenFilter {
   }
 
   absl::Status Accept(Token token) override {
-    const int64_t began_us = ThreadCpuUs();
-    llama_sampler_accept(sampler_, token);
-    if (ThreadCpuUs() - began_us < kMostAcceptUs) return absl::OkStatus();
+    {
+      const Spending spending(&spent_us_);
+      llama_sampler_accept(sampler_, token);
+    }
+    // Usual grammars take microseconds a token; where the ways to read a text double with each
+    // bracket, the next tokens would take seconds, hours and days.
+    most_us_ += kFilterUsPerToken;
+    if (spent_us_ <= most_us_) return absl::OkStatus();
     return absl::InvalidArgumentError(
         "there are too many ways to read this answer by its grammar or schema: alternatives that "
-        "begin alike are nested too deep");
-  }
-
-  std::unique_ptr<TokenFilter> Clone() const override {
-    return std::make_unique<GrammarFilter>(llama_sampler_clone(sampler_), bytes_);
+        "begin alike are nested too deep, or there are thousands of them");
   }
 
   size_t bytes() const override { return bytes_; }
@@ -59,6 +69,8 @@ class GrammarFilter final : public TokenFilter {
  private:
   llama_sampler* const sampler_;
   const size_t bytes_;
+  int64_t spent_us_ = 0;
+  int64_t most_us_ = kFilterUs;
   std::vector<llama_token_data> candidates_;
 };
 
@@ -85,6 +97,12 @@ absl::StatusOr<std::unique_ptr<TokenFilter>> MakeGrammarFilter(const llama_vocab
                                                                const std::string& grammar) {
   RETURN_IF_ERROR(CheckSize(grammar));
   ASSIGN_OR_RETURN(const GrammarCost cost, CostOf(grammar));
+  if (cost.bytes > TokenFilter::kMaxBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("the grammar or schema takes about {} MiB; at most {} are allowed: shorter "
+                    "repetitions are needed",
+                    cost.bytes >> 20, TokenFilter::kMaxBytes >> 20));
+  }
   llama_sampler* sampler = nullptr;
   try {
     sampler = llama_sampler_init_grammar(vocabulary, grammar.c_str(), "root");
