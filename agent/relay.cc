@@ -2,12 +2,13 @@
 
 #include <spdlog/spdlog.h>
 
-#include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
+#include "agent/outbox.h"
 #include "base/backoff.h"
 #include "base/text.h"
 #include "fmt/format.h"
@@ -26,57 +27,7 @@ using Stream = grpc::ClientReaderWriterInterface<pb::RelayUp, pb::RelayDown>;
 constexpr int64_t kReportDeadlineMs = 10'000;
 // One that the stream would not take would end everybody's calls.
 constexpr size_t kMaxAnswerBytes = rpc::kMaxMessageBytes - 4096;
-// Of answers that the stream has not taken yet; as the scheduler has it for those down to clients.
-constexpr size_t kMaxWaitingBytes = size_t{64} << 20;
 constexpr int64_t kOldSchedulerMs = 60'000;  // between questions to one that hosts no models
-
-// What one stream's calls send up, written by a thread of its own so that no worker's answer waits
-// for another's.
-class Outbox {
- public:
-  void Put(pb::RelayUp up) {
-    const absl::MutexLock lock(&mutex_);
-    if (closed_) return;
-    bytes_ += up.response().size();
-    waiting_.push_back(std::move(up));
-  }
-
-  bool IsFull() const {
-    const absl::MutexLock lock(&mutex_);
-    return bytes_ > kMaxWaitingBytes;
-  }
-
-  void Close() {
-    const absl::MutexLock lock(&mutex_);
-    closed_ = true;
-  }
-
-  // Until it is closed, or the stream is broken.
-  void WriteTo(Stream* stream) {
-    while (true) {
-      pb::RelayUp up;
-      {
-        const absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &Outbox::HasSomething));
-        if (closed_) return;
-        up = std::move(waiting_.front());
-        waiting_.pop_front();
-        bytes_ -= up.response().size();
-      }
-      if (!stream->Write(up)) return;
-    }
-  }
-
- private:
-  bool HasSomething() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return closed_ || !waiting_.empty();
-  }
-
-  mutable absl::Mutex mutex_;
-  std::deque<pb::RelayUp> waiting_ ABSL_GUARDED_BY(mutex_);
-  size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of responses in it
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-};
 
 void PutEnd(Outbox* outbox, uint64_t call, const absl::Status& status) {
   pb::RelayUp up;
@@ -102,7 +53,7 @@ class Answers final : public rpc::CallListener {
                       FormatBytes(response.size()), FormatBytes(kMaxAnswerBytes))));
       return;
     }
-    if (outbox_->IsFull()) {
+    if (outbox_->IsFullFor(call_)) {
       OnEnd(absl::ResourceExhaustedError("the device makes answers faster than it can send them"));
       return;
     }
@@ -169,7 +120,11 @@ class Calls {
 // Until the stream ends.
 grpc::Status ServeOne(Stream* stream, const ModelHost* models) {
   auto outbox = std::make_shared<Outbox>();
-  std::thread writing([&] { outbox->WriteTo(stream); });
+  std::thread writing([&] {
+    while (const std::optional<pb::RelayUp> up = outbox->Take()) {
+      if (!stream->Write(*up)) return;
+    }
+  });
   {
     Calls calls(models, outbox);
     pb::RelayDown down;
