@@ -110,8 +110,7 @@ Task<absl::Status> Api::Chat(http::Exchange* exchange, Admission::Ticket* ticket
   request.generate.set_request_id(id);
   const Json envelope = Envelope(id, request.stream ? "chat.completion.chunk" : "chat.completion",
                                  NowSeconds(), request.model);
-  ChatDeltas deltas(request.generate.choices(), format, request.tools.must_call(), request.logprobs,
-                    id);
+  ChatDeltas deltas(request.generate.choices(), format, request.tools, request.logprobs, id);
   const auto strand = co_await boost::asio::this_coro::executor;
   GenerateStream stream(strand, model.channel.get(), "Generate", request.generate);
   if (request.stream) {

@@ -27,11 +27,11 @@ std::string CallId(const std::string& answer, uint32_t choice, size_t call) {
 
 }  // namespace
 
-ChatDeltas::ChatDeltas(uint32_t choices, const ToolFormat* format, bool must_call, bool logprobs,
-                       std::string id)
+ChatDeltas::ChatDeltas(uint32_t choices, const ToolFormat* format, const Tools& tools,
+                       bool logprobs, std::string id)
     : logprobs_(logprobs), id_(std::move(id)) {
   if (format == nullptr) return;
-  for (uint32_t i = 0; i < choices; ++i) readers_.emplace_back(*format, must_call);
+  for (uint32_t i = 0; i < choices; ++i) readers_.emplace_back(*format, tools);
 }
 
 void ChatDeltas::Add(uint32_t choice, const std::vector<ToolCallReader::Part>& parts,

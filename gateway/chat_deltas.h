@@ -20,9 +20,9 @@ class ChatDeltas {
     std::string finish_reason = {};  // empty: it goes on
   };
 
-  // `format`: null when there are no tools. `must_call`: the answer is calls from its beginning.
-  // `id`: the answer's, of which those of calls are made.
-  ChatDeltas(uint32_t choices, const ToolFormat* format, bool must_call, bool logprobs,
+  // `format`: null when there are no tools. `tools` have to outlive it. `id`: the answer's, of
+  // which those of calls are made.
+  ChatDeltas(uint32_t choices, const ToolFormat* format, const Tools& tools, bool logprobs,
              std::string id);
 
   std::vector<Delta> Read(const corpgrid::v1::GenerateResponse& response);

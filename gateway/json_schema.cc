@@ -117,6 +117,12 @@ absl::StatusOr<std::string> SchemaGrammar::Build() {
   return rule;
 }
 
+absl::StatusOr<std::string> SchemaGrammar::BuildPart(const Json& part, const std::string& path) {
+  ASSIGN_OR_RETURN(std::string rule, Rule(part, path));
+  if (grammar_->IsTooLong()) return TooLong();
+  return grammar_->Add("part", std::move(rule));
+}
+
 absl::Status SchemaGrammar::TooLong() const {
   return BadField(path_, fmt::format("{} makes a grammar of more than {} KiB; a simpler schema is "
                                      "needed",

@@ -34,6 +34,8 @@ class SchemaGrammar {
   // The name of the rule for the schema. Errors: InvalidArgument that names the place and the
   // keyword; or that the grammar has become longer than a worker takes (Gbnf::kMaxBytes).
   absl::StatusOr<std::string> Build();
+  // The same for a part of it, at `path`.
+  absl::StatusOr<std::string> BuildPart(const Json& part, const std::string& path);
 
  private:
   class DepthOf;

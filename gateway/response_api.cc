@@ -65,7 +65,7 @@ Task<absl::Status> Api::Respond(http::Exchange* exchange, Admission::Ticket* tic
   fixed["store"] = false;
   fixed["truncation"] = "disabled";
   ResponseWriter writer(std::move(fixed), id);
-  ChatDeltas deltas(1, format, request.chat.tools.must_call(), /*logprobs=*/false, id);
+  ChatDeltas deltas(1, format, request.chat.tools, /*logprobs=*/false, id);
   request.chat.generate.set_request_id(exchange->request().id);
   const auto strand = co_await boost::asio::this_coro::executor;
   GenerateStream stream(strand, model.channel.get(), "Generate", request.chat.generate);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
+
+#include "gateway/text_until.h"
 
 namespace corpgrid::gateway {
 
@@ -50,11 +53,7 @@ bool ToolCallReader::ReadText(std::vector<Part>* parts) {
     return true;
   }
   // The end of what is held may be the beginning of the marker.
-  size_t keep = may_come ? std::min(held_.size(), format_.marker.size() - 1) : 0;
-  while (keep > 0 &&
-         !format_.marker.starts_with(std::string_view(held_).substr(held_.size() - keep))) {
-    --keep;
-  }
+  size_t keep = may_come ? BeginningOf(format_.marker, held_) : 0;
   if (!format_.anywhere && keep < held_.size()) keep = 0;
   ShowText(held_.size() - keep, parts);
   return false;
@@ -74,6 +73,12 @@ bool ToolCallReader::ReadName(std::vector<Part>* parts) {
   });
   if (end == held_.end()) return false;
   parts->push_back({Part::Kind::kName, calls_++, std::string(held_.begin(), end)});
+  if (format_.tagged) {
+    const auto function =
+        std::find_if(tools_.functions.begin(), tools_.functions.end(),
+                     [&](const auto& one) { return one.name == parts->back().text; });
+    tagged_.emplace(function == tools_.functions.end() ? nullptr : &*function);
+  }
   held_.erase(held_.begin(), end);
   state_ = State::kAfterName;
   depth_ = 0;
@@ -82,6 +87,12 @@ bool ToolCallReader::ReadName(std::vector<Part>* parts) {
 }
 
 bool ToolCallReader::ReadArguments(std::vector<Part>* parts) {
+  if (tagged_) {
+    std::string json = tagged_->Read(&held_);
+    if (!json.empty()) parts->push_back({Part::Kind::kArguments, calls_ - 1, std::move(json)});
+    if (tagged_->over()) state_ = State::kOpening;
+    return tagged_->over();
+  }
   size_t at = 0;
   bool over = false;
   for (; at < held_.size() && !over; ++at) {

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "gateway/tagged_arguments.h"
 #include "gateway/tools.h"
 
 namespace corpgrid::gateway {
@@ -19,9 +21,11 @@ class ToolCallReader {
     std::string text;  // the text, the whole name of the next call, or a part of its arguments
   };
 
-  // `must_call`: the text is calls from its beginning.
-  ToolCallReader(const ToolFormat& format, bool must_call)
-      : format_(format), state_(must_call ? State::kOpening : State::kText) {}
+  // Both have to outlive it.
+  ToolCallReader(const ToolFormat& format, const Tools& tools)
+      : format_(format),
+        tools_(tools),
+        state_(tools.must_call() ? State::kOpening : State::kText) {}
 
   std::vector<Part> Push(std::string_view text);
   // What was kept back, where it was no beginning of a call.
@@ -42,6 +46,7 @@ class ToolCallReader {
   void ShowText(size_t bytes, std::vector<Part>* parts);
 
   const ToolFormat& format_;
+  const Tools& tools_;
   State state_;
   std::string held_;
   bool at_start_ = true;
@@ -49,6 +54,7 @@ class ToolCallReader {
   int depth_ = 0;  // of the arguments
   bool in_string_ = false;
   bool escaped_ = false;
+  std::optional<TaggedReader> tagged_;  // of the arguments, in such a format
 };
 
 }  // namespace corpgrid::gateway

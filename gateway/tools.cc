@@ -10,6 +10,8 @@
 #include "gateway/api_error.h"
 #include "gateway/gbnf.h"
 #include "gateway/json_schema.h"
+#include "gateway/tagged_arguments.h"
+#include "gateway/text_until.h"
 
 namespace corpgrid::gateway {
 namespace {
@@ -35,6 +37,17 @@ constexpr ToolFormat kHermes = {.name = "hermes",
                                 .marker = "<tool_call>",
                                 .anywhere = true,
                                 .several = true};
+constexpr ToolFormat kQwen = {.name = "qwen",
+                              .begin = "",
+                              .open = "<tool_call>\n<function=",
+                              .after_name = ">\n",
+                              .close = "</function>\n</tool_call>",
+                              .between = "\n",
+                              .end = "",
+                              .marker = "<tool_call>",
+                              .anywhere = true,
+                              .several = true,
+                              .tagged = true};
 constexpr ToolFormat kMistral = {.name = "mistral",
                                  .begin = "[TOOL_CALLS][",
                                  .open = R"({"name": ")",
@@ -137,28 +150,6 @@ std::string Or(const std::vector<std::string>& ways) {
   return fmt::format("{}", fmt::join(ways, " | "));
 }
 
-// Any text; where `marker` comes, `calls` follows it, and the end. One rule for each letter of the
-// marker that the text may have ended with: which is the automaton of Knuth, Morris and Pratt.
-std::string TextUntil(std::string_view marker, const std::string& calls, Gbnf* grammar) {
-  std::vector<std::string> states;
-  for (size_t i = 0; i < marker.size(); ++i) states.push_back(grammar->Reserve("text"));
-  const std::set<char> letters(marker.begin(), marker.end());
-  std::string known;
-  for (const char c : letters) known += GbnfClassChar(c);
-  for (size_t i = 0; i < marker.size(); ++i) {
-    std::vector<std::string> ways = {"\"\"", fmt::format("[^{}] {}", known, states[0])};
-    for (const char c : letters) {
-      const std::string text = std::string(marker.substr(0, i)) + c;
-      size_t fits = text.size();
-      while (!marker.starts_with(std::string_view(text).substr(text.size() - fits))) --fits;
-      ways.push_back(fmt::format("{} {}", GbnfLiteral(std::string(1, c)),
-                                 fits == marker.size() ? calls : states[fits]));
-    }
-    grammar->Define(states[i], Or(ways));
-  }
-  return states[0];
-}
-
 // `calls` after the marker at the very start; or any text that does not begin with the marker.
 std::string TextOrAtStart(std::string_view marker, const std::string& calls, Gbnf* grammar) {
   const std::string any = grammar->Add("any", ".*");
@@ -193,7 +184,7 @@ const ToolFormat& FormatOf(std::string_view chat_template) {
     return chat_template.find(text) != std::string_view::npos;
   };
   if (has("[TOOL_CALLS]")) return has("[ARGS]") ? kMistralArgs : kMistral;
-  if (has("<tool_call>")) return kHermes;
+  if (has("<tool_call>")) return has("<function=") && has("<parameter=") ? kQwen : kHermes;
   if (has("<|start_header_id|>") && (has("ipython") || has("<|python_tag|>"))) return kLlama;
   return kGeneric;
 }
@@ -203,7 +194,9 @@ absl::StatusOr<std::string> ToolGrammar(const Tools& tools, const ToolFormat& fo
   std::vector<std::string> functions;
   for (const Tools::Function& function : tools.functions) {
     ASSIGN_OR_RETURN(const std::string arguments,
-                     SchemaGrammar(function.parameters, function.path, &grammar).Build());
+                     format.tagged
+                         ? TaggedArguments(function, &grammar)
+                         : SchemaGrammar(function.parameters, function.path, &grammar).Build());
     functions.push_back(
         grammar.Add(function.name, fmt::format("{} {} {}", GbnfLiteral(function.name),
                                                GbnfLiteral(format.after_name), arguments)));
@@ -222,7 +215,7 @@ absl::StatusOr<std::string> ToolGrammar(const Tools& tools, const ToolFormat& fo
   }
   const std::string calls = grammar.Add(
       "calls", fmt::format("{} {}", GbnfLiteral(start.substr(format.marker.size())), after));
-  return grammar.Text(format.anywhere ? TextUntil(format.marker, calls, &grammar)
+  return grammar.Text(format.anywhere ? TextUntil(format.marker, calls, /*may_end=*/true, &grammar)
                                       : TextOrAtStart(format.marker, calls, &grammar),
                       "tools");
 }

@@ -43,10 +43,12 @@ struct ToolFormat {
   std::string_view marker;   // what a beginning of calls is known by; `begin` and `open` begin so
   bool anywhere = false;     // calls may follow a text; else they are the whole answer
   bool several = false;      // calls in one answer
+  bool tagged = false;       // the arguments are as in gateway/tagged_arguments.h
 };
 
-// The format of the family that the model's chat template is of: Llama 3, Qwen and Hermes, Mistral
-// (old and new), or a general one, which the template engine explains to the model.
+// The format of the family that the model's chat template is of: Llama 3, Hermes and older Qwen,
+// newer Qwen (from Qwen3-Coder on), Mistral (old and new), or a general one, which the template
+// engine explains to the model.
 const ToolFormat& FormatOf(std::string_view chat_template);
 
 // The grammar of an answer with such calls: with kAuto any text, in which the marker begins calls;

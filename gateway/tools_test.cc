@@ -39,6 +39,15 @@ TestGrammar GrammarOf(const Tools& tools, const ToolFormat& format) {
   return TestGrammar(*grammar);
 }
 
+// With texts and others among what a function takes.
+constexpr char kMoreTools[] = R"(!"tools": [
+  {"type": "function", "function": {"name": "write", "parameters": {"type": "object",
+    "properties": {"text": {"type": "string", "description": "what"}, "times": {"type": "integer"},
+                   "how": {"enum": ["fast", "slow"]}, "to": {"$ref": "#/$defs/list"}},
+    "required": ["text", "to"], "$defs": {"list": {"type": "array", "items": {"type": "null"}}}}}},
+  {"type": "function", "function": {"name": "now"}}])";
+
+const ToolFormat& Qwen() { return FormatOf("<tool_call> <function=x> <parameter=y>"); }
 const ToolFormat& Hermes() { return FormatOf("… <tool_call> …"); }
 const ToolFormat& Mistral() { return FormatOf("… [TOOL_CALLS] …"); }
 const ToolFormat& MistralArgs() { return FormatOf("[TOOL_CALLS]f[ARGS]"); }
@@ -47,6 +56,7 @@ const ToolFormat& Generic() { return FormatOf("{{ messages }}"); }
 
 TEST(ToolsTest, KnowsFamiliesByTheirTemplates) {
   EXPECT_EQ(Hermes().name, "hermes");
+  EXPECT_EQ(Qwen().name, "qwen");
   EXPECT_EQ(Mistral().name, "mistral");
   EXPECT_EQ(MistralArgs().name, "mistral-args");
   EXPECT_EQ(Llama().name, "llama3");
@@ -100,9 +110,11 @@ struct Call {
 // Reads an answer in random pieces.
 void ExpectRead(const ToolFormat& format, const std::string& answer, const std::string& text,
                 const std::vector<Call>& calls, bool must_call = false) {
+  Tools tools = Read(kMoreTools);
+  if (must_call) tools.choice = Tools::Choice::kRequired;
   std::mt19937 random(1);  // NOLINT(cert-msc51-cpp): the same each time
   for (int turn = 0; turn < 100; ++turn) {
-    ToolCallReader reader(format, must_call);
+    ToolCallReader reader(format, tools);
     std::string got_text;
     std::vector<Call> got;
     const auto take = [&](const std::vector<ToolCallReader::Part>& parts) {
@@ -153,6 +165,66 @@ TEST(ToolCallReaderTest, TellsTextAndCallsApart) {
   ExpectRead(Hermes(), "<tool_", "", {}, /*must_call=*/true);
   ExpectRead(Llama(), R"({"name": "add", "parameters": {"a":1}})", "", {{"add", R"({"a":1})"}},
              /*must_call=*/true);
+}
+
+std::string Tag(const std::string& name, const std::string& value) {
+  return fmt::format("<parameter={}>\n{}\n</parameter>\n", name, value);
+}
+
+std::string QwenCall(const std::string& name, const std::string& tags) {
+  return fmt::format("<tool_call>\n<function={}>\n{}</function>\n</tool_call>", name, tags);
+}
+
+TEST(ToolsTest, NewerQwensPutArgumentsInTags) {
+  const Tools tools = Read(kMoreTools);
+  const TestGrammar grammar = GrammarOf(tools, Qwen());
+  const std::string text = Tag("text", "a \"b\"\n</parameter>c\n\n</parameter"),
+                    to = Tag("to", "[null]");
+  for (const std::string& good :
+       {QwenCall("write", text + to),
+        "First: " + QwenCall("now", "") + "\n" + QwenCall("write", text + to),
+        QwenCall("write", Tag("text", "") + Tag("times", "5") + Tag("how", "\"fast\"") + to)}) {
+    EXPECT_TRUE(grammar.Matches(good)) << good;
+  }
+  for (const std::string& bad :
+       {QwenCall("write", to), QwenCall("write", text), QwenCall("write", to + text),
+        QwenCall("write", text + Tag("times", "x") + to),
+        QwenCall("write", text + Tag("how", "fast") + to), QwenCall("write", text + to) + " and",
+        QwenCall("read", ""), QwenCall("now", to)}) {
+    EXPECT_FALSE(grammar.Matches(bad)) << bad;
+  }
+  const auto error = [](const std::string& schema) {
+    return std::string(ToolGrammar(Read(R"(!"tools": [{"type": "function", "function": {"name": "a",
+              "parameters": {"type": "object", )" +
+                                        schema + "}}}]"),
+                                   Qwen())
+                           .status()
+                           .message());
+  };
+  EXPECT_THAT(error(R"("anyOf": [])"), HasSubstr("parameters.anyOf"));
+  EXPECT_THAT(error(R"("properties": {"a>": {}})"), HasSubstr("stands in a tag"));
+  EXPECT_THAT(error(R"("properties": {"a": {"not": {}}})"), HasSubstr("keyword \"not\""));
+}
+
+TEST(ToolCallReaderTest, MakesJsonOfTags) {
+  const std::string text = "say \"hi\"\n</parameter> \\ \xC3\xA9\t<";
+  const std::string json = R"({"text": "say \"hi\"\n</parameter> \\ )"
+                           "\xC3\xA9"
+                           R"(\u0009<", "how": "fast", "to": [null]})";
+  ExpectRead(
+      Qwen(),
+      "So: " + QwenCall("write", Tag("text", text) + Tag("how", "\"fast\"") + Tag("to", "[null]")) +
+          "\n" + QwenCall("now", ""),
+      "So: ", {{"write", json}, {"now", "{}"}});
+  ExpectRead(Qwen(), QwenCall("write", Tag("text", "") + Tag("to", "[]")), "",
+             {{"write", R"({"text": "", "to": []})"}}, /*must_call=*/true);
+  // Cut off by max_tokens.
+  ExpectRead(Qwen(), "<tool_call>\n<function=write>\n<parameter=text>\nab", "",
+             {{"write", R"({"text": "ab)"}});
+  ExpectRead(Qwen(), "<tool_call>\n<function=write>\n<param", "", {{"write", ""}});
+  // What no grammar allows ends, however it goes on.
+  ExpectRead(Qwen(), QwenCall("other", Tag("a", "1") + "what else"), "",
+             {{"other", R"({"a": 1})"}});
 }
 
 TEST(ToolsTest, WrongToolsAreNamed) {

@@ -3,7 +3,6 @@ import concurrent.futures
 import json
 import os
 import pathlib
-import random
 import signal
 import socket
 import subprocess
@@ -13,13 +12,8 @@ import time
 import unittest
 
 from grid import BIN, seeded, wait
-from serving import ENDLESS, HAVE_WORKER, Serving, make_model
+from serving import ENDLESS, HAVE_WORKER, Serving, ask_while, check_asked, events, make_model
 
-
-
-def events(response):
-    """The data of a stream of events, up to its end."""
-    return [line[6:] for line in response.read().decode().splitlines() if line.startswith("data: ")]
 
 
 @unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
@@ -193,21 +187,8 @@ class GatewayTest(unittest.TestCase):
         """In a prompt, between tokens, while it is loaded, while nobody asks."""
         serving, dice, over = self.serve(), seeded(), threading.Event()
 
-        def ask(seed):
-            """What came of each request."""
-            own, seen = random.Random(seed), []
-            while not over.is_set():
-                tokens = own.randrange(1, 900)
-                status, _, answer = serving.ask("/v1/completions", {
-                    "model": serving.model, "prompt": "on " * own.randrange(1, 30), "max_tokens": tokens,
-                    "logit_bias": ENDLESS})
-                seen.append((status, tokens, answer))
-                if status != 200:
-                    time.sleep(own.random() / 4)
-            return seen
-
         with concurrent.futures.ThreadPoolExecutor(6) as clients:
-            asked = [clients.submit(ask, dice.random()) for _ in range(6)]
+            asked = [clients.submit(ask_while, serving, dice.random(), over) for _ in range(6)]
             try:
                 for _ in range(5):
                     worker = wait(serving.worker, 60, "a worker")
@@ -217,15 +198,7 @@ class GatewayTest(unittest.TestCase):
                 wait(lambda: serving.chat()[0] == 200, 60, "the model to be back")
             finally:
                 over.set()  # else the clients ask for ever
-        seen = [one for client in asked for one in client.result()]
-        for status, tokens, answer in seen:
-            if status == 200:
-                self.assertEqual(answer["usage"]["completion_tokens"], tokens)
-            else:
-                self.assertEqual((status, answer["error"]["type"]), (503, "server_error"))
-        statuses = [status for status, _, _ in seen]
-        print(f"{statuses.count(200)} answers, {statuses.count(503)} errors")
-        self.assertTrue(statuses.count(200) > 0 < statuses.count(503), statuses)
+        check_asked(self, [one for client in asked for one in client.result()])
 
     def test_keys(self):
         alice = self.apikey("create", "alice")["api_key"]

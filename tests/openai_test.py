@@ -37,8 +37,11 @@ class OpenAiTest(unittest.TestCase):
     def test_generic_tools(self):
         self.run_scripts("generic-tools", "tools")
 
-    def test_qwen_and_hermes(self):
+    def test_hermes_and_older_qwen(self):
         self.run_scripts("hermes", "tools")
+
+    def test_newer_qwen(self):
+        self.run_scripts("qwen", "tools")
 
     def test_mistral(self):
         self.run_scripts("mistral", "tools")

@@ -3,10 +3,12 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import tempfile
 import threading
+import time
 import urllib.request
 
 from grid import BIN, GridTest, descendants, wait
@@ -20,6 +22,26 @@ HERMES = """{% if tools %}<|im_start|>system
 {% endif %}{% for m in messages %}<|im_start|>{{ m.role }}
 {{ m.content or '' }}{% for call in m.tool_calls or [] %}<tool_call>
 {"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+QWEN = """{% if tools %}<|im_start|>system
+# Tools
+{% for tool in tools %}{{ tool | tojson }}
+{% endfor %}For a call write <tool_call>
+<function=name>
+<parameter=one>
+value
+</parameter>
+</function>
+</tool_call><|im_end|>
+{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content or '' }}{% for call in m.tool_calls or [] %}<tool_call>
+<function={{ call.function.name }}>
+{% for name, value in call.function.arguments | items %}<parameter={{ name }}>
+{{ value if value is string else value | tojson }}
+</parameter>
+{% endfor %}</function>
 </tool_call>{% endfor %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
@@ -37,7 +59,7 @@ LLAMA = """{% if tools %}<|start_header_id|>system<|end_header_id|>
 {% endif %}"""
 # A template, and what calls begin with, as a control token: a bias for it makes the model begin one. Real models of the
 # last two families write that in several tokens; to the grammar and the gateway it is the same text.
-FAMILIES = {"generic": ["", []], "hermes": [HERMES, ["<tool_call>"]], "mistral": [MISTRAL, ["[TOOL_CALLS]"]],
+FAMILIES = {"generic": ["", []], "hermes": [HERMES, ["<tool_call>"]], "qwen": [QWEN, ["<tool_call>"]], "mistral": [MISTRAL, ["[TOOL_CALLS]"]],
             "llama3": [LLAMA, ['{"name"']], "generic-tools": ["", ['{"tool_calls"']]}
 ENDLESS = {"2": -100}  # a bias: the model does not end its answer
 
@@ -127,9 +149,17 @@ class Serving:
 class GridGateway(Serving):
     """A gateway to the models of a grid."""
 
-    def __init__(self, data, model):
-        self.run("gateway", "--data", data)
-        self.model = model
+    def __init__(self, grid, model):
+        self.run("gateway", "--data", grid.data)
+        self.grid, self.model = grid, model
+
+    def workers(self):
+        """The pids of the workers of all agents."""
+        agents = [process for name, process in self.grid.running.items() if name.startswith("agent")]
+        return [p.pid for a in agents for p in descendants(a.pid) if "corpgrid-worker --socket" in p.command()]
+
+    def worker(self):
+        return next(iter(self.workers()), None)
 
 
 class HostingGridTest(GridTest):
@@ -156,6 +186,48 @@ class HostingGridTest(GridTest):
         for number in range(1, self.agents + 1):
             self.grid.envs[f"agent-{number}"] = {"CORPGRID_MODELS": str(self.store), "CORPGRID_GPUS": "false",
                                                  "CORPGRID_MODEL_MEMORY": "512MiB"}
+
+
+def ask_while(serving, seed, over):
+    """Asks, by the dice for streams, until `over` is set. What came of each: status, tokens wanted and had, errors."""
+    own, seen = random.Random(seed), []
+    while not over.is_set():
+        tokens, stream = own.randrange(1, 900), own.random() < 0.5
+        connection = serving.start("/v1/completions", {
+            "model": serving.model, "prompt": "on " * own.randrange(1, 30), "max_tokens": tokens, "stream": stream,
+            "stream_options": {"include_usage": True} if stream else None, "logit_bias": ENDLESS})
+        response = connection.getresponse()
+        if stream and response.status == 200:
+            said = events(response)
+            parts = [json.loads(one) for one in said if one != "[DONE]"]
+            whole = said[-1] == "[DONE]"
+        else:
+            parts, whole = [json.loads(response.read())], True
+        connection.close()
+        had = [part["usage"]["completion_tokens"] for part in parts if part.get("usage")]
+        errors = [part["error"]["type"] for part in parts if "error" in part]
+        seen.append({"status": response.status, "wanted": tokens, "had": had, "errors": errors, "whole": whole})
+        if errors:
+            time.sleep(own.random() / 4)
+    return seen
+
+
+def check_asked(test, seen):
+    """Each is a whole answer, or an error."""
+    failed = [one for one in seen if one["errors"]]
+    for one in seen:
+        if one not in failed:
+            test.assertEqual((one["status"], one["had"], one["whole"]), (200, [one["wanted"]], True), one)
+        else:
+            test.assertIn(one["status"], (200, 503), one)  # 200: its stream had begun
+            test.assertEqual((one["errors"], one["had"]), (["server_error"], []), one)
+    print(f"{len(seen) - len(failed)} answers, {len(failed)} errors")
+    test.assertTrue(failed and len(failed) < len(seen), seen)
+
+
+def events(response):
+    """The data of a stream of events, up to its end."""
+    return [line[6:] for line in response.read().decode().splitlines() if line.startswith("data: ")]
 
 
 def in_parallel(count, work):
