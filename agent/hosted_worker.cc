@@ -145,7 +145,9 @@ absl::StatusOr<LocalModel> HostedWorker::Files() ABSL_NO_THREAD_SAFETY_ANALYSIS 
 }
 
 uint64_t HostedWorker::LimitBytes() const {
-  return std::max<uint64_t>(options_.limit_bytes(), 1);  // 0 would be no limit
+  const uint64_t own = options_.order.settings().memory_bytes();
+  const uint64_t lent = options_.limit_bytes();
+  return std::max<uint64_t>(own == 0 ? lent : std::min(lent, own), 1);  // 0 would be no limit
 }
 
 absl::Status HostedWorker::LoadInto(const worker::WorkerProcess& worker, const std::string& file) {

@@ -90,6 +90,8 @@ pb::HostReport ModelHost::Report() {
   report.set_quantises(options_.in_type != nullptr);
   report.set_receives(inbox_->receives());
   report.set_limit_bytes(options_.limit_bytes);
+  report.set_heeds(pb::HostedSettings::kMemoryBytesFieldNumber);
+  report.set_total_bytes(options_.resources->device_bytes());
   report.set_free_bytes(FreeBytes());
   report.mutable_gpus()->Assign(gpus_.begin(), gpus_.end());
   for (const auto& [name, worker] : workers_) *report.add_hosted() = worker->State();

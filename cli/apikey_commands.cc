@@ -35,7 +35,7 @@ absl::Status SetEnd(ApiKeyArguments* arguments) {
     return absl::InvalidArgumentError(fmt::format(
         "--expires is \"{}\"; a key is for 1s at least, or for ever: never", arguments->expires));
   }
-  arguments->key.expires_s = (SystemClock().WallMs() + ms) / 1000;
+  arguments->key.expires_s = (SystemClock().WallMs() + ms + 999) / 1000;
   return absl::OkStatus();
 }
 

@@ -253,6 +253,7 @@ void AddModelCommands(CommandTree& tree) {
   AddModelQuantizeCommands(tree, group);
   AddModelUploadCommand(tree, group);
   AddModelHostingCommands(tree, group);
+  AddModelResourcesCommand(tree, group);
 }
 
 }  // namespace corpgrid::cli

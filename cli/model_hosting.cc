@@ -33,6 +33,7 @@ struct LoadArguments {
   uint32_t replicas = 1;
   uint32_t sequences = 0;
   uint32_t context = 0;
+  std::string memory;
   bool shared_memory = false;
   bool no_wait = false;
 };
@@ -68,6 +69,13 @@ std::string PlaceOf(const v1::Replica& replica) {
   return replica.device_name() + (gpu.empty() ? "" : " " + Printable(gpu));
 }
 
+Json LastFailure(const v1::LoadedModel& model) {
+  if (!model.has_last_failure()) return nullptr;
+  const auto& failure = model.last_failure();
+  return {
+      {"device", failure.device_name()}, {"error", failure.error()}, {"ago_ms", failure.ago_ms()}};
+}
+
 Json ToJson(const v1::LoadedModel& model) {
   Json replicas = Json::array();
   for (const v1::Replica& replica : model.replicas()) {
@@ -91,10 +99,12 @@ Json ToJson(const v1::LoadedModel& model) {
           {"sequences", settings.sequences()},
           {"context", settings.context()},
           {"shared_memory", settings.shared_memory()},
+          {"memory_limit_bytes", settings.memory_bytes()},
           {"type", settings.type()},
           {"idle_unload_ms", settings.idle_unload_ms()},
           {"asleep", model.asleep()},
           {"why", model.why()},
+          {"last_failure", LastFailure(model)},
           {"replicas", std::move(replicas)}};
 }
 
@@ -136,47 +146,15 @@ absl::Status Show(const Common& common) {
   }
   Print(table.ToText());
   for (const v1::LoadedModel& model : list.models()) {
-    if (model.why().empty()) continue;
-    Say(fmt::format("{} has {} of {} replicas: {}", model.name(), model.replicas_size(),
-                    model.settings().replicas(), Printable(model.why())));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ShowResources(const Common& common) {
-  ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
-  ASSIGN_OR_RETURN(const v1::ClusterResourcesResponse resources, client->ClusterResources());
-  Json backends = Json::array();
-  Table table({{"BACKEND"},
-               {"DEVICES", true},
-               {"TAKING MODELS", true},
-               {"MEMORY FOR MODELS", true},
-               {"FREE", true}});
-  for (const auto& backend : resources.backends()) {
-    backends.push_back({{"backend", backend.backend()},
-                        {"devices", backend.devices()},
-                        {"taking", backend.taking()},
-                        {"limit_bytes", backend.limit_bytes()},
-                        {"free_bytes", backend.free_bytes()}});
-    table.AddRow({Printable(backend.backend()), std::to_string(backend.devices()),
-                  std::to_string(backend.taking()), FormatBytes(backend.limit_bytes()),
-                  FormatBytes(backend.free_bytes())});
-  }
-  if (common.json) {
-    Json devices = Json::array();
-    for (const auto& device : resources.devices()) {
-      devices.push_back({{"device_id", device.device_id()},
-                         {"device", device.name()},
-                         {"limit_bytes", device.limit_bytes()},
-                         {"free_bytes", device.free_bytes()},
-                         {"closed", device.closed()},
-                         {"receives", device.receives()}});
+    if (!model.why().empty()) {
+      Say(fmt::format("{} has {} of {} replicas: {}", model.name(), model.replicas_size(),
+                      model.settings().replicas(), Printable(model.why())));
+    } else if (model.has_last_failure()) {
+      const auto& failure = model.last_failure();
+      Say(fmt::format(
+          "{} failed on {} {} ago, and is back: {}", model.name(), Printable(failure.device_name()),
+          FormatDuration(static_cast<int64_t>(failure.ago_ms())), Printable(failure.error())));
     }
-    PrintJson(Json{{"backends", std::move(backends)}, {"devices", std::move(devices)}});
-  } else if (table.empty()) {
-    Say("no device that is there hosts models");
-  } else {
-    Print(table.ToText());
   }
   return absl::OkStatus();
 }
@@ -230,6 +208,7 @@ absl::StatusOr<v1::LoadedModel> WaitUntilReady(Client* client, const std::string
 std::string_view Ignored(const LoadArguments& asked, const v1::HostedSettings& hosted) {
   if (!asked.type.empty() && hosted.type().empty()) return "--type";
   if (asked.shared_memory && !hosted.shared_memory()) return "--shared-memory";
+  if (!asked.memory.empty() && hosted.memory_bytes() == 0) return "--memory";
   return "";
 }
 
@@ -250,6 +229,11 @@ absl::Status Load(const Common& common, const LoadArguments& arguments) {
   settings->set_context(arguments.context);
   settings->set_shared_memory(arguments.shared_memory);
   settings->set_type(arguments.type);
+  if (!arguments.memory.empty()) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, ParseBytes(arguments.memory));
+    if (bytes == 0) return absl::InvalidArgumentError("--memory: expected more than 0");
+    settings->set_memory_bytes(bytes);
+  }
   if (!arguments.idle_unload.empty()) {
     ASSIGN_OR_RETURN(const int64_t idle_ms, ParseDurationMs(arguments.idle_unload));
     settings->set_idle_unload_ms(static_cast<uint64_t>(idle_ms));
@@ -313,6 +297,10 @@ void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
   load->add_flag("--shared-memory", arguments->shared_memory,
                  "The context is that of all sequences together: a few long ones or many short "
                  "ones; where it runs out, the youngest waits");
+  load->add_option("--memory", arguments->memory,
+                   "The most of its device's memory that a replica may have, as 6GiB; what a GPU "
+                   "has does not count (default: what its owner lends)")
+      ->type_name("SIZE");
   load->add_option("--type", arguments->type,
                    "Of its weights, as Q4_K_M: each device makes them so before it loads it, for "
                    "minutes, once (default: as they are)")
@@ -333,10 +321,6 @@ void AddModelHostingCommands(CommandTree& tree, CLI::App* group) {
              "  corpgrid model ps\n"
              "  corpgrid model ps --json | jq '.models[] | {name, asleep}'",
              [&common = tree.common] { return Exit(common, Show(common)); });
-  AddCommand(tree, group, "resources", "What devices have for models, by what computes them",
-             "  corpgrid model resources\n"
-             "\"cpu\" are the machines' processors, \"vulkan\" and others their GPUs.",
-             [&common = tree.common] { return Exit(common, ShowResources(common)); });
 }
 
 }  // namespace corpgrid::cli

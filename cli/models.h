@@ -50,6 +50,7 @@ void AddModelAddCommand(CommandTree& tree, CLI::App* group);
 void AddModelQuantizeCommands(CommandTree& tree, CLI::App* group);
 void AddModelUploadCommand(CommandTree& tree, CLI::App* group);
 void AddModelHostingCommands(CommandTree& tree, CLI::App* group);
+void AddModelResourcesCommand(CommandTree& tree, CLI::App* group);
 
 // "1.2 B", "254 M".
 std::string FormatParameters(uint64_t parameters);

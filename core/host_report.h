@@ -44,9 +44,19 @@ struct HostedModel {
 
 // A GPU that models can be on.
 struct HostGpu {
-  std::string backend;       // "vulkan"
-  uint64_t limit_bytes = 0;  // of its memory, that may be in use
-  uint64_t free_bytes = 0;   // of these
+  std::string name = "";         // "Vulkan0"
+  std::string backend;           // "vulkan"
+  std::string description = "";  // what its maker calls it
+  uint64_t total_bytes = 0;      // of its memory
+  uint64_t limit_bytes = 0;      // of its memory, that may be in use
+  uint64_t free_bytes = 0;       // of these
+};
+
+// That a replica could not be loaded, or that its worker ended.
+struct ModelFailure {
+  std::string device_name;
+  std::string error;
+  int64_t ago_ms = 0;
 };
 
 struct HostReport {
@@ -58,6 +68,9 @@ struct HostReport {
   std::vector<HostGpu> gpus = {};
   bool quantises = false;  // it can load a model with another type of weights than its files have
   bool receives = false;   // models can be sent to it
+  bool shares_memory = false;  // among sequences
+  bool limits_memory = false;  // of one model
+  uint64_t total_bytes = 0;    // of the machine's memory
 };
 
 // All that a device is to host; what else it has it unloads.
@@ -76,6 +89,7 @@ struct ModelView {
   bool asleep = false;  // unloaded until somebody asks
   std::vector<ReplicaView> replicas;
   std::string why;  // it has fewer than it should; empty: it has all
+  std::optional<ModelFailure> last_failure;
 };
 
 // A device that hosts models, or could.
@@ -88,6 +102,7 @@ struct HostView {
   std::string closed;  // why it takes no models now; empty: it does
   std::vector<HeldModel> held;
   bool receives = false;  // models can be sent to it
+  uint64_t total_bytes = 0;
 };
 
 struct HostingView {

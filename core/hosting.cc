@@ -35,7 +35,7 @@ bool IsType(const std::string& type) {
 // Whether a worker that was loaded as the one says is what the other asks for.
 bool IsOneWorker(const ModelRow& a, const ModelRow& b) {
   return a.digest == b.digest && a.sequences == b.sequences && a.context == b.context &&
-         a.shared_memory == b.shared_memory && a.type == b.type;
+         a.shared_memory == b.shared_memory && a.memory_bytes == b.memory_bytes && a.type == b.type;
 }
 
 const HeldModel* FindHeld(const HostReport& report, const std::string& name) {
@@ -69,6 +69,13 @@ bool Hosting::Holds(const Host& host, const ModelRow& row) {
   return held && held->digest == row.digest;
 }
 
+std::string_view Hosting::Lacks(const Host& host, const ModelRow& row) {
+  if (!row.type.empty() && !host.report.quantises) return "change types of weights";
+  if (row.shared_memory && !host.report.shares_memory) return "share memory among sequences";
+  if (row.memory_bytes > 0 && !host.report.limits_memory) return "limit a model's memory";
+  return "";
+}
+
 uint64_t Hosting::LeastBytes(const ModelRow& row, const Host& host) {
   const HeldModel* held = row.type.empty() ? FindHeld(host.report, row.name) : nullptr;
   return held ? held->bytes : 0;
@@ -86,7 +93,9 @@ std::string Hosting::WhyNot(const ModelRow& row, const Host& host, const Model* 
                          (refusal->second.until_ms - now_ms + 999) / 1000);
     }
   }
-  if (!Makes(host, row)) return "its agent is too old to change types of weights";
+  if (const std::string_view lacks = Lacks(host, row); !lacks.empty()) {
+    return fmt::format("its agent is too old to {}", lacks);
+  }
   const uint64_t bytes = LeastBytes(row, host);
   const Room room = RoomOf(host);
   if (bytes > room.free_bytes) {
@@ -152,7 +161,7 @@ absl::StatusOr<ModelRow> Hosting::Check(ModelRow row, int64_t now_ms) const {
     row.digest = *digests.begin();
   }
   const bool somewhere = std::any_of(hosts_.begin(), hosts_.end(), [&](const auto& entry) {
-    return Holds(entry.second, row) && Makes(entry.second, row) &&
+    return Holds(entry.second, row) && Lacks(entry.second, row).empty() &&
            ((known != models_.end() && known->second.replicas.contains(entry.first)) ||
             WhyNot(row, entry.second, nullptr, now_ms).empty());
   });
@@ -179,6 +188,7 @@ void Hosting::Put(ModelRow row, int64_t now_ms) {
   // Who hosts an older version of it keeps its place and loads it anew.
   if (model.row.version != row.version) {
     model.refusals.clear();
+    model.last_failure.reset();
     for (auto& [device, hosted] : model.replicas) hosted.state = ReplicaState::kLoading;
   }
   while (model.replicas.size() > row.replicas)
@@ -235,7 +245,7 @@ HostOrders Hosting::Report(HostReport report, Facts facts, int64_t now_ms) {
       replica->second = {.name = name, .state = ReplicaState::kAssigned};
       host.promised_bytes += LeastBytes(model.row, host);
     }
-    if (!host.facts.closed.empty() || !Holds(host, model.row) || !Makes(host, model.row)) {
+    if (!host.facts.closed.empty() || !Holds(host, model.row) || !Lacks(host, model.row).empty()) {
       model.replicas.erase(device);
     }
     PutToSleep(model, now_ms);
@@ -271,6 +281,8 @@ void Hosting::Fail(Model& model, DeviceId device, const std::string& reason, int
   model.replicas.erase(device);
   Refusal& refusal = model.refusals[device];
   refusal.reason = reason;
+  model.last_failure = {hosts_.at(device).facts.name, reason};
+  model.failed_ms = now_ms;
   refusal.until_ms = now_ms + std::min(kRetryMs << std::min(refusal.times++, 16), kMaxRetryMs);
 }
 
@@ -319,6 +331,8 @@ HostingView Hosting::View(int64_t now_ms) const {
     ModelView& out = view.models.emplace_back();
     out.row = model.row;
     out.asleep = model.asleep;
+    out.last_failure = model.last_failure;
+    if (out.last_failure) out.last_failure->ago_ms = now_ms - model.failed_ms;
     for (const auto& [device, hosted] : model.replicas) {
       out.replicas.push_back({device, hosts_.at(device).facts.name, hosted});
     }
@@ -330,7 +344,7 @@ HostingView Hosting::View(int64_t now_ms) const {
     if (!IsHere(host, now_ms)) continue;
     view.hosts.push_back({id, host.facts.name, host.report.limit_bytes, host.report.free_bytes,
                           host.report.gpus, host.facts.closed, host.report.held,
-                          host.report.receives});
+                          host.report.receives, host.report.total_bytes});
   }
   return view;
 }

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -83,6 +84,8 @@ class Hosting {
     int64_t woken_ms = 0;
     std::map<DeviceId, HostedModel> replicas;
     std::map<DeviceId, Refusal> refusals;
+    std::optional<ModelFailure> last_failure;
+    int64_t failed_ms = 0;
   };
 
   bool IsHere(const Host& host, int64_t now_ms) const {
@@ -102,10 +105,8 @@ class Hosting {
   // What WhyNot says of every device that has the files.
   std::string WhyNowhere(const ModelRow& row, const Model* model, int64_t now_ms) const;
   static bool Holds(const Host& host, const ModelRow& row);
-  // Whether its agent can give the weights the type that the model is to have.
-  static bool Makes(const Host& host, const ModelRow& row) {
-    return row.type.empty() || host.report.quantises;
-  }
+  // What the model needs and its agent does not know yet; empty: nothing.
+  static std::string_view Lacks(const Host& host, const ModelRow& row);
   // That a replica on `host`, which has the model's files, takes at least.
   static uint64_t LeastBytes(const ModelRow& row, const Host& host);
   void Place(Model& model, int64_t now_ms);

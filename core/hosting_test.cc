@@ -1,10 +1,9 @@
 // Which device hosts which model.
 
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "core/test_grid.h"
+#include "core/test_hosting.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -16,66 +15,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-constexpr uint64_t kGiB = uint64_t{1} << 30;
-
-class HostingTest : public TestGrid, public ::testing::Test {
- protected:
-  static std::string Digest(char fill) { return std::string(32, fill); }
-
-  // A device with room for `free` bytes that has the model "chat" of 2 GiB.
-  HostReport Holder(DeviceId device, uint64_t free = 8 * kGiB, char digest = 'a') {
-    return {.device = device,
-            .limit_bytes = 8 * kGiB,
-            .free_bytes = free,
-            .held = {{.name = "chat", .digest = Digest(digest), .bytes = 2 * kGiB}},
-            .hosted = {},
-            .gpus = {}};
-  }
-
-  // The names of the models that the device is to host.
-  std::vector<std::string> Report(const HostReport& report, Condition condition = {}) {
-    std::vector<std::string> names;
-    for (const ModelRow& row : Orders(report, std::move(condition)).models) {
-      names.push_back(row.name);
-    }
-    return names;
-  }
-
-  HostOrders Orders(const HostReport& report, Condition condition = {}) {
-    return std::get<HostOrders>(Apply(ReportHost{report, std::move(condition)}).reply);
-  }
-
-  absl::Status Load(ModelRow row) {
-    return std::get<absl::Status>(Apply(LoadModel{std::move(row)}).reply);
-  }
-
-  ModelView View(const std::string& name = "chat") {
-    const Effects effects = Apply(ViewHosting{});
-    for (const ModelView& model : std::get<HostingView>(effects.reply).models) {
-      if (model.row.name == name) return model;
-    }
-    return {};
-  }
-
-  std::vector<DeviceId> Where() {
-    std::vector<DeviceId> devices;
-    for (const ReplicaView& replica : View().replicas) devices.push_back(replica.device);
-    return devices;
-  }
-
-  static HostReport Hosting(HostReport report, ReplicaState state, std::string error = "",
-                            uint64_t version = 1) {
-    report.hosted = {
-        {.name = "chat", .version = version, .state = state, .error = std::move(error)}};
-    return report;
-  }
-
-  void Pass(int64_t ms) {
-    now_ms_ += ms;
-    Apply(Tick{});
-  }
-};
 
 TEST_F(HostingTest, GoesToTheDeviceWithTheMostRoomThatHasItsFiles) {
   const DeviceId ann = Join("ann"), bob = Join("bob"), eve = Join("eve");
@@ -108,47 +47,6 @@ TEST_F(HostingTest, WhatFitsNowhereIsRefusedWithTheFigures) {
                               "8 GiB that models may have are free"),
                     HasSubstr("device 2 \"bob's\": it is on battery")));
   EXPECT_TRUE(View().row.name.empty());
-}
-
-TEST_F(HostingTest, WeightsOfAnotherTypeMayFitWhereItsFilesDoNot) {
-  const DeviceId ann = Join("ann"), bob = Join("bob");
-  Report(Holder(ann, 4 * kGiB));
-  EXPECT_THAT(std::string(Load({.name = "chat", .type = "Q4_K_M"}).message()),
-              HasSubstr("too old to change types of weights"));
-  ASSERT_TRUE(Load({.name = "chat"}).ok());
-  EXPECT_FALSE(Load({.name = "chat", .type = "Q4_K_M"}).ok()) << "who has it cannot, either";
-  HostReport small = Holder(bob, kGiB);
-  small.quantises = true;
-  Report(small);
-  EXPECT_FALSE(Load({.name = "chat", .type = "../x"}).ok());
-  ASSERT_TRUE(Load({.name = "chat", .type = "q4_k_m"}).ok());
-  Report(Holder(ann, 4 * kGiB));  // gives it up
-  Report(small);
-  EXPECT_THAT(Where(), ElementsAre(bob));
-  EXPECT_EQ(View().row.type, "Q4_K_M");
-  small.quantises = false;  // an older program came back
-  EXPECT_THAT(Report(small), IsEmpty());
-  small.quantises = true;
-  EXPECT_THAT(Report(small), ElementsAre("chat"));
-  const uint64_t version = View().row.version;
-  ASSERT_TRUE(Load({.name = "chat", .type = "Q8_0"}).ok());
-  EXPECT_GT(View().row.version, version) << "its worker has to load it anew";
-}
-
-TEST_F(HostingTest, AGpuHasRoomWhereTheMachineHasNone) {
-  const DeviceId device = Join("ann");
-  HostReport report = Holder(device, kGiB);
-  Report(report);
-  EXPECT_THAT(std::string(Load({.name = "chat"}).message()),
-              HasSubstr("1 GiB of the 8 GiB that models may have are free"));
-  report.gpus = {{.backend = "vulkan", .limit_bytes = 4 * kGiB, .free_bytes = kGiB},
-                 {.backend = "vulkan", .limit_bytes = 6 * kGiB, .free_bytes = 3 * kGiB}};
-  Report(report);
-  EXPECT_EQ(Load({.name = "chat"}), absl::OkStatus());
-  EXPECT_THAT(Report(report), ElementsAre("chat"));
-  report.gpus[1].free_bytes = 0;
-  Report(Hosting(report, ReplicaState::kFailed, "no room"));
-  EXPECT_THAT(View().why, HasSubstr("no room"));
 }
 
 TEST_F(HostingTest, WhatNobodyHasIsRefusedWithWhatIsNearest) {

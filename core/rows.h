@@ -108,8 +108,9 @@ struct ModelRow {
   uint32_t sequences = 0;
   uint32_t context = 0;  // tokens of each sequence; of all together where memory is shared
   bool shared_memory = false;
-  std::string type = "";  // of its weights, "Q4_K_M"; empty: as its files have them
-  int64_t idle_ms = 0;    // without a request, until it is unloaded; 0: never
+  uint64_t memory_bytes = 0;  // that a replica may have of its machine's; 0: what is lent
+  std::string type = "";      // of its weights, "Q4_K_M"; empty: as its files have them
+  int64_t idle_ms = 0;        // without a request, until it is unloaded; 0: never
   bool removed = false;
 
   bool operator==(const ModelRow&) const = default;

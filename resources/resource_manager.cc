@@ -22,10 +22,8 @@ constexpr int64_t kAskAgainUs = 100'000;  // whether who waits was cancelled
 const prometheus::Histogram::BucketBoundaries kWaitSeconds = {0.001, 0.01, 0.1, 0.5, 1,
                                                               2.5,   5,    10,  30,  60};
 
-void Log(const ResourceManager::Request& request, const char* what, bool throttled,
+void Log(bool tell, const ResourceManager::Request& request, const char* what, bool throttled,
          int64_t wait_us) {
-  // Shards may begin thousands of times a second.
-  const bool tell = request.kind == ResourceManager::Kind::kModel || throttled;
   spdlog::log(tell ? spdlog::level::info : spdlog::level::debug,
               "request_id={} {} estimated_vram_mb={} available_vram_mb={} throttled={} wait_ms={}",
               request.id, what, request.estimated_bytes >> 20, request.available_bytes >> 20,
@@ -106,7 +104,9 @@ Throttle::Slot ResourceManager::Reserve(const Request& request) {
 
 void ResourceManager::Began(const Request& request, const Throttle::Slot& slot) {
   metrics_->Of(request).waits->Observe(static_cast<double>(slot.wait_us) / 1e6);
-  Log(request, "begins", slot.wait_us > 0, slot.wait_us);
+  const bool throttled = slot.wait_us > 0;
+  // Shards may begin thousands of times a second.
+  Log(request.kind == Kind::kModel || throttled, request, "begins", throttled, slot.wait_us);
 }
 
 absl::Status ResourceManager::Await(const Request& request,
@@ -127,7 +127,7 @@ absl::Status ResourceManager::Await(const Request& request,
 
 void ResourceManager::NoteRefusal(const Request& request) {
   metrics_->Of(request).memory_errors->Increment();
-  Log(request, "needs more memory than it may have", false, 0);
+  Log(/*tell=*/true, request, "needs more memory than it may have", false, 0);
 }
 
 std::string ResourceManager::MetricsText() const {

@@ -39,6 +39,7 @@ class ResourceManager {
   ~ResourceManager();
 
   const Limits& limits() const { return options_.limits; }
+  uint64_t device_bytes() const { return options_.memory_bytes; }
   // What all may have together.
   uint64_t memory_bytes() const {
     return PercentOf(options_.memory_bytes, options_.limits.memory_percent);

@@ -64,6 +64,7 @@ void ToMessage(const core::ModelRow& row, pb::HostedSettings* out) {
   out->set_idle_unload_ms(static_cast<uint64_t>(row.idle_ms));
   out->set_type(row.type);
   out->set_shared_memory(row.shared_memory);
+  out->set_memory_bytes(row.memory_bytes);
 }
 
 }  // namespace
@@ -75,6 +76,9 @@ core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
       .free_bytes = std::min({message.free_bytes(), message.limit_bytes(), kMaxBytes})};
   report.quantises = message.quantises();
   report.receives = message.receives();
+  report.shares_memory = message.heeds() >= pb::HostedSettings::kSharedMemoryFieldNumber;
+  report.limits_memory = message.heeds() >= pb::HostedSettings::kMemoryBytesFieldNumber;
+  report.total_bytes = std::min(message.total_bytes(), kMaxBytes);
   for (const pb::HostReport::Held& held : message.held()) {
     if (report.held.size() == core::Hosting::kMaxHeld) break;
     if (held.digest().size() != 32 || held.name().size() > core::Hosting::kMaxNameBytes) continue;
@@ -99,7 +103,10 @@ core::HostReport ToReport(DeviceId device, const pb::HostReport& message) {
   for (const pb::Gpu& gpu : message.gpus()) {
     if (report.gpus.size() == core::Hosting::kMaxGpus) break;
     report.gpus.push_back(
-        {.backend = Short(gpu.backend()),
+        {.name = Short(gpu.name()),
+         .backend = Short(gpu.backend()),
+         .description = Short(gpu.description()),
+         .total_bytes = std::min(gpu.total_bytes(), kMaxBytes),
          .limit_bytes = std::min(gpu.limit_bytes(), kMaxBytes),
          .free_bytes = std::min({gpu.free_bytes(), gpu.limit_bytes(), kMaxBytes})});
   }
@@ -124,6 +131,7 @@ core::ModelRow ToRow(const pb::LoadModelRequest& request) {
           .sequences = settings.sequences(),
           .context = settings.context(),
           .shared_memory = settings.shared_memory(),
+          .memory_bytes = std::min(settings.memory_bytes(), kMaxBytes),
           .type = settings.type(),
           .idle_ms = static_cast<int64_t>(std::min(settings.idle_unload_ms(), kMaxMs))};
 }
@@ -134,6 +142,12 @@ void ToMessage(const core::ModelView& view, pb::LoadedModel* out) {
   ToMessage(view.row, out->mutable_settings());
   out->set_asleep(view.asleep);
   out->set_why(view.why);
+  if (view.last_failure) {
+    pb::LoadedModel::Failure* failure = out->mutable_last_failure();
+    failure->set_device_name(view.last_failure->device_name);
+    failure->set_error(view.last_failure->error);
+    failure->set_ago_ms(static_cast<uint64_t>(view.last_failure->ago_ms));
+  }
   for (const core::ReplicaView& replica : view.replicas) {
     pb::Replica* one = out->add_replicas();
     one->set_device_id(replica.device.value);
@@ -177,6 +191,16 @@ void ToMessage(const std::vector<core::HostView>& hosts, pb::ClusterResourcesRes
     device->set_free_bytes(host.free_bytes);
     device->set_closed(host.closed);
     device->set_receives(host.receives);
+    device->set_total_bytes(host.total_bytes);
+    for (const core::HostGpu& gpu : host.gpus) {
+      pb::Gpu* one = device->add_gpus();
+      one->set_name(gpu.name);
+      one->set_backend(gpu.backend);
+      one->set_description(gpu.description);
+      one->set_total_bytes(gpu.total_bytes);
+      one->set_limit_bytes(gpu.limit_bytes);
+      one->set_free_bytes(gpu.free_bytes);
+    }
   }
   for (auto& [name, sum] : backends) *out->add_backends() = std::move(sum);
 }

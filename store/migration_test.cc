@@ -125,7 +125,7 @@ TEST_F(MigrationTest, NothingOfVersion12WasChecked) {
   EXPECT_FALSE(loaded->attempts.at(0).trusted);
 }
 
-TEST_F(MigrationTest, NoModelOfVersion18SharesMemory) {
+TEST_F(MigrationTest, NoModelOfVersion18SharesMemoryOrHasALimitOfIt) {
   const auto store = Upgraded(
       14, "INSERT INTO models VALUES('chat', 7, zeroblob(32), 2, 4, 512, 60000, 0, 'Q4_0')");
   ASSERT_TRUE(store.ok()) << store.status();
@@ -133,6 +133,7 @@ TEST_F(MigrationTest, NoModelOfVersion18SharesMemory) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   ASSERT_THAT(loaded->models, SizeIs(1));
   EXPECT_FALSE(loaded->models[0].shared_memory);
+  EXPECT_EQ(loaded->models[0].memory_bytes, 0u);
   EXPECT_EQ(loaded->models[0].type, "Q4_0");
 }
 

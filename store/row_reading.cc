@@ -158,6 +158,7 @@ absl::Status Read(const Columns& columns, core::ModelRow* row) {
   row->removed = read.Signed() != 0;
   row->type = read.Text();
   row->shared_memory = read.Signed() != 0;
+  row->memory_bytes = read.Unsigned();
   return read.status();
 }
 

@@ -62,7 +62,7 @@ auto WithValues(const core::ProjectRow& row, const Use& use) {
 template <typename Use>
 auto WithValues(const core::ModelRow& row, const Use& use) {
   return use(row.name, row.version, Blob{row.digest}, row.replicas, row.sequences, row.context,
-             row.idle_ms, row.removed, row.type, row.shared_memory);
+             row.idle_ms, row.removed, row.type, row.shared_memory, row.memory_bytes);
 }
 
 // Without its progress.

@@ -263,6 +263,11 @@ constexpr std::string_view kSharedMemory = R"sql(
 ALTER TABLE models ADD COLUMN shared_memory SMALLINT NOT NULL DEFAULT 0;
 )sql";
 
+// Programs from before let models have what devices lend.
+constexpr std::string_view kModelMemory = R"sql(
+ALTER TABLE models ADD COLUMN memory_bytes BIGINT NOT NULL DEFAULT 0;
+)sql";
+
 constexpr std::array kMigrations = {
     Migration{.version = 1, .sql = kFirst},
     Migration{.version = 4, .sql = kCheckpoints},
@@ -278,7 +283,8 @@ constexpr std::array kMigrations = {
     Migration{.version = 16, .sql = kProtocols},
     Migration{.version = 17, .sql = kModels, .oldest_reader = 16},
     Migration{.version = 18, .sql = kModelTypes, .oldest_reader = 16},
-    Migration{.version = 19, .sql = kSharedMemory, .oldest_reader = 16}};
+    Migration{.version = 19, .sql = kSharedMemory, .oldest_reader = 16},
+    Migration{.version = 20, .sql = kModelMemory, .oldest_reader = 16}};
 
 }  // namespace
 

@@ -72,7 +72,7 @@ inline constexpr Table kTable<core::ModelRow> = {
     .key = "name",
     .columns =
         "name, version, digest, replicas, sequences, context, idle_ms, removed, type, "
-        "shared_memory"};
+        "shared_memory, memory_bytes"};
 
 // A job without its progress, which is a table of its own.
 template <>

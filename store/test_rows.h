@@ -68,6 +68,7 @@ inline core::ModelRow TestModel(uint64_t n) {
           .sequences = 0,
           .context = 0xffffffff,
           .shared_memory = n % 3 == 1,
+          .memory_bytes = n << 31,
           .type = n % 3 == 0 ? "" : "Q4_K_M",
           .idle_ms = static_cast<int64_t>(n) + 3,
           .removed = n % 2 == 1};

@@ -80,8 +80,9 @@ class GpuWorkerTest(unittest.TestCase):
         self.assertEqual(self.load(without, gpu_percent=100)["why_no_gpu"], "there is none")
 
     def test_embeddings_keep_to_the_owners_share(self):
-        """This GPU never says that less than all of it is free."""
-        for percent, refused in ((1, True), (100, False)):
+        """Refused where a hundredth is less than they take: Mesa 25 has the machine's memory, 22 less."""
+        small = self.listed({})[0]["total_bytes"] < 4 << 30
+        for percent, refused in ((1, True), (100, False)) if small else ((100, False),):
             worker = self.worker("--gpus")
             loaded = worker.call("Load", path=str(MODEL), sequences=1, context=EMBEDDED, threads=2, step_tokens=64,
                                  gpu_percent=percent)[0]
@@ -117,6 +118,9 @@ class GpuGridTest(HostingGridTest):
         self.assertEqual({name: b["devices"] for name, b in resources.items()}, {"cpu": 2, "vulkan": 1})
         self.assertGreater(resources["vulkan"]["free_bytes"], 0)
         self.assertRegex(self.grid.ok("model", "resources", json_output=False).out, r"(?m)^vulkan +1 +1 ")
+        (gpus,) = [d["gpus"] for d in self.grid.ok("model", "resources").json()["devices"] if d["gpus"]]
+        self.assertEqual([(g["name"], g["backend"]) for g in gpus], [(GPU, "vulkan")])
+        self.assertGreater(gpus[0]["total_bytes"], gpus[0]["free_bytes"])
         wait(self.all_ready, 60, "both replicas")
         places = {r["device"]: r["gpu"] for r in self.grid.ok("model", "ps").json()["models"][0]["replicas"]}
         self.assertEqual(places, {"agent-1": GPU, "agent-2": ""})

@@ -9,9 +9,10 @@ import time
 import unittest
 
 from grid import BIN, descendants, main, wait
-from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest, counts, in_parallel
+from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest, counts
 
 WORKER = BIN / "corpgrid-worker"
+DEMO = pathlib.Path(__file__).resolve().parent.parent / "tools/demo-model/corpgrid-demo.gguf"
 SCRIPTS = pathlib.Path(__file__).resolve().parent / "openai_conformance"
 GREEDY = {"max_tokens": 12, "sampling": {"temperature": 0}, "ignore_end": True}
 
@@ -68,6 +69,9 @@ class HostingTest(HostingGridTest):
         resources = json.loads(self.ask("ClusterResources").communicate(timeout=60)[0])["backends"]
         self.assertEqual([(b["backend"], b["devices"], b["taking"]) for b in resources], [("cpu", 2, 2)])
         self.assertLess(int(resources[0]["free_bytes"]), int(resources[0]["limit_bytes"]))
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        for device in self.grid.ok("model", "resources").json()["devices"]:
+            self.assertAlmostEqual(device["total_bytes"] / machine, 1, delta=0.05)
         table = self.grid.ok("model", "ps", json_output=False).out
         self.assertRegex(table, r"(?m)^tiny +ready +agent-\d ")
         self.grid.ok("model", "unload", "tiny")
@@ -94,6 +98,11 @@ class HostingTest(HostingGridTest):
         other = next(name for name in ("agent-1", "agent-2") if name != where)
         wait(lambda: self.ready() == [other], 30, "the other device to host it")
         self.assertGreater(len(self.text(model="tiny", generate={"text": "a", **GREEDY})), 0)
+        failure = self.shown()["last_failure"]
+        self.assertEqual(failure["device"], where)
+        self.assertIn("signal 9", failure["error"])
+        self.assertRegex(self.grid.ok("model", "ps", json_output=False).err,
+                         rf"tiny failed on {where} .* ago, and is back: .*signal 9")
 
     def test_a_killed_agent_takes_its_workers_along_and_the_model_moves(self):
         where = self.load()["replicas"][0]["device"]
@@ -150,7 +159,12 @@ class HostingTest(HostingGridTest):
         refusals = self.refusals()
         self.assertGreaterEqual(min(refusals), 1, refusals)
         # Asked for less, it is loaded at once.
-        self.assertEqual(len(self.load()["replicas"]), 1)
+        needs = self.load()["replicas"][0]["needs_bytes"]
+        # What one model may have is a limit, too.
+        reply = self.grid.cli("model", "load", "tiny", "--context", "512", "--sequences", "4", "--memory", needs // 2)
+        self.assertRegex(reply.err, rf"needs about .* and {needs // 2 / 2 ** 20:.1f} MiB are allowed")
+        limited = self.load("--memory", needs + (8 << 20))
+        self.assertEqual(limited["memory_limit_bytes"], needs + (8 << 20))
 
     def test_its_weights_are_made_another_type_where_it_is_loaded(self):
         generate = {"text": "once upon a time", **GREEDY}
@@ -200,21 +214,18 @@ class HostingTest(HostingGridTest):
         self.assertTrue(shared["shared_memory"])
         self.assertLess(shared["replicas"][0]["needs_bytes"], of_its_own["replicas"][0]["needs_bytes"])
 
-        def ask(number):
-            asked = self.ask(model="tiny", generate={"text": f"long {number}", "ignore_end": True, "max_tokens": 600})
-            out, err = asked.communicate(timeout=120)
-            self.assertEqual(err, "")
-            ends = [e for line in out.splitlines() for e in json.loads(line)["ends"]]
-            self.assertEqual([e["answer_tokens"] for e in ends], [600])
-
-        in_parallel(4, ask)
+        asked = self.ask(model="tiny", generate={"text": "long", "choices": 4, "ignore_end": True, "max_tokens": 600})
+        out, err = asked.communicate(timeout=120)
+        self.assertEqual(err, "")
+        ends = [e for line in out.splitlines() for e in json.loads(line)["ends"]]
+        self.assertEqual([e["answer_tokens"] for e in ends], [600] * 4)
         (pid,) = self.worker_pids()
         socket = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2]
         stats = subprocess.run([BIN / "worker_client", socket, "GetStats", "{}"], check=True, capture_output=True).stdout
         self.assertGreater(int(json.loads(stats)["preemptions"]), 0)
 
     def gateway(self):
-        gateway = GridGateway(self.grid.data, "tiny")
+        gateway = GridGateway(self.grid, "tiny")
         self.addCleanup(gateway.close)
         self.grid.adopted.append(gateway)
         return gateway
@@ -227,11 +238,24 @@ class HostingTest(HostingGridTest):
         self.load(context=4096)
         wait(lambda: gateway.chat()[0] == 200, 30, "the gateway to know it")
         done = subprocess.run(
-            ["node", "--test", "--test-reporter=spec", SCRIPTS / "chat_test.mjs", SCRIPTS / "responses_test.mjs"],
+            ["node", "--test", "--test-reporter=spec",
+             *[SCRIPTS / f"{name}_test.mjs" for name in ("chat", "stream", "other", "responses")]],
             env={**ENVIRONMENT, "OPENAI_BASE_URL": f"{gateway.url}/v1", "OPENAI_API_KEY": gateway.key,
                  "OPENAI_MODEL": "tiny", "OPENAI_TOOL_MARKER": ""},
             capture_output=True, text=True, timeout=600, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr + gateway.logged())
+        self.assertEqual(gateway.stop(), 0, gateway.logged())
+
+    def test_a_real_model_answers_through_the_grid(self):
+        added = subprocess.run([BIN / "corpgrid", "model", "add", DEMO, "--models", self.store], check=False,
+                               capture_output=True, text=True)
+        self.assertEqual(added.returncode, 0, added.stderr)
+        wait(lambda: self.grid.cli("model", "load", "corpgrid-demo", "--context", "512").code == 0, 30, "it to be found")
+        gateway = self.gateway()
+        gateway.model = "corpgrid-demo"
+        status, _, answer = gateway.chat("What is CorpGrid?", max_tokens=60, temperature=0)
+        self.assertEqual(status, 200, answer)
+        self.assertRegex(answer["choices"][0]["message"]["content"], "CorpGrid .*(machines|devices|grid)")
         self.assertEqual(gateway.stop(), 0, gateway.logged())
 
     def test_the_api_survives_workers_and_schedulers(self):

@@ -13,6 +13,7 @@ corpgrid::v1::Gpu Offer(const inference::Gpu& gpu, uint32_t percent) {
   offer.set_name(gpu.name);
   offer.set_backend(gpu.backend);
   offer.set_description(gpu.description);
+  offer.set_total_bytes(gpu.total_bytes);
   offer.set_limit_bytes(limit);
   offer.set_free_bytes(limit - std::min(limit, used));
   return offer;
