@@ -265,7 +265,7 @@ class Bench:
             detail = f" ({case.setting})" if who == "llama-server" else ""
             more = "" if who == "library" else (
                 f"; answers {case.median(who, 'answer_rate'):.1f}, with prompts {case.median(who, 'total_rate'):.1f} tokens/s, "
-                f"first token {case.median(who, 'first_ms'):.0f} ms, between tokens {case.median(who, 'gap_ms'):.1f} ms, "
+                f"first token {case.median(who, 'first_ms'):.0f} ms, p99 {case.median(who, 'first_p99_ms'):.0f}, between tokens {case.median(who, 'gap_ms'):.1f} ms, "
                 f"p99 {case.median(who, 'gap_p99_ms'):.1f} ms; CPU a token {case.median(who, 'cpu_ms'):.2f} ms")
             if "+" in case.load:
                 more += f"; prompts {case.median(who, 'other_prompt_rate'):.0f} tokens/s"

@@ -268,7 +268,9 @@ absl::StatusOr<Model> GridModels::Find(const std::string& name) const {
   if (found == models_.end()) {
     if (!reached_.ok()) return absl::UnavailableError("the grid does not answer at the moment");
     std::string names;
-    for (const auto& [known, model] : models_) names += (names.empty() ? "" : ", ") + known;
+    for (const auto& [known, model] : models_) {
+      names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", known);
+    }
     return absl::NotFoundError(fmt::format("there is no model \"{}\" here; there is {}", name,
                                            names.empty() ? "none" : names));
   }

@@ -4,6 +4,7 @@ import pathlib
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -158,6 +159,17 @@ class RateOfJobsTest(GridTest):
         # four slots would still begin 2 a second; a throttle to a tenth of the rate lets 0.5 begin.
         self.assertGreater(rate, JOB_RATE * 0.4)
         self.assertGreaterEqual(counts(port)['corpgrid_requests_total{kind="job"}'], 30)
+        self.assertRegex(self.grid.tail("agent-1"),
+                         r"request_id=attempt-\d+ begins estimated_vram_mb=64 available_vram_mb=\d+ throttled=true")
+
+    def test_what_takes_too_much_memory_is_counted(self):
+        port = int(re.search(r"metrics at port (\d+)", self.grid.tail("agent-1"))[1])
+        errors = 'corpgrid_vram_limit_errors_total{kind="job"}'
+        self.assertEqual(counts(port)[errors], 0)
+        self.grid.wait_job(self.grid.submit(self.grid.job_file(
+            ["/usr/bin/python3", "-c", "bytearray(900 << 20)"], redundancy={"replicas": 1, "quorum": 1})), 60, "failed")
+        self.assertGreaterEqual(counts(port)[errors], 1)
+        self.assertIn("needs more memory than it may have estimated_vram_mb=64", self.grid.tail("agent-1"))
 
 
 if __name__ == "__main__":

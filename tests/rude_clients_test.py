@@ -14,8 +14,9 @@ import tempfile
 import time
 import unittest
 
-from grid import seeded
-from serving import ENDLESS, HAVE_WORKER, Serving, in_parallel, make_model, resident_kib, wait_idle
+from grid import main, seeded, wait
+from serving import (ENDLESS, HAVE_WORKER, GridGateway, HostingGridTest, Serving, in_parallel, make_model, resident_kib,
+                     wait_idle)
 
 CLIENTS = int(os.environ.get("CORPGRID_CLIENTS", 1000))
 AT_ONCE = 50
@@ -44,15 +45,14 @@ BRACKETS = {"$ref": "#/$defs/x", "$defs": {"x": {"anyOf": [
 BACKSLASHES = {str(3 + ord("\\")): 6}  # a bias: the model writes some
 
 
-@unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
-class RudeClientsTest(unittest.TestCase):
-    def setUp(self):
-        temporary = tempfile.TemporaryDirectory(prefix="corpgrid-rude.", dir="/var/tmp")
-        self.addCleanup(temporary.cleanup)
-        self.serving = Serving(make_model(pathlib.Path(temporary.name)))
-        self.addCleanup(self.serving.close)
-        self.kinds = [self.garbage, self.half_a_request, self.deep, self.endless, self.leaves, self.no_json, self.huge,
-                      self.unknown_key, self.extreme, self.beyond, self.odd_schema, self.exponential, self.fine, self.streams]
+class RudeClients:
+    """Of `self.serving`, in a test."""
+
+    @property
+    def kinds(self):
+        return [self.garbage, self.half_a_request, self.deep, self.endless, self.leaves, self.no_json, self.huge,
+                self.unknown_key, self.extreme, self.beyond, self.odd_schema, self.exponential, self.fine, self.streams,
+                self.embeds, self.responds, self.tokenizes, self.calls]
 
     def send(self, data):
         """What is no request is refused, or cut off."""
@@ -145,12 +145,48 @@ class RudeClientsTest(unittest.TestCase):
         self.assertEqual((response.status, response.read().endswith(b"data: [DONE]\n\n")), (200, True))
         connection.close()
 
-    def test_all_get_the_right_status_and_memory_stays_flat(self):
+    def embeds(self, dice):
+        path, texts = "/v1/embeddings", ["x" * dice.randrange(1, 300) for _ in range(dice.randrange(1, 9))]
+        status, _, answer = self.serving.ask(path, {"model": self.serving.model, "input": texts})
+        self.assertEqual((status, len(answer.get("data", []))), (200, len(texts)), answer)
+        wrong = dice.choice([[], [[]], [["x"]], [10 ** 9], {}, "x" * 5000, [[-1]]])
+        self.assertEqual(self.serving.ask(path, {"model": self.serving.model, "input": wrong})[0], 400, wrong)
+
+    def responds(self, dice):
+        body = {"model": self.serving.model, "input": "x", "max_output_tokens": 3, "stream": dice.random() < 0.5}
+        connection = self.serving.start("/v1/responses", body)
+        response = connection.getresponse()
+        said = response.read()
+        self.assertEqual((response.status, b"completed" in said or b"incomplete" in said), (200, True), said)
+        connection.close()
+        wrong = dice.choice([{"input": 5}, {"input": []}, {"max_output_tokens": 0}, {"previous_response_id": "resp_x"}])
+        self.assertIn(self.serving.ask("/v1/responses", {**body, "stream": False, **wrong})[0], (400, 404), wrong)
+
+    def tokenizes(self, dice):
+        text = "".join(chr(dice.choice([0, 65, 0x7f, 0xe9, 0x4e2d, 0x1f600])) for _ in range(dice.randrange(300)))
+        status, _, answer = self.serving.ask("/tokenize", {"model": self.serving.model, "text": text})
+        self.assertEqual((status, isinstance(answer.get("tokens"), list)), (200, True), answer)
+        self.assertEqual(self.serving.ask("/tokenize", {"model": self.serving.model, "text": 5})[0], 400)
+
+    def calls(self, dice):
+        """Where it comes to its end, a call is one of the tool's; wrong tools are refused."""
+        tool = {"type": "function", "function": {"name": "go", "parameters": {
+            "type": "object", "properties": {"to": {"enum": ["a", "b"]}}, "required": ["to"]}}}
+        status, _, answer = self.serving.chat(max_tokens=120, tools=[tool], tool_choice="required")
+        self.assertEqual(status, 200, answer)
+        if answer["choices"][0]["finish_reason"] == "tool_calls":
+            for call in answer["choices"][0]["message"]["tool_calls"]:
+                self.assertIn(json.loads(call["function"]["arguments"])["to"], ("a", "b"))
+        wrong = dice.choice([[{}], [tool, tool], [{"type": "function"}], [tool] * 200, {"a": 1}, [5]])
+        self.assertEqual(self.serving.chat(tools=wrong)[0], 400, wrong)
+
+    def check_all(self, clients, worker, processes):
+        """That each gets the right status, and memory of the processes (their pids by name) stays flat."""
         dice, serving, started = seeded(), self.serving, time.monotonic()
         status, _, answer = serving.chat("a b " * (7 << 18))  # its tokens fill more than one message
         self.assertEqual((status, answer["error"]["code"]), (400, "context_length_exceeded"))
-        worker, memory = serving.worker(), {"server": [], "worker": []}
-        for wave in range(1, CLIENTS // AT_ONCE + 1):
+        memory = {name: [] for name in processes}
+        for wave in range(1, clients // AT_ONCE + 1):
             seeds = [dice.randrange(1 << 30) for _ in range(AT_ONCE)]
 
             def visit(number, seeds=seeds):
@@ -159,14 +195,14 @@ class RudeClientsTest(unittest.TestCase):
 
             in_parallel(AT_ONCE, visit)
             wait_idle(serving)
-            memory["server"].append(resident_kib(serving.process.pid))
-            memory["worker"].append(resident_kib(worker))
+            for name, pid in processes.items():
+                memory[name].append(resident_kib(pid))
             if sys.stderr.isatty():
-                print(f"\r{wave * AT_ONCE} of {CLIENTS} clients, {memory['server'][-1]} + {memory['worker'][-1]} KiB ",
-                      end="", file=sys.stderr)
+                kib = " + ".join(str(seen[-1]) for seen in memory.values())
+                print(f"\r{wave * AT_ONCE} of {clients} clients, {kib} KiB ", end="", file=sys.stderr)
         self.assertEqual(serving.chat()[0], 200)
         self.assertEqual(serving.worker(), worker, "another worker")
-        print(f"{CLIENTS} clients in {time.monotonic() - started:.0f} s")
+        print(f"{clients} clients in {time.monotonic() - started:.0f} s")
         for name, seen in memory.items():
             quarter = max(1, len(seen) // 4)
             before, after = statistics.median(seen[quarter:2 * quarter]), statistics.median(seen[-quarter:])
@@ -174,5 +210,37 @@ class RudeClientsTest(unittest.TestCase):
             self.assertLess(after - before, FLAT_KIB, seen)
 
 
+@unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
+class RudeClientsTest(RudeClients, unittest.TestCase):
+    """Of corpgrid serve."""
+
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="corpgrid-rude.", dir="/var/tmp")
+        self.addCleanup(temporary.cleanup)
+        self.serving = Serving(make_model(pathlib.Path(temporary.name)))
+        self.addCleanup(self.serving.close)
+
+    def test_all_get_the_right_status_and_memory_stays_flat(self):
+        worker = self.serving.worker()
+        self.check_all(CLIENTS, worker, {"server": self.serving.process.pid, "worker": worker})
+
+
+@unittest.skipUnless(HAVE_WORKER, "built without the inference libraries")
+class RudeClientsOfAGridTest(RudeClients, HostingGridTest):
+    """Of corpgrid gateway: what it answers comes from a device, through the scheduler."""
+    agents, slots = 1, 1
+
+    def test_all_get_the_right_status_and_memory_stays_flat(self):
+        self.grid.ok("model", "load", "tiny", "--context", 1024, "--sequences", 4)
+        self.serving = GridGateway(self.grid, "tiny")
+        self.addCleanup(self.serving.close)
+        self.grid.adopted.append(self.serving)
+        wait(lambda: self.serving.chat()[0] == 200, 30, "the gateway to know it")
+        worker = self.serving.worker()
+        running = {name: process.pid for name, process in self.grid.running.items()}
+        self.check_all(CLIENTS // 2, worker, {"gateway": self.serving.process.pid, "worker": worker, **running})
+        self.assertEqual(self.serving.stop(), 0, self.serving.logged())
+
+
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    main()
