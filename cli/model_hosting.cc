@@ -108,6 +108,13 @@ Json ToJson(const v1::LoadedModel& model) {
           {"replicas", std::move(replicas)}};
 }
 
+bool AllReady(const v1::LoadedModel& model) {
+  return !model.asleep() &&
+         std::all_of(model.replicas().begin(), model.replicas().end(), [](const auto& replica) {
+           return replica.hosted().state() == v1::HostedModel::READY;
+         });
+}
+
 absl::Status Show(const Common& common) {
   ASSIGN_OR_RETURN(const auto client, Client::Open(common.data_folder));
   ASSIGN_OR_RETURN(const v1::ListModelsResponse list, client->ListModels());
@@ -151,9 +158,10 @@ absl::Status Show(const Common& common) {
                       model.settings().replicas(), Printable(model.why())));
     } else if (model.has_last_failure()) {
       const auto& failure = model.last_failure();
-      Say(fmt::format(
-          "{} failed on {} {} ago, and is back: {}", model.name(), Printable(failure.device_name()),
-          FormatDuration(static_cast<int64_t>(failure.ago_ms())), Printable(failure.error())));
+      Say(fmt::format("{} failed on {} {} ago{}: {}", model.name(),
+                      Printable(failure.device_name()),
+                      FormatDuration(static_cast<int64_t>(failure.ago_ms())),
+                      AllReady(model) ? ", and is back" : "", Printable(failure.error())));
     }
   }
   return absl::OkStatus();

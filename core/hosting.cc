@@ -97,6 +97,10 @@ std::string Hosting::WhyNot(const ModelRow& row, const Host& host, const Model* 
     return fmt::format("its agent is too old to {}", lacks);
   }
   const uint64_t bytes = LeastBytes(row, host);
+  if (row.memory_bytes > 0 && bytes > row.memory_bytes && host.report.gpus.empty()) {
+    return fmt::format("its files alone are {}, and it may have {}", FormatBytes(bytes),
+                       FormatBytes(row.memory_bytes));
+  }
   const Room room = RoomOf(host);
   if (bytes > room.free_bytes) {
     return fmt::format("its files alone are {}, and {} of the {} that models may have are free",

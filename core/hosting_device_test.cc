@@ -48,9 +48,11 @@ TEST_F(HostingTest, AnOldAgentIsNotAskedForWhatItWouldNotHeed) {
   EXPECT_THAT(std::string(Load({.name = "chat", .memory_bytes = kGiB}).message()),
               HasSubstr("too old to limit a model's memory"));
   Report(Holder(ann));
-  ASSERT_TRUE(Load({.name = "chat", .memory_bytes = kGiB}).ok());
-  EXPECT_EQ(Orders(Holder(ann)).models.at(0).memory_bytes, kGiB);
-  ASSERT_TRUE(Load({.name = "chat", .memory_bytes = 2 * kGiB}).ok());
+  EXPECT_THAT(std::string(Load({.name = "chat", .memory_bytes = kGiB}).message()),
+              HasSubstr("its files alone are 2 GiB, and it may have 1 GiB"));
+  ASSERT_TRUE(Load({.name = "chat", .memory_bytes = 3 * kGiB}).ok());
+  EXPECT_EQ(Orders(Holder(ann)).models.at(0).memory_bytes, 3 * kGiB);
+  ASSERT_TRUE(Load({.name = "chat", .memory_bytes = 4 * kGiB}).ok());
   EXPECT_EQ(View().row.version, 2u) << "its worker has to be told";
 }
 

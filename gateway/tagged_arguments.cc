@@ -2,9 +2,11 @@
 
 #include <set>
 #include <string_view>
+#include <vector>
 
 #include "base/status_macros.h"
 #include "fmt/format.h"
+#include "fmt/ranges.h"
 #include "gateway/api_error.h"
 #include "gateway/json_schema.h"
 #include "gateway/text_until.h"
@@ -18,13 +20,30 @@ constexpr std::string_view kEnd = "\n</parameter>\n";
 constexpr std::string_view kClose = "</function>";
 
 bool IsText(const Json& schema) {
-  static const auto& describing =
-      *new std::set<std::string>{"type", "title", "description", "default", "examples"};
-  if (!schema.is_object() || schema.value("type", Json()) != "string") return false;
+  static const auto& known =
+      *new std::set<std::string>{"type", "enum", "title", "description", "default", "examples"};
+  if (!schema.is_object()) return false;
   for (const auto& [word, value] : schema.items()) {
-    if (!describing.contains(word)) return false;
+    if (!known.contains(word)) return false;
   }
-  return true;
+  if (!schema.contains("enum")) return schema.value("type", Json()) == "string";
+  for (const Json& one : schema["enum"]) {
+    if (!one.is_string() || one.get_ref<const std::string&>().find(kEnd) != std::string::npos) {
+      return false;
+    }
+  }
+  return schema.value("type", Json("string")) == "string";
+}
+
+// A tag with a name that the schema does not tell.
+absl::StatusOr<std::string> AnyTags(const Json& schema, const std::string& path,
+                                    SchemaGrammar* values, Gbnf* grammar) {
+  std::string value = grammar->Common("value");
+  if (schema.contains("additionalProperties") && schema["additionalProperties"].is_object()) {
+    ASSIGN_OR_RETURN(value, values->BuildPart(schema["additionalProperties"], path));
+  }
+  return fmt::format(" ( {} [a-zA-Z0-9_.-]{{1,64}} {} {} {} )*", GbnfLiteral(kTag),
+                     GbnfLiteral(kAfterName), value, GbnfLiteral(kEnd));
 }
 
 // As it stands in a JSON string. Byte by byte: it may end in the middle of a character.
@@ -78,12 +97,21 @@ absl::StatusOr<std::string> TaggedArguments(const Tools::Function& function, Gbn
           fmt::format("{}: the name stands in a tag, and has a \">\" or a line's end", path));
     }
     std::string value = text;
-    if (!IsText(property)) {
+    if (IsText(property) && property.contains("enum")) {
+      std::vector<std::string> ways;
+      for (const Json& one : property["enum"]) ways.push_back(GbnfLiteral(one.get<std::string>()));
+      value = fmt::format("( {} ) {}", fmt::join(ways, " | "), GbnfLiteral(kEnd));
+    } else if (!IsText(property)) {
       ASSIGN_OR_RETURN(value, values.BuildPart(property, path));
       value += " " + GbnfLiteral(kEnd);
     }
     const std::string open = GbnfLiteral(fmt::format("{}{}{}", kTag, name, kAfterName));
     all += fmt::format(" ( {} {} ){}", open, value, required.contains(name) ? "" : "?");
+  }
+  const Json more = schema.value("additionalProperties", Json(!schema.contains("properties")));
+  if (properties.empty() && more != false) {
+    ASSIGN_OR_RETURN(const std::string any, AnyTags(schema, function.path, &values, grammar));
+    all += any;
   }
   return grammar->Add("tags", std::move(all));
 }

@@ -14,8 +14,8 @@ namespace corpgrid::gateway {
 //   VALUE
 //   </parameter>
 //
-// A value whose schema says that it is a string, and nothing more of it, stands there as it is; any
-// other is JSON.
+// A value whose schema says that it is a string or one of some strings, and nothing more of it,
+// stands there as it is; any other is JSON.
 
 // The rule of a function's arguments, in the schema's order. Errors: InvalidArgument about the
 // schema.

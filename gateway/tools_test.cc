@@ -183,16 +183,21 @@ TEST(ToolsTest, NewerQwensPutArgumentsInTags) {
   for (const std::string& good :
        {QwenCall("write", text + to),
         "First: " + QwenCall("now", "") + "\n" + QwenCall("write", text + to),
-        QwenCall("write", Tag("text", "") + Tag("times", "5") + Tag("how", "\"fast\"") + to)}) {
+        QwenCall("write", Tag("text", "") + Tag("times", "5") + Tag("how", "fast") + to)}) {
     EXPECT_TRUE(grammar.Matches(good)) << good;
   }
   for (const std::string& bad :
        {QwenCall("write", to), QwenCall("write", text), QwenCall("write", to + text),
         QwenCall("write", text + Tag("times", "x") + to),
-        QwenCall("write", text + Tag("how", "fast") + to), QwenCall("write", text + to) + " and",
-        QwenCall("read", ""), QwenCall("now", to)}) {
+        QwenCall("write", text + Tag("how", "\"fast\"") + to),
+        QwenCall("write", text + to) + " and", QwenCall("read", ""), QwenCall("now", to)}) {
     EXPECT_FALSE(grammar.Matches(bad)) << bad;
   }
+  const TestGrammar free = GrammarOf(Read(R"(!"tools": [{"type": "function", "function": {"name":
+      "label", "parameters": {"type": "object", "additionalProperties": {"type": "integer"}}}}])"),
+                                     Qwen());
+  EXPECT_TRUE(free.Matches(QwenCall("label", Tag("a", "1") + Tag("b-2", "20"))));
+  EXPECT_FALSE(free.Matches(QwenCall("label", Tag("a", "x"))));
   const auto error = [](const std::string& schema) {
     return std::string(ToolGrammar(Read(R"(!"tools": [{"type": "function", "function": {"name": "a",
               "parameters": {"type": "object", )" +
@@ -213,7 +218,7 @@ TEST(ToolCallReaderTest, MakesJsonOfTags) {
                            R"(\u0009<", "how": "fast", "to": [null]})";
   ExpectRead(
       Qwen(),
-      "So: " + QwenCall("write", Tag("text", text) + Tag("how", "\"fast\"") + Tag("to", "[null]")) +
+      "So: " + QwenCall("write", Tag("text", text) + Tag("how", "fast") + Tag("to", "[null]")) +
           "\n" + QwenCall("now", ""),
       "So: ", {{"write", json}, {"now", "{}"}});
   ExpectRead(Qwen(), QwenCall("write", Tag("text", "") + Tag("to", "[]")), "",

@@ -2,11 +2,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/cpu_time.h"
 #include "base/status_macros.h"
 #include "fmt/format.h"
 #include "inference/engine.h"
 
 namespace corpgrid::inference {
+
+// Of processor time, for all who wait meanwhile. The largest usual ones take some milliseconds.
+constexpr int64_t kMostGrammarUs = 200'000;
 
 absl::StatusOr<Engine::Checked> Engine::Check(Request request) const {
   RETURN_IF_ERROR(request.sampling.Check(decoder_->vocabulary_size()));
@@ -42,9 +46,15 @@ absl::StatusOr<Engine::Checked> Engine::Check(Request request) const {
   }
   Checked checked;
   if (!request.grammar.empty()) {
-    // Only to see whether it is one: what waits holds its text.
+    // Only to see whether it is one, and how long the engine will be at it: what waits holds its
+    // text.
+    const int64_t began_us = ThreadCpuUs();
     ASSIGN_OR_RETURN(const std::unique_ptr<TokenFilter> filter,
                      vocabulary_->MakeFilter(request.grammar, request.show_control));
+    if (ThreadCpuUs() - began_us > kMostGrammarUs) {
+      return absl::InvalidArgumentError(
+          "the grammar or schema takes too long to read: it is large and begins in many ways");
+    }
     checked.filter_bytes = filter->bytes();
   }
   const size_t bytes = request.prompt.size() * sizeof(Token) + request.grammar.size();

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status_macros.h"
@@ -59,7 +60,7 @@ class Reader {
     while (at_ < text_.size()) {
       const char c = text_[at_];
       if (c == '#') {
-        while (at_ < text_.size() && text_[at_] != '\n') ++at_;
+        while (at_ < text_.size() && text_[at_] != '\n' && text_[at_] != '\r') ++at_;
       } else if (c == ' ' || c == '\t' || (lines && (c == '\n' || c == '\r'))) {
         ++at_;
       } else {
@@ -129,15 +130,22 @@ class Reader {
     } else {
       ++at_;  // any character, or something that the library refuses
     }
-    for (SkipSpace(false); Repeats(&item); SkipSpace(false)) {
+    bool repeated = false;
+    for (SkipSpace(false); IsRepetition(Here()); SkipSpace(false)) {
+      if (std::exchange(repeated, true)) {  // as the library does: a rule that is repeated again
+        rules_.push_back({.alternatives = {{item}}});
+        item = {.rule = static_cast<int>(rules_.size()) - 1};
+      }
+      Repeats(&item);
     }
     return item;
   }
 
-  // Reads how often the item may come, where that stands here.
-  bool Repeats(Item* item) {
+  static bool IsRepetition(char c) { return c == '*' || c == '+' || c == '?' || c == '{'; }
+
+  // Reads how often the item may come.
+  void Repeats(Item* item) {
     const char c = Here();
-    if (c != '*' && c != '+' && c != '?' && c != '{') return false;
     ++at_;
     double least = c == '+' ? 1 : 0, most = c == '?' ? 1 : 0;
     if (c == '{') {
@@ -155,9 +163,8 @@ class Reader {
     // Each time is written down, those that need not come as a rule each.
     const double written = std::max({1.0, least, most});
     item->elements = static_cast<size_t>(std::min(1e9, (item->elements + 1) * written));
-    item->least *= least;
-    item->most = most == 0 || item->most == 0 ? 0 : item->most * most;
-    return true;
+    item->least = least;
+    item->most = most;
   }
 
   double Number() {

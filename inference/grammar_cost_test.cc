@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "fmt/format.h"
@@ -43,10 +44,20 @@ TEST(GrammarCostTest, WaysToBeEmptyMultiply) {
   EXPECT_FALSE(CostOf("root ::= ( \"a\"? | \"b\"? | \"c\"? ){1,15} \"d\"").ok());
   EXPECT_FALSE(CostOf("root ::= \"x\" e e e e e e e e \"y\"\ne ::= | | | | | | |").ok());
   EXPECT_FALSE(CostOf("root ::= \"x\" ( \"\" | \"\" ){1000000000}").ok());
+  // A rule that need not come, forty times, and that on three levels.
+  EXPECT_FALSE(CostOf("root ::= r3\nr0 ::= \"a\"\nr1 ::= r0?{40} \"x\"\nr2 ::= r1?{40} \"x\"\n"
+                      "r3 ::= r2?{40} \"x\"")
+                   .ok());
   // One way only, as patterns have it.
   EXPECT_TRUE(CostOf("root ::= ( [A-Z]? [0-9]? ){1,20}").ok());
   EXPECT_TRUE(CostOf("root ::= ( \" \"? [a-z]* ){1,16}").ok());
   EXPECT_TRUE(CostOf("root ::= ( \"x\"? ){0,500} \"c\"").ok());
+}
+
+TEST(GrammarCostTest, ACommentEndsWithItsLineHoweverThatEnds) {
+  std::string nested = "# c\n" + Nested(15, 8);
+  std::replace(nested.begin(), nested.end(), '\n', '\r');
+  EXPECT_FALSE(CostOf(nested).ok());
 }
 
 TEST(GrammarCostTest, ARuleMayBeginInTheNextLine) {

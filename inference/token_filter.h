@@ -16,7 +16,7 @@ class TokenFilter {
   static constexpr size_t kMaxGrammarBytes = 64 << 10;  // of its text
   static constexpr size_t kMaxBytes = 64 << 20;         // that it takes
   static constexpr size_t kMaxGrammarDepth = 100;       // of its parentheses: the library recurses
-  static constexpr int64_t kFilterUs = 500'000, kFilterUsPerToken = 20'000;
+  static constexpr int64_t kFilterUs = 500'000, kFilterUsPerToken = 50'000;
 
   virtual ~TokenFilter() = default;
 

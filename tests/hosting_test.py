@@ -253,6 +253,7 @@ class HostingTest(HostingGridTest):
         wait(lambda: self.grid.cli("model", "load", "corpgrid-demo", "--context", "512").code == 0, 30, "it to be found")
         gateway = self.gateway()
         gateway.model = "corpgrid-demo"
+        wait(lambda: gateway.chat(max_tokens=1)[0] == 200, 30, "the gateway to know it")
         status, _, answer = gateway.chat("What is CorpGrid?", max_tokens=60, temperature=0)
         self.assertEqual(status, 200, answer)
         self.assertRegex(answer["choices"][0]["message"]["content"], "CorpGrid .*(machines|devices|grid)")
