@@ -66,19 +66,37 @@ class RoamingTest(GridTest):
         job_id = self.start_job(20)
         for old, new in (("office", "home"), ("home", "office")):
             self.leave(old)
-            time.sleep(1)
+            time.sleep(1)  # attempts to connect fail
             self.join(new)
             time.sleep(7)
         self.check_one_attempt(job_id)
+
+    def plug_in(self):
+        """After a link that was down: its address is still there."""
+        self.laptop.ip("link set office up")
+        self.laptop.ip(f"route add {SCHEDULER}/32 via {NETWORKS['office']}.1 dev office "
+                       f"src {NETWORKS['office']}.2")
 
     def test_a_network_that_is_lost_for_a_moment(self):
         job_id = self.start_job(8)
         self.laptop.ip("link set office down")
         time.sleep(4)
-        self.laptop.ip("link set office up")
-        self.laptop.ip(f"route add {SCHEDULER}/32 via {NETWORKS['office']}.1 dev office "
-                       f"src {NETWORKS['office']}.2")
+        self.plug_in()
         self.check_one_attempt(job_id)
+
+    def test_is_back_soon_after_its_network(self):
+        """gRPC noticed connections that stood every 5 s, so that leases ran out."""
+        log = self.grid.folder / "agent-1.log"
+        gone = []
+        for turn in range(1, 4):
+            self.laptop.ip("link set office down")
+            wait(lambda turn=turn: log.read_text().count("lost the scheduler") == turn, 20, "it to be missed")
+            time.sleep(1)  # attempts to connect fail
+            self.plug_in()
+            begin = time.monotonic()
+            wait(lambda turn=turn: log.read_text().count("the scheduler is back") == turn, 20, "it to be back")
+            gone.append(time.monotonic() - begin)
+        self.assertLess(sorted(gone)[1], 3, gone)
 
     def test_too_long_without_a_network(self):
         """The lease ends, and the late result is refused by its attempt's number."""
