@@ -242,7 +242,7 @@ class Grid:
                     if p.state == "Z" and p.parent != os.getpid()]
         first = unburied()
         if first:
-            wait(lambda: not set(first) & set(unburied()), 3, f"zombies to go: {first}")
+            wait(lambda: not set(first) & set(unburied()), 15, f"zombies to go: {first}")
 
     def check_nothing_left(self, seconds=5):
         def left():
