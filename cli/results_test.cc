@@ -1,9 +1,9 @@
 #include "cli/results.h"
 
-#include <filesystem>
 #include <fstream>
 #include <vector>
 
+#include "base/testing/temp_folder.h"
 #include "gtest/gtest.h"
 
 namespace corpgrid::cli {
@@ -21,15 +21,15 @@ TEST(OutputName, StaysInItsFolder) {
 }
 
 TEST(FileHas, ComparesBytesNotNames) {
-  const std::string path = testing::TempDir() + "/file_has_test";
+  const testing::TempFolder folder;
+  const std::string path = folder / "said";
   std::ofstream(path) << "hello";
   const crypto::Hash hash = crypto::Blake3("hello");
   EXPECT_TRUE(FileHas(path, hash, 5));
   EXPECT_FALSE(FileHas(path, hash, 6));
   EXPECT_FALSE(FileHas(path, crypto::Blake3("hellO"), 5));
   EXPECT_FALSE(FileHas(path + ".missing", hash, 5));
-  EXPECT_FALSE(FileHas(testing::TempDir(), hash, 5));
-  std::filesystem::remove(path);
+  EXPECT_FALSE(FileHas(folder.path(), hash, 5));
 }
 
 }  // namespace

@@ -171,12 +171,14 @@ TEST_F(ThrottledChannelTest, CountsEmbeddingsThatHaveTooLittleMemory) {
 }
 
 TEST_F(ThrottledChannelTest, CountsWhatBeganAndWhatWaited) {
-  Limit(20);
+  Limit(2);  // so slow that a busy machine has all of them ask before the first wait is over
+  std::vector<std::shared_ptr<Listener>> listeners;
+  std::vector<std::unique_ptr<rpc::WorkerCall>> calls;
   for (int i = 0; i < 4; ++i) {
-    const auto listener = std::make_shared<Listener>();
-    const auto call = channel_->Start("Generate", "", listener);
-    EXPECT_TRUE(listener->Wait().ok());
+    listeners.push_back(std::make_shared<Listener>());
+    calls.push_back(channel_->Start("Generate", "", listeners.back()));
   }
+  for (const auto& listener : listeners) EXPECT_TRUE(listener->Wait().ok());
   const std::string metrics = resources_->MetricsText();
   EXPECT_THAT(metrics, HasSubstr("corpgrid_requests_total{kind=\"model\"} 4\n"));
   EXPECT_THAT(metrics, HasSubstr("corpgrid_requests_throttled_total{kind=\"model\"} 3\n"));
