@@ -273,16 +273,19 @@ absl::Status Engine::Compute(const std::vector<uint32_t>& shares) {
             [&](size_t a, size_t b) { return running_[a]->slot < running_[b]->slot; });
   std::vector<Row> rows;
   std::vector<size_t> last_rows(running_.size());
+  StepSize size;
   for (const size_t i : order) {
     const Sequence& sequence = *running_[i];
     for (uint32_t n = 0; n < shares[i]; ++n) {
       const uint32_t position = sequence.computed + n;
       const bool last = position + 1 == sequence.tokens.size();
       rows.push_back({sequence.tokens[position], position, sequence.slot, last});
+      size.keys += position;
     }
     last_rows[i] = rows.size() - 1;
   }
-  decoder_->SetThreads(threads_.Choose(static_cast<uint32_t>(rows.size())));
+  size.rows = static_cast<uint32_t>(rows.size());
+  decoder_->SetThreads(threads_.Choose(size));
   thinks_since_us_ = 0;
   const int64_t start_us = clock_->MonotonicUs();
   const absl::Status status = decoder_->Decode(rows);

@@ -8,10 +8,10 @@ namespace corpgrid::inference {
 namespace {
 
 constexpr uint32_t kTries = 2;
-constexpr uint32_t kFirstTry = 2;  // steps until the first one
-constexpr uint32_t kLong = 64;     // rows of a step that is too long to be tried with fewer so soon
+constexpr uint32_t kFirstTry = 2;      // steps until the first one
+constexpr uint32_t kFirstLongTry = 3;  // where a first and a later part of a prompt were seen
+constexpr uint32_t kLong = 64;  // rows of a step that is too long to be tried with fewer so soon
 constexpr uint32_t kMinPause = 32, kMaxPause = 1024, kMaxClosePause = 256;
-constexpr double kWeightOfNewest = 0.125;
 constexpr double kMuchSlower = 1.15;   // an alternative that need not be tried again soon
 constexpr double kWorthMore = 0.9;     // more threads take more of the processors: they have to pay
 constexpr double kLost = 1.3;          // one that need not be tried to the end
@@ -30,17 +30,17 @@ ThreadTuner::ThreadTuner(uint32_t max_threads) {
   }
 }
 
-uint32_t ThreadTuner::Choose(uint32_t rows) {
-  current_ = &sizes_[SizeClass(rows, std::size(sizes_))];
-  rows_ = rows;
+uint32_t ThreadTuner::Choose(const StepSize& step) {
+  current_ = &sizes_[SizeClass(step.rows, std::size(sizes_))];
+  step_ = step;
   if (!current_->known) {
     *current_ = {};
     current_->known = true;
     current_->best = last_best_;
-    current_->until_next_try = rows < kLong ? kFirstTry : kMinPause;
+    current_->until_next_try = step.rows < kLong ? kFirstTry : kMinPause;
     // What was learnt of short steps may be wrong here: 16 prompts took twice as long as they need.
-    if (rows >= kLong && last_best_ > 0) {
-      current_->until_next_try = 1;
+    if (step.rows >= kLong && last_best_ > 0) {
+      current_->until_next_try = kFirstLongTry;
       current_->trying = static_cast<uint32_t>(candidates_.size()) - 1;  // after which come all
     }
     current_->pause = kMinPause;
@@ -51,19 +51,19 @@ uint32_t ThreadTuner::Choose(uint32_t rows) {
 void ThreadTuner::Took(int64_t us) {
   Size& size = *current_;
   if (candidates_.size() == 1) return;
-  const double now = static_cast<double>(us) / rows_;
+  const auto took_us = static_cast<double>(us);
+  const double usual_us = size.cost.Us(step_);
   if (size.tries_left > 0) {
     const uint32_t tries = kTries - --size.tries_left;
-    size.tried += (now - size.tried) / tries;
-    if (size.tries_left == 0 || size.tried > kLost * size.us_per_row) EndTry(&size);
+    size.tried += (took_us / usual_us - size.tried) / tries;
+    if (size.tries_left == 0 || size.tried > kLost) EndTry(&size);
     return;
   }
-  if (size.us_per_row > 0 && now > size.us_per_row * kLoadChanged) {
+  if (usual_us > 0 && took_us > usual_us * kLoadChanged) {
     size.pause = kMinPause;
     size.until_next_try = 1;
   }
-  size.us_per_row =
-      size.us_per_row == 0 ? now : size.us_per_row + kWeightOfNewest * (now - size.us_per_row);
+  size.cost.Saw(step_, took_us);
   if (--size.until_next_try == 0) StartTry(&size);
 }
 
@@ -78,10 +78,10 @@ void ThreadTuner::StartTry(Size* size) {
 
 void ThreadTuner::EndTry(Size* size) {
   const bool fewer = size->trying > size->best;
-  const double target = size->us_per_row * (fewer ? 1 / kWorthMore : kWorthMore);
+  const double target = fewer ? 1 / kWorthMore : kWorthMore;
   if (size->tried < target) {
     size->best = last_best_ = size->trying;
-    size->us_per_row = size->tried;
+    size->cost.Scale(size->tried);
     size->pause = kMinPause;
   } else if (size->tried > target * kMuchSlower) {
     size->pause = std::min(size->pause * 4, kMaxPause);

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "inference/step_cost.h"
+
 namespace corpgrid::inference {
 
 // Chooses how many threads compute a step. Threads wait for each other many times a step, so on a
@@ -14,8 +16,8 @@ class ThreadTuner {
  public:
   explicit ThreadTuner(uint32_t max_threads);
 
-  // For a step that computes so many rows.
-  uint32_t Choose(uint32_t rows);
+  // For a step of this size.
+  uint32_t Choose(const StepSize& step);
 
   // The step that Choose() was asked about last took so long.
   void Took(int64_t us);
@@ -23,11 +25,11 @@ class ThreadTuner {
  private:
   // Steps of alike size, for which the same number is best.
   struct Size {
-    uint32_t best = 0;      // candidate
-    double us_per_row = 0;  // that it takes; 0: not known
+    uint32_t best = 0;  // candidate
+    StepCost cost;      // with it
     uint32_t trying = 0;
     uint32_t tries_left = 0;
-    double tried = 0;  // mean of the tries
+    double tried = 0;  // mean of the tries, as shares of what they cost with the best
     uint32_t until_next_try = 0;
     uint32_t pause = 0;  // between tries
     bool known = false;
@@ -39,7 +41,7 @@ class ThreadTuner {
   std::vector<uint32_t> candidates_;  // descending: all, half of them, …, 1
   Size sizes_[12];
   Size* current_ = nullptr;
-  uint32_t rows_ = 0;
+  StepSize step_;
   uint32_t last_best_ = 0;  // of any size: the machine's load is one
 };
 
