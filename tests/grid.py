@@ -97,6 +97,13 @@ def descendants(pid):
     return found
 
 
+def heeds_sigterm(pid):
+    """Whether it blocks, catches or ignores the signal, or is a zombie."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigBlk", "SigIgn", "SigCgt"))]
+    return not masks or any(mask >> (signal.SIGTERM - 1) & 1 for mask in masks)
+
+
 def reap_orphans(known):
     """Waits for the zombies that came to us when their parents died."""
     for process in descendants(os.getpid()):
@@ -217,6 +224,8 @@ class Grid:
 
     def terminate(self, name, seconds=10):
         process = self.running.pop(name)
+        # One that was started a moment ago ends by the signal, as any program does.
+        wait(lambda: process.poll() is not None or heeds_sigterm(process.pid), 30, f"{name} to heed signals")
         process.terminate()
         try:
             process.wait(seconds)
