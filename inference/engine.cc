@@ -64,7 +64,7 @@ Engine::Engine(Decoder* decoder, const Vocabulary* vocabulary, const Clock* cloc
 
 Engine::~Engine() { FailAll(absl::CancelledError("the model is unloaded")); }
 
-absl::Status Engine::Submit(uint64_t id, Checked checked,
+absl::Status Engine::Submit(uint64_t id, const Checked& checked,
                             const std::shared_ptr<Listener>& listener) {
   const std::shared_ptr<const Request>& spec = checked.request;
   if (queue_.size() + spec->choices > kMaxWaiting) {

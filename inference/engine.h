@@ -60,7 +60,8 @@ class Engine {
   absl::StatusOr<Checked> Check(Request request) const;
 
   // `id` is the caller's. Errors: ResourceExhausted when too many wait, of all or of its client.
-  absl::Status Submit(uint64_t id, Checked checked, const std::shared_ptr<Listener>& listener);
+  absl::Status Submit(uint64_t id, const Checked& checked,
+                      const std::shared_ptr<Listener>& listener);
 
   // Ends what is left of a request now. Its listener hears kCancelled.
   void Cancel(uint64_t id);

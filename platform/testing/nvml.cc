@@ -11,6 +11,7 @@ int Percent() {
 
 }  // namespace
 
+// NOLINTBEGIN(readability-identifier-naming): the names are NVML's
 extern "C" {
 
 struct Utilization {
@@ -39,3 +40,4 @@ int nvmlDeviceGetUtilizationRates(void* device, Utilization* use) {
 }
 
 }  // extern "C"
+// NOLINTEND(readability-identifier-naming)

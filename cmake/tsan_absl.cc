@@ -1,12 +1,13 @@
 // ThreadSanitizer cannot look into the system's absl, which was built without it: two threads that
-// take turns under an absl::Mutex look like a race. These stand before the library's functions (the
-// dynamic linker finds ours first), tell ThreadSanitizer what they order, and call them.
-// Only the tsan preset compiles this file.
+// take turns under an absl::Mutex, or wait for an absl::Notification, look like a race. These stand
+// before the library's functions (the dynamic linker finds ours first), tell ThreadSanitizer what
+// they order, and call them. Only the tsan preset compiles this file.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
 #include "absl/synchronization/internal/kernel_timeout.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 
 #define CG_TEXT_INNER(x) #x
 #define CG_TEXT(x) CG_TEXT_INNER(x)
@@ -19,6 +20,9 @@ static_assert(sizeof(CG_TEXT(ABSL_OPTION_INLINE_NAMESPACE_NAME)) == sizeof("debi
 #define CG_TIMEOUT "NS0_24synchronization_internal13KernelTimeoutE"
 #define CG_AWAIT CG_ABSL("5Mutex11AwaitCommonERKNS0_9ConditionE" CG_TIMEOUT)
 #define CG_WAIT CG_ABSL("7CondVar10WaitCommonEPNS0_5MutexE" CG_TIMEOUT)
+#define CG_NOTIFY CG_ABSL("12Notification6NotifyEv")
+#define CG_CONST_ABSL(name) "_ZNK4absl7" CG_TEXT(ABSL_OPTION_INLINE_NAMESPACE_NAME) name
+#define CG_NOTIFIED CG_CONST_ABSL("12Notification19WaitForNotificationEv")
 
 extern "C" {
 void AnnotateIgnoreReadsBegin(const char* file, int line);
@@ -91,6 +95,21 @@ bool TsanWait(absl::CondVar* changed, absl::Mutex* mutex, Timeout timeout) {
   }();
   __tsan_acquire(mutex);
   return timed_out;
+}
+
+// Whoever comes late sees by an atomic alone that it was notified, and takes no lock.
+void TsanNotify(absl::Notification* notification) __asm__(CG_NOTIFY);
+void TsanNotify(absl::Notification* notification) {
+  static auto* const real = Next<void(absl::Notification*)>(CG_NOTIFY);
+  __tsan_release(notification);
+  real(notification);
+}
+
+void TsanNotified(const absl::Notification* notification) __asm__(CG_NOTIFIED);
+void TsanNotified(const absl::Notification* notification) {
+  static auto* const real = Next<void(const absl::Notification*)>(CG_NOTIFIED);
+  real(notification);
+  __tsan_acquire(const_cast<absl::Notification*>(notification));
 }
 
 }  // extern "C"
