@@ -212,7 +212,7 @@ Task<void> Connection::Handle(const Handler* handler) {
   handling_ = true;
   handled_.expires_at(asio::steady_timer::time_point::max());
   bool failed = false;
-  const auto done = [this, self = shared_from_this(), &failed](std::exception_ptr error) {
+  const auto done = [this, self = shared_from_this(), &failed](const std::exception_ptr& error) {
     handling_ = false;
     try {
       if (error) std::rethrow_exception(error);

@@ -23,16 +23,13 @@ void EngineThread::Stop() {
 
 absl::StatusOr<uint64_t> EngineThread::Submit(Request request, std::shared_ptr<Listener> listener) {
   ASSIGN_OR_RETURN(Engine::Checked checked, engine_->Check(std::move(request)));
-  // What the inbox holds has to be copied.
-  const auto held = std::make_shared<Engine::Checked>(std::move(checked));
   absl::MutexLock lock(&mutex_);
   if (stop_) return absl::UnavailableError("the model is being unloaded");
   const uint64_t id = ++ids_;
-  inbox_.push_back([this, id, held, listener = std::move(listener)] {
-    const uint32_t choices = held->request->choices;
-    const absl::Status status = engine_->Submit(id, std::move(*held), listener);
+  inbox_.push_back([this, id, checked = std::move(checked), listener = std::move(listener)] {
+    const absl::Status status = engine_->Submit(id, checked, listener);
     if (status.ok()) return;
-    for (uint32_t choice = 0; choice < choices; ++choice) {
+    for (uint32_t choice = 0; choice < checked.request->choices; ++choice) {
       listener->OnEnd({choice, Finish::kFailed, status, "", {}});
     }
   });

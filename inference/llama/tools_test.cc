@@ -21,18 +21,18 @@ using ::testing::HasSubstr;
 class ToolsTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = new testing::TempFolder;
+    folder = new testing::TempFolder;
     const TestModel shape = {.embedding = 256, .feed_forward = 256};
     ASSERT_TRUE(MakeTestModel(shape, Path("f32")).ok());
   }
-  static void TearDownTestSuite() { delete folder_; }
+  static void TearDownTestSuite() { delete folder; }
 
-  static std::string Path(const std::string& name) { return *folder_ / (name + ".gguf"); }
+  static std::string Path(const std::string& name) { return *folder / (name + ".gguf"); }
 
-  static testing::TempFolder* folder_;
+  static testing::TempFolder* folder;
 };
 
-testing::TempFolder* ToolsTest::folder_ = nullptr;
+testing::TempFolder* ToolsTest::folder = nullptr;
 
 TEST_F(ToolsTest, AModelIsInspectedAndTried) {
   const auto seen = Inspect(Path("f32"), /*try_it=*/true);
