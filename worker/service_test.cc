@@ -281,7 +281,8 @@ TEST_F(ServiceTest, ManyClientsAtOnceGetTheirOwnAnswers) {
 
 TEST_F(ServiceTest, EmbedsTextsInTheirOrder) {
   ASSERT_TRUE(Load().ok());
-  const auto embed = [&](std::vector<std::vector<int32_t>> texts, pb::EmbedResponse* response) {
+  const auto embed = [&](const std::vector<std::vector<int32_t>>& texts,
+                         pb::EmbedResponse* response) {
     pb::EmbedRequest request;
     for (const auto& text : texts) {
       request.add_texts()->mutable_tokens()->Add(text.begin(), text.end());
