@@ -175,7 +175,7 @@ absl::StatusOr<ResponseRequest> ParseResponseRequest(const Json& body) {
   }
   if (format.json_object()) request.chat.generate.set_json_object(true);
   if (!format.grammar().empty()) request.chat.generate.set_grammar(format.grammar());
-  const auto echo = [&](const char* name, Json absent) {
+  const auto echo = [&](const char* name, const Json& absent) {
     request.echo[name] = body.contains(name) && !body[name].is_null() ? body[name] : absent;
   };
   echo("instructions", Json());

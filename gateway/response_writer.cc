@@ -13,14 +13,14 @@ ResponseWriter::ResponseWriter(Json response, std::string id)
   response_["usage"] = Json();
 }
 
-void ResponseWriter::Emit(const char* type, Json data) {
+void ResponseWriter::Emit(const char* type, const Json& data) {
   Json event = {{"type", type}, {"sequence_number", sequence_++}};
   event.update(data);
   events_.emplace_back(type, Dump(event));
 }
 
 // `data` of the item that is being written.
-void ResponseWriter::EmitOfItem(const char* type, Json data) {
+void ResponseWriter::EmitOfItem(const char* type, const Json& data) {
   Json event = {{"item_id", item_["id"]}, {"output_index", response_["output"].size()}};
   event.update(data);
   Emit(type, std::move(event));

@@ -26,8 +26,8 @@ class ResponseWriter {
   const Json& response() const { return response_; }
 
  private:
-  void Emit(const char* type, Json data);
-  void EmitOfItem(const char* type, Json data);
+  void Emit(const char* type, const Json& data);
+  void EmitOfItem(const char* type, const Json& data);
   void OpenText();
   void OpenCall(const Json& call);
   void CloseItem();
