@@ -227,7 +227,8 @@ def check_asked(test, seen):
 
 def events(response):
     """The data of a stream of events, up to its end."""
-    return [line[6:] for line in response.read().decode().splitlines() if line.startswith("data: ")]
+    # Of bytes: in text Python takes some characters that a model may say for the end of a line.
+    return [line[6:].decode() for line in response.read().splitlines() if line.startswith(b"data: ")]
 
 
 def in_parallel(count, work):

@@ -29,7 +29,7 @@ class Worker:
     def call(self, method, **request):
         """The responses; or the error as a string."""
         out, err = self.start(method, **request).communicate(timeout=120)
-        return err.strip() if err else [json.loads(line) for line in out.splitlines()]
+        return err.strip() if err else [json.loads(line) for line in out.encode().splitlines()]
 
     def text(self, **request):
         responses = self.call("Generate", **request)
