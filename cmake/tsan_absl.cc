@@ -21,8 +21,8 @@ static_assert(sizeof(CG_TEXT(ABSL_OPTION_INLINE_NAMESPACE_NAME)) == sizeof("debi
 #define CG_AWAIT CG_ABSL("5Mutex11AwaitCommonERKNS0_9ConditionE" CG_TIMEOUT)
 #define CG_WAIT CG_ABSL("7CondVar10WaitCommonEPNS0_5MutexE" CG_TIMEOUT)
 #define CG_NOTIFY CG_ABSL("12Notification6NotifyEv")
-#define CG_CONST_ABSL(name) "_ZNK4absl7" CG_TEXT(ABSL_OPTION_INLINE_NAMESPACE_NAME) name
-#define CG_NOTIFIED CG_CONST_ABSL("12Notification19WaitForNotificationEv")
+#define CG_NOTIFIED \
+  "_ZNK4absl7" CG_TEXT(ABSL_OPTION_INLINE_NAMESPACE_NAME) "12Notification19WaitForNotificationEv"
 
 extern "C" {
 void AnnotateIgnoreReadsBegin(const char* file, int line);

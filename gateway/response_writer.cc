@@ -23,7 +23,7 @@ void ResponseWriter::Emit(const char* type, const Json& data) {
 void ResponseWriter::EmitOfItem(const char* type, const Json& data) {
   Json event = {{"item_id", item_["id"]}, {"output_index", response_["output"].size()}};
   event.update(data);
-  Emit(type, std::move(event));
+  Emit(type, event);
 }
 
 std::vector<ResponseWriter::Event> ResponseWriter::Begin() {

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from grid import BIN, descendants, main, wait
-from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest, counts
+from serving import ENVIRONMENT, HAVE_OPENAI, HAVE_WORKER, GridGateway, HostingGridTest, counts, json_lines
 
 WORKER = BIN / "corpgrid-worker"
 DEMO = pathlib.Path(__file__).resolve().parent.parent / "tools/demo-model/corpgrid-demo.gguf"
@@ -43,7 +43,7 @@ class HostingTest(HostingGridTest):
     def text(self, **request):
         out, err = self.ask(**request).communicate(timeout=120)
         self.assertEqual(err, "")
-        parts = [part for line in out.encode().splitlines() for r in [json.loads(line)] for part in r["pieces"] + r["ends"]]
+        parts = [part for r in json_lines(out) for part in r["pieces"] + r["ends"]]
         return "".join(part["text"] for part in parts)
 
     def workers(self):
@@ -86,7 +86,7 @@ class HostingTest(HostingGridTest):
         # communicate() would lose what readline() has in its buffer.
         out, err = asked.stdout.read(), asked.stderr.read()
         asked.wait(60)
-        answered = sum(len(json.loads(line)["ends"]) for line in out.encode().splitlines())
+        answered = sum(len(r["ends"]) for r in json_lines(out))
         self.assertTrue(answered == 1 or "14 " in err, err)
 
     def test_a_killed_worker_fails_its_requests_and_is_replaced(self):
@@ -203,7 +203,7 @@ class HostingTest(HostingGridTest):
         self.grid.ok("model", "unload", "tiny")
         self.load(context=1024)
         out = self.ask(model="tiny", generate={"text": "a", "ignore_end": True, "max_tokens": 700})
-        ends = [e for line in out.communicate(timeout=120)[0].encode().splitlines() for e in json.loads(line)["ends"]]
+        ends = [e for r in json_lines(out.communicate(timeout=120)[0]) for e in r["ends"]]
         self.assertEqual([e["answer_tokens"] for e in ends], [700])
 
     def test_shared_memory_that_runs_out(self):
@@ -217,7 +217,7 @@ class HostingTest(HostingGridTest):
         asked = self.ask(model="tiny", generate={"text": "long", "choices": 4, "ignore_end": True, "max_tokens": 600})
         out, err = asked.communicate(timeout=120)
         self.assertEqual(err, "")
-        ends = [e for line in out.encode().splitlines() for e in json.loads(line)["ends"]]
+        ends = [e for r in json_lines(out) for e in r["ends"]]
         self.assertEqual([e["answer_tokens"] for e in ends], [600] * 4)
         (pid,) = self.worker_pids()
         socket = pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")[2]

@@ -226,9 +226,13 @@ def check_asked(test, seen):
 
 
 def events(response):
-    """The data of a stream of events, up to its end."""
-    # Of bytes: in text Python takes some characters that a model may say for the end of a line.
+    """The data of a stream of events, up to its end. Of bytes, as in json_lines()."""
     return [line[6:].decode() for line in response.read().splitlines() if line.startswith(b"data: ")]
+
+
+def json_lines(text):
+    """Each line's value. Of bytes: in text Python takes some characters that a model may say for the end of a line."""
+    return [json.loads(line) for line in text.encode().splitlines()]
 
 
 def in_parallel(count, work):

@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 from grid import BIN, seeded, wait
+from serving import json_lines
 
 WORKER = BIN / "corpgrid-worker"
 
@@ -29,7 +30,7 @@ class Worker:
     def call(self, method, **request):
         """The responses; or the error as a string."""
         out, err = self.start(method, **request).communicate(timeout=120)
-        return err.strip() if err else [json.loads(line) for line in out.encode().splitlines()]
+        return err.strip() if err else json_lines(out)
 
     def text(self, **request):
         responses = self.call("Generate", **request)
